@@ -1,0 +1,59 @@
+//! Who may see a record, and in which form it goes to a site.
+
+use std::borrow::Cow;
+
+use liandong_proto::city;
+use liandong_proto::fields::{Fields, FieldsBuilder, numbers};
+use liandong_proto::id::SiteCode;
+use liandong_proto::schema::{self, Audience};
+use liandong_proto::state::RecordState;
+
+/// The cities that may see a record. The home city sees a record even where its kind is unknown here.
+pub fn sites(kind: u32, state: &RecordState) -> Vec<SiteCode> {
+    let mut out = match schema::kind(kind).map(|kind| kind.audience) {
+        None | Some(Audience::Home) => vec![state.home],
+        Some(Audience::AllCities) => city::cities().iter().map(|city| city.code).collect(),
+        Some(Audience::Sites(tags)) => {
+            let named = tags.iter().filter_map(|tag| state.fields.get(*tag)).flat_map(numbers);
+            named.map(|code| SiteCode(code as u32)).collect()
+        }
+        Some(Audience::None) => Vec::new(),
+    };
+    out.retain(|site| !site.is_province());
+    out.sort_unstable();
+    out.dedup();
+    out
+}
+
+/// Whether one city may see a record.
+pub fn sees(site: SiteCode, kind: u32, state: &RecordState) -> bool {
+    match schema::kind(kind).map(|kind| kind.audience) {
+        None | Some(Audience::Home) => state.home == site,
+        Some(Audience::AllCities) => true,
+        Some(Audience::Sites(tags)) => tags
+            .iter()
+            .filter_map(|tag| state.fields.get(*tag))
+            .any(|raw| numbers(raw).contains(&u64::from(site.0))),
+        Some(Audience::None) => false,
+    }
+}
+
+/// The fields as a city gets them: of a list of cities it learns only that it stands on it.
+pub fn project<'a>(site: SiteCode, kind: u32, fields: &'a Fields) -> Cow<'a, Fields> {
+    let Some(Audience::Sites(tags)) = schema::kind(kind).map(|kind| kind.audience) else {
+        return Cow::Borrowed(fields);
+    };
+    let is_list = |tag: &u32| {
+        schema::kind(kind).and_then(|kind| kind.field(*tag)).is_some_and(|field| field.repeated)
+    };
+    let lists: Vec<u32> =
+        tags.iter().filter(|tag| is_list(tag) && fields.get(**tag).is_some()).copied().collect();
+    if lists.is_empty() {
+        return Cow::Borrowed(fields);
+    }
+    let mut own = FieldsBuilder::new();
+    for tag in lists {
+        own.u64(tag, u64::from(site.0));
+    }
+    Cow::Owned(fields.patched(&own.finish(), &[]))
+}

@@ -1,0 +1,423 @@
+//! The one committer. Two threads in a row: the judge orders, decides and folds; the writer appends, syncs,
+//! stages the rows and only then tells anybody. While one commit is being synced the next is judged.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use bytes::Bytes;
+use liandong_node::index::{Staged, check_of};
+use liandong_node::log::Batch;
+use liandong_node::now::now_ms;
+use liandong_node::rows;
+use liandong_node::site::{Author, PutAnswer, SiteError, Verdict, record_kind};
+use liandong_proto::entry::{Head, Patch};
+use liandong_proto::id::{Hash, Origin, SiteCode};
+use liandong_proto::merge::{self, Lineage, Verdicts};
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::position::{Generations, Position};
+use liandong_proto::session::hub::{Admission, CheckedEntry};
+use liandong_proto::state::{Reason, RecordState};
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::fold::{Accepting, Fold, Key, Stored, arrival};
+use crate::hub::Shared;
+use crate::queue::{Job, Knock, OwnWrite, Pushed};
+use crate::registry::{self, Registry};
+use crate::sanctions::Sanctions;
+
+/// The most entries in one commit.
+pub const ROUND_ENTRIES: usize = 16_384;
+
+/// A commit on its way to the disk.
+pub struct Round {
+    /// Rounds are numbered from 1.
+    pub number: u64,
+    /// What goes into the log.
+    pub batch: Batch,
+    /// First place, for finding the segment again.
+    pub mark: u64,
+    /// What goes into the index.
+    pub rows: Vec<Staged>,
+    /// What is told once it is durable.
+    pub told: Told,
+}
+
+/// What is told once a round is durable.
+#[derive(Default)]
+pub struct Told {
+    /// Newest entries of the origins in it.
+    pub heads: Vec<(Origin, pb::OriginRow)>,
+    /// Where the order stands.
+    pub at: Position,
+    /// Hash of the commit.
+    pub commit_hash: Hash,
+    /// Sites whose feed has news.
+    pub moved: Vec<SiteCode>,
+    /// The hub's own row.
+    pub row: pb::SiteRow,
+    /// Calls of those who wait.
+    pub answers: Vec<Box<dyn FnOnce() + Send>>,
+    /// Sites whose push did not fit; their sessions end.
+    pub broken: Vec<SiteCode>,
+}
+
+/// States of rounds that are judged but not stored yet, newest last.
+#[derive(Default)]
+struct Ahead(VecDeque<(u64, HashMap<Key, Bytes>)>);
+
+impl Ahead {
+    fn get(&self, key: &Key) -> Option<&Bytes> {
+        self.0.iter().rev().find_map(|(_, states)| states.get(key))
+    }
+
+    fn prune(&mut self, published: u64) {
+        while self.0.front().is_some_and(|(number, _)| *number <= published) {
+            self.0.pop_front();
+        }
+    }
+}
+
+/// The judge: owns the order.
+pub struct Judge {
+    shared: Arc<Shared>,
+    rounds: mpsc::SyncSender<Round>,
+    published: Arc<AtomicU64>,
+    number: u64,
+    ahead: Ahead,
+    /// The province's own log.
+    pub author: Author,
+    /// Where the hub stands, ahead of what is durable.
+    pub row: pb::SiteRow,
+    /// Its history.
+    pub generations: Generations,
+    /// All origins, ahead of what is durable.
+    pub registry: Registry,
+    /// Which epochs go on from which.
+    pub lineage: Lineage,
+    /// Tokens under sanction.
+    pub sanctions: Sanctions,
+}
+
+/// One entry of the round, before it is judged.
+struct Coming {
+    entry: CheckedEntry,
+    patch: Patch,
+    arrival: Option<Reason>,
+    dropped: bool,
+    base: u64,
+}
+
+impl Judge {
+    #[allow(clippy::too_many_arguments, reason = "all that a life of the order starts from")]
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        rounds: mpsc::SyncSender<Round>,
+        published: Arc<AtomicU64>,
+        author: Author,
+        row: pb::SiteRow,
+        generations: Generations,
+        registry: Registry,
+        lineage: Lineage,
+        sanctions: Sanctions,
+    ) -> Judge {
+        let ahead = Ahead::default();
+        Judge { shared, rounds, published, number: 0, ahead, author, row, generations, registry, lineage, sanctions }
+    }
+
+    /// Works until the queue is stopped and empty.
+    pub fn run(mut self) {
+        while let Some(jobs) = self.shared.queue.take(ROUND_ENTRIES) {
+            self.ahead.prune(self.published.load(Ordering::Acquire));
+            let (mut told, mut batch) = (Told::default(), Batch::new());
+            let mut coming = Vec::new();
+            let mut own = Vec::new();
+            for job in jobs {
+                match job {
+                    Job::Knock(knock) => self.knock(knock, &mut batch, &mut told),
+                    Job::Pushed(pushed) => self.pushed(pushed, &mut coming, &mut told),
+                    Job::Own(write) => own.push(write),
+                }
+            }
+            let result = self.round(coming, own, batch, told);
+            match result {
+                Ok(round) => {
+                    if self.rounds.send(round).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    // The order cannot go on from here; a restart goes on from the log.
+                    tracing::error!(%error, "the committer stops: what is stored cannot be read");
+                    self.shared.fail(error);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn knock(&mut self, knock: Knock, batch: &mut Batch, told: &mut Told) {
+        let admission = match self.registry.admit(knock.site, &knock.hello) {
+            Ok((origin, nonce)) => {
+                let note = pb::SessionOpened {
+                    site: origin.site.0,
+                    epoch: Bytes::copy_from_slice(&origin.epoch.0),
+                    nonce: nonce.clone(),
+                    at_ms: now_ms(),
+                };
+                batch.push(record_kind::SESSION, &[&note.encode_to_vec()]);
+                let row = self.registry.opened(origin, nonce);
+                told.heads.push((origin, row.clone()));
+                Admission::Welcome {
+                    held: registry::head(&row),
+                    generations: self.generations.clone(),
+                    hub_time_ms: now_ms(),
+                }
+            }
+            Err(refused) => refused,
+        };
+        told.answers.push(Box::new(move || (knock.answer)(admission)));
+    }
+
+    /// Puts the entries of a push in line, without those that are here already.
+    fn pushed(&mut self, pushed: Pushed, coming: &mut Vec<Coming>, told: &mut Told) {
+        let mut head = self.registry.head(pushed.origin);
+        for entry in pushed.entries {
+            if entry.header.seq <= head.seq {
+                let same = entry.header.seq < head.seq || entry.hash == head.hash;
+                if same {
+                    continue;
+                }
+            }
+            if entry.header.follows(&head).is_err() {
+                tracing::error!(site = %pushed.origin.site, seq = entry.header.seq, held = head.seq, "a push does not follow what is held");
+                told.broken.push(pushed.origin.site);
+                break;
+            }
+            head = Head { seq: entry.header.seq, hash: entry.hash };
+            if let Some(anchor) = entry.header.anchor {
+                self.lineage.note(entry.header.origin.epoch, anchor);
+                self.registry.anchored(entry.header.origin, anchor);
+            }
+            let base = self.generations.resolve(entry.header.base, &pushed.known);
+            coming.push(Coming::new(entry, base));
+        }
+        self.registry.advance(pushed.origin, head, now_ms());
+    }
+
+    fn round(
+        &mut self,
+        coming: Vec<Coming>,
+        own: Vec<OwnWrite>,
+        mut batch: Batch,
+        mut told: Told,
+    ) -> Result<Round, SiteError> {
+        let received_at_ms = now_ms().max(self.row.received_at_ms);
+        let first = self.row.hub_seq + 1;
+        self.search_sanctions(&coming, &own)?;
+        let states = self.read_all(&coming, &own)?;
+        let mut sanctions = std::mem::take(&mut self.sanctions);
+        let mut fold = Fold::new(&self.lineage, &mut sanctions, states);
+        let (shared, ahead) = (Arc::clone(&self.shared), &self.ahead);
+        let mut read = |key: Key| stored(&shared, ahead, key);
+        let mut accepted = Vec::with_capacity(coming.len());
+        let mut hashes = Sha256::new();
+        let mut hub_seq = first;
+        let mut take = |fold: &mut Fold<'_>, coming: Coming, hub_seq: u64| -> Result<(), SiteError> {
+            let entry = Accepting {
+                header: &coming.entry.header,
+                patch: &coming.patch,
+                base: coming.base,
+                hub_seq,
+                received_at_ms,
+            };
+            let verdicts = match coming.arrival {
+                Some(reason) => vec![(0, reason)],
+                None => fold.judge(&entry),
+            };
+            fold.take(&entry, &verdicts, &mut read)?;
+            hashes.update(coming.entry.hash);
+            let raw = coming.entry.entry;
+            accepted.push(pb::Accepted {
+                header: raw.header,
+                open: if coming.dropped { Bytes::new() } else { raw.open },
+                sealed: raw.sealed,
+                outcome: outcome(&verdicts, coming.dropped),
+                base_hub_seq: coming.base,
+            });
+            Ok(())
+        };
+        for entry in coming {
+            take(&mut fold, entry, hub_seq)?;
+            hub_seq += 1;
+        }
+        for write in own {
+            let answers = self.own(&write, &mut fold, &mut hub_seq, &mut take)?;
+            told.answers.push(Box::new(move || (write.answer)(answers)));
+        }
+        let _ = &mut take;
+        let folded = fold.finish();
+        self.sanctions = sanctions;
+        let mut rows = folded.rows;
+        self.number += 1;
+        if !accepted.is_empty() {
+            self.row.hub_seq = hub_seq - 1;
+            self.row.received_at_ms = received_at_ms;
+            let commit = pb::Commit {
+                generation: self.row.generation,
+                first_hub_seq: first,
+                received_at_ms,
+                merge_version: merge::VERSION,
+                prev_hash: self.row.commit_hash.clone(),
+                entries: accepted,
+            };
+            self.row.commit_hash = Bytes::copy_from_slice(&commit_hash(&commit, hashes));
+            batch.push(record_kind::COMMIT, &[&commit.encode_to_vec()]);
+            for (origin, row) in self.registry.take_changed() {
+                told.heads.push((origin, row));
+            }
+            self.ahead.0.push_back((self.number, folded.states));
+        }
+        for (origin, row) in &told.heads {
+            let key = rows::origin(*origin);
+            let (old, value) = self.registry.stored(*origin, row);
+            rows.push(Staged { key, old, new: Some(value) });
+        }
+        told.at = Position { generation: self.row.generation, hub_seq: self.row.hub_seq };
+        told.commit_hash = self.row.commit_hash.as_ref().try_into().unwrap_or_default();
+        told.moved = folded.moved.into_iter().collect();
+        self.row.seq = self.author.head.seq;
+        self.row.hash = Bytes::copy_from_slice(&self.author.head.hash);
+        self.row.stamp = self.author.clock.last().0;
+        told.row = self.row.clone();
+        Ok(Round { number: self.number, batch, mark: first, rows, told })
+    }
+
+    /// Makes the province's own entries and takes them into the round.
+    fn own(
+        &mut self,
+        write: &OwnWrite,
+        fold: &mut Fold<'_>,
+        hub_seq: &mut u64,
+        take: &mut impl FnMut(&mut Fold<'_>, Coming, u64) -> Result<(), SiteError>,
+    ) -> Result<Result<Vec<PutAnswer>, SiteError>, SiteError> {
+        let before = self.author.head;
+        let mut answers = Vec::with_capacity(write.puts.len());
+        for put in &write.puts {
+            let state = put.record.and_then(|record| fold.state((put.kind, record)));
+            let verdict = match self.author.write(put, state, &write.by, now_ms()) {
+                Ok(verdict) => verdict,
+                // What came before it in this batch is taken all the same; the caller hears of the first fault.
+                Err(error) => return Ok(Err(error)),
+            };
+            match verdict {
+                Verdict::Answer(answer) => answers.push(answer),
+                Verdict::Write(_, record) if write.dry_run => {
+                    self.author.rewind(before);
+                    answers.push(PutAnswer { record, ..PutAnswer::default() });
+                }
+                Verdict::Write(made, record) => {
+                    let hash = made.head.hash;
+                    let base = made.header.base.hub_seq;
+                    let entry = CheckedEntry { entry: made.entry, header: made.header, hash };
+                    self.registry.advance(self.author.origin, self.author.head, now_ms());
+                    take(fold, Coming { entry, patch: made.open, arrival: None, dropped: false, base }, *hub_seq)?;
+                    *hub_seq += 1;
+                    let version = fold.state((put.kind, record)).map(|state| {
+                        liandong_node::site::view::version(state, Some(self.author.origin))
+                    });
+                    answers.push(PutAnswer { record, version: version.unwrap_or_default(), ..PutAnswer::default() });
+                }
+            }
+        }
+        Ok(Ok(answers))
+    }
+
+    /// A token that comes under sanction now is looked for among all members, those of earlier rounds
+    /// included: so these are stored first.
+    fn search_sanctions(&mut self, coming: &[Coming], own: &[OwnWrite]) -> Result<(), SiteError> {
+        let pushed = coming.iter().map(|coming| (coming.entry.header.kind, &coming.patch.set));
+        let written = own.iter().flat_map(|write| write.puts.iter().map(|put| (put.kind, &put.patch.set)));
+        let tokens: Vec<String> =
+            pushed.chain(written).filter_map(|(kind, set)| self.sanctions.must_search(kind, set)).collect();
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        self.shared.wait_published(self.number);
+        tokens.iter().try_for_each(|token| self.sanctions.search(token, &self.shared.index))
+    }
+
+    /// Reads the states of all records of a round, in key order.
+    fn read_all(
+        &self,
+        coming: &[Coming],
+        own: &[OwnWrite],
+    ) -> Result<HashMap<Key, Stored>, SiteError> {
+        let pushed = coming.iter().map(|coming| (coming.entry.header.kind, coming.entry.header.record));
+        let written = own.iter().flat_map(|write| &write.puts).filter_map(|put| Some((put.kind, put.record?)));
+        let mut keys: Vec<Key> = pushed.chain(written).collect::<HashSet<Key>>().into_iter().collect();
+        keys.sort_unstable();
+        let mut out = HashMap::with_capacity(keys.len());
+        for key in keys {
+            if let Some(found) = stored(&self.shared, &self.ahead, key)? {
+                out.insert(key, found);
+            }
+        }
+        Ok(out)
+    }
+}
+
+impl Coming {
+    fn new(entry: CheckedEntry, base: u64) -> Coming {
+        let (patch, reason, dropped) = arrival(&entry.header, &entry.entry.open);
+        Coming { entry, patch, arrival: reason, dropped, base }
+    }
+}
+
+/// A state as it will be stored once the rounds on their way are.
+fn stored(shared: &Shared, ahead: &Ahead, key: Key) -> Result<Option<Stored>, SiteError> {
+    if let Some(value) = ahead.get(&key) {
+        let check = Some(check_of(&rows::record(key.0, key.1), value));
+        return Ok(Some(Stored { state: RecordState::decode(value)?, check }));
+    }
+    match shared.index.get(&rows::record(key.0, key.1))? {
+        None => Ok(None),
+        Some(item) => {
+            Ok(Some(Stored { state: RecordState::decode(&item.value)?, check: Some(item.check) }))
+        }
+    }
+}
+
+fn outcome(verdicts: &Verdicts, dropped: bool) -> Option<pb::Outcome> {
+    let verdict = |(tag, reason): &(u32, Reason)| pb::Verdict { tag: *tag, reason: *reason as i32 };
+    (dropped || !verdicts.is_empty())
+        .then(|| pb::Outcome { verdicts: verdicts.iter().map(verdict).collect(), open_dropped: dropped })
+}
+
+/// The verdicts recorded with an entry.
+pub fn recorded(outcome: Option<&pb::Outcome>) -> Verdicts {
+    let verdict = |verdict: &pb::Verdict| {
+        (verdict.tag, Reason::try_from(verdict.reason).unwrap_or(Reason::Unspecified))
+    };
+    outcome.map(|outcome| outcome.verdicts.iter().map(verdict).collect()).unwrap_or_default()
+}
+
+/// Hash of a commit: its place, what came before it, and what became of the hashed entries.
+pub fn commit_hash(commit: &pb::Commit, entry_hashes: Sha256) -> Hash {
+    let mut sha = Sha256::new();
+    sha.update(&commit.prev_hash);
+    sha.update(commit.generation.to_be_bytes());
+    sha.update(commit.first_hub_seq.to_be_bytes());
+    sha.update(commit.received_at_ms.to_be_bytes());
+    sha.update(commit.merge_version.to_be_bytes());
+    sha.update((commit.entries.len() as u64).to_be_bytes());
+    sha.update(entry_hashes.finalize());
+    for (at, entry) in commit.entries.iter().enumerate() {
+        if let Some(outcome) = &entry.outcome {
+            sha.update((at as u64).to_be_bytes());
+            sha.update(outcome.encode_to_vec());
+        }
+    }
+    sha.finalize().into()
+}

@@ -1,0 +1,454 @@
+//! The hub: a site that also listens. Opening, the writer of commits, and what is published.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use liandong_node::index::{Index, IndexOptions, Staged};
+use liandong_node::log::{self, Batch, DirLock, Log, LogError, Pos};
+use liandong_node::now::{generator, now_ms, random};
+use liandong_node::rows;
+use liandong_node::site::{Author, Keys, OnProgress, Paths, PutAnswer, SiteError, record_kind};
+use liandong_proto::entry::Head;
+use liandong_proto::id::{Epoch, Origin, SiteCode};
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::position::{GenerationStart, Generations};
+use liandong_proto::session::hub::Input;
+use liandong_proto::share::CityKey;
+use liandong_proto::stamp::{Clock, Stamp};
+use prost::Message as _;
+use tokio::sync::mpsc as async_mpsc;
+
+use crate::commit::{Judge, Round, Told};
+use crate::queue::{Job, OwnWrite, Queue};
+use crate::registry::Registry;
+use crate::replay::Replay;
+
+/// How to open a hub.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// Its directory.
+    pub data_dir: PathBuf,
+    /// Size of a log segment in bytes.
+    pub segment_bytes: u64,
+    /// How much the index may stage before it writes, in bytes.
+    pub overlay_bytes: usize,
+    /// Cache of the store in bytes.
+    pub cache_bytes: u64,
+}
+
+impl HubOptions {
+    /// The defaults for a directory.
+    pub fn new(data_dir: &Path) -> HubOptions {
+        HubOptions {
+            data_dir: data_dir.to_path_buf(),
+            segment_bytes: 64 << 20,
+            overlay_bytes: 48 << 20,
+            cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What the threads and sessions of a hub share.
+pub struct Shared {
+    pub(crate) paths: Paths,
+    pub(crate) log: Arc<Log>,
+    pub(crate) index: Index,
+    pub(crate) queue: Queue,
+    pub(crate) published: RwLock<Published>,
+    rounds: Mutex<u64>,
+    round_done: Condvar,
+    pub(crate) sessions: Mutex<HashMap<SiteCode, async_mpsc::UnboundedSender<Input>>>,
+    pub(crate) failed: Mutex<Option<String>>,
+    full: Mutex<Option<String>>,
+    pub(crate) cities: Mutex<HashMap<SiteCode, CityState>>,
+}
+
+/// What is durable and may be told.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// All origins.
+    pub registry: Registry,
+    /// The hub's own row.
+    pub row: pb::SiteRow,
+    /// Its history.
+    pub generations: Generations,
+}
+
+/// What a session has learned of a city, for `city list`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CityState {
+    /// The feed up to here is durable there.
+    pub applied: u64,
+    /// 0 no comparison yet, 1 equal, 2 different.
+    pub comparison: u32,
+    /// When it was.
+    pub compared_at_ms: u64,
+}
+
+/// A running hub.
+pub struct Hub {
+    pub(crate) shared: Arc<Shared>,
+    origin: Origin,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: DirLock,
+}
+
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    /// Makes a hub in a directory that holds none.
+    ///
+    /// # Errors
+    /// [`SiteError::Exists`] when there is one already.
+    pub fn init(data_dir: &Path) -> Result<(), SiteError> {
+        let paths = Paths::new(data_dir);
+        if paths.log().exists() {
+            return Err(SiteError::Exists(data_dir.to_path_buf()));
+        }
+        std::fs::create_dir_all(data_dir)
+            .map_err(|source| SiteError::File { path: data_dir.to_path_buf(), source })?;
+        let _lock = DirLock::acquire(data_dir)?;
+        let (log, _) = Log::open(&paths.log(), log::Options::default())?;
+        let epoch: [u8; 16] = random();
+        let opened = pb::EpochOpened {
+            site: SiteCode::PROVINCE.0,
+            epoch: Bytes::copy_from_slice(&epoch),
+            anchor: None,
+        };
+        let mut batch = Batch::new();
+        batch.push(record_kind::OPENED, &[&opened.encode_to_vec()]);
+        let span = log.append(&batch, 0)?;
+        Ok(log.sync_to(span.end)?)
+    }
+
+    /// Opens a hub: takes the directory, replays what the index lacks, and begins a new generation.
+    ///
+    /// # Errors
+    /// [`SiteError`]; a damaged index is no error, it is made again from the log.
+    pub fn open(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
+        let paths = Paths::new(&options.data_dir);
+        if !paths.log().exists() {
+            return Err(SiteError::NoSite(options.data_dir.clone()));
+        }
+        let lock = DirLock::acquire(&options.data_dir)?;
+        let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
+        let (log, opened) = Log::open(&paths.log(), log_options)?;
+        if let Some(cut) = opened.cut {
+            tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
+        }
+        let log = Arc::new(log);
+        let (index, position) = open_index(options, &paths, &log)?;
+        let row = match index.get(rows::SITE)? {
+            Some(item) => pb::SiteRow::decode(item.value)
+                .map_err(|error| SiteError::corrupt("the hub's row in the index", error))?,
+            None => pb::SiteRow::default(),
+        };
+        let mut replay = Replay::new(row, &index)?;
+        replay.run(&log, position.map(Pos::from_bytes).unwrap_or_default(), &index, progress)?;
+        let Replay { mut row, mut generations, registry, lineage, sanctions, .. } = replay;
+        let epoch = Epoch::from_slice(&row.epoch)
+            .ok_or_else(|| SiteError::corrupt("the log", "it does not begin with an epoch"))?;
+        let origin = Origin { site: SiteCode(row.site), epoch };
+        begin_generation(&log, &index, &mut row, &mut generations)?;
+        let keys = Keys { city: CityKey::new(&random()), linking: None };
+        let mut author = Author::new(origin, keys, generator());
+        author.head = Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() };
+        author.clock = Clock::resume(Stamp(row.stamp));
+        author.generations = generations.clone();
+        let shared = Arc::new(Shared {
+            paths,
+            log,
+            index,
+            queue: Queue::default(),
+            published: RwLock::new(Published {
+                registry: registry.clone(),
+                row: row.clone(),
+                generations: generations.clone(),
+            }),
+            rounds: Mutex::new(0),
+            round_done: Condvar::new(),
+            sessions: Mutex::new(HashMap::new()),
+            failed: Mutex::new(None),
+            full: Mutex::new(None),
+            cities: Mutex::new(HashMap::new()),
+        });
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let published = Arc::new(AtomicU64::new(0));
+        let judge = Judge::new(
+            Arc::clone(&shared),
+            sender,
+            Arc::clone(&published),
+            author,
+            row,
+            generations,
+            registry,
+            lineage,
+            sanctions,
+        );
+        let writer = Writer { shared: Arc::clone(&shared), published };
+        let threads = vec![spawn("judge", move || judge.run())?, spawn("writer", move || writer.run(&receiver))?];
+        Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), _lock: lock }))
+    }
+
+    /// Throws the index away and makes it again from the log alone.
+    ///
+    /// # Errors
+    /// [`SiteError`]; the log only gains the start of a generation.
+    pub fn rebuild(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
+        let paths = Paths::new(&options.data_dir);
+        if !paths.log().exists() {
+            return Err(SiteError::NoSite(options.data_dir.clone()));
+        }
+        let lock = DirLock::acquire(&options.data_dir)?;
+        let index = paths.index();
+        if index.exists() {
+            std::fs::remove_dir_all(&index).map_err(|source| SiteError::File { path: index, source })?;
+        }
+        drop(lock);
+        Hub::open(options, progress)
+    }
+
+    /// The province as a writer.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Its index, for reading.
+    pub fn index(&self) -> &Index {
+        &self.shared.index
+    }
+
+    /// What is durable and may be told.
+    pub fn published(&self) -> Published {
+        self.shared.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Writes as the province: durable and merged before it returns.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn write(
+        &self,
+        puts: Vec<liandong_node::site::Put>,
+        by: &liandong_node::site::By,
+        dry_run: bool,
+    ) -> Result<Vec<PutAnswer>, SiteError> {
+        if let Some(why) = locked(&self.shared.full).clone() {
+            return Err(SiteError::Refused(why));
+        }
+        if let Some(why) = locked(&self.shared.failed).clone() {
+            return Err(SiteError::corrupt("the hub's store", why));
+        }
+        let (sender, receiver) = mpsc::channel();
+        let answer = Box::new(move |answers| {
+            let _ = sender.send(answers);
+        });
+        self.shared.queue.put(Job::Own(OwnWrite { puts, by: by.clone(), dry_run, answer }));
+        let stopped = || SiteError::Refused("the hub is stopping; nothing was written".into());
+        receiver.recv().map_err(|_| stopped())?
+    }
+
+    /// Stops: what waits is committed, the index is brought up to date.
+    ///
+    /// # Errors
+    /// [`SiteError`]; nothing is lost, the next start replays the log.
+    pub fn close(&self) -> Result<(), SiteError> {
+        self.shared.queue.stop();
+        for thread in locked(&self.threads).drain(..) {
+            // A thread that panicked has said so itself.
+            let _ = thread.join();
+        }
+        self.shared.index.close()?;
+        Ok(())
+    }
+
+    /// Waits until the index has caught up.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn catch_up(&self) -> Result<(), SiteError> {
+        Ok(self.shared.index.flush()?)
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, SiteError> {
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(work);
+    spawned.map_err(|source| SiteError::File { path: PathBuf::from(name), source })
+}
+
+fn open_index(
+    options: &HubOptions,
+    paths: &Paths,
+    log: &Arc<Log>,
+) -> Result<(Index, Option<[u8; 16]>), SiteError> {
+    let cache = options.cache_bytes;
+    let durable = Arc::clone(log);
+    let (index, opened) = Index::open(IndexOptions {
+        dir: paths.index(),
+        engine: Box::new(move |dir| crate::store_fjall::open(dir, cache)),
+        overlay_bytes: options.overlay_bytes,
+        before_apply: Box::new(move |position| {
+            durable.sync_to(Pos::from_bytes(position)).map_err(|error| error.to_string())
+        }),
+    })?;
+    if let Some(reason) = &opened.rebuilt {
+        tracing::warn!(%reason, "the index is made again from the log");
+    }
+    Ok((index, opened.position))
+}
+
+fn begin_generation(
+    log: &Log,
+    index: &Index,
+    row: &mut pb::SiteRow,
+    generations: &mut Generations,
+) -> Result<(), SiteError> {
+    let generation = u64::from_be_bytes(random::<8>()) | 1;
+    let start = pb::GenerationStart {
+        generation,
+        first_hub_seq: row.hub_seq + 1,
+        started_at_ms: now_ms(),
+        prev_hash: row.commit_hash.clone(),
+    };
+    let mut batch = Batch::new();
+    batch.push(record_kind::GENERATION, &[&start.encode_to_vec()]);
+    let span = log.append(&batch, row.hub_seq + 1)?;
+    log.sync_to(span.end)?;
+    generations.begin(GenerationStart { generation, first_hub_seq: row.hub_seq + 1 });
+    started(row, &start);
+    stage_row(index, row, Vec::new(), span.end)
+}
+
+/// A generation's effect on the hub's row.
+pub(crate) fn started(row: &mut pb::SiteRow, start: &pb::GenerationStart) {
+    row.generation = start.generation;
+    row.generations
+        .push(pb::HistoryStart { generation: start.generation, first_hub_seq: start.first_hub_seq });
+}
+
+/// Stages rows together with where the hub stands after them.
+pub(crate) fn stage_row(
+    index: &Index,
+    row: &pb::SiteRow,
+    mut staged: Vec<Staged>,
+    end: Pos,
+) -> Result<(), SiteError> {
+    let old = index.get(rows::SITE)?.map(|item| item.check);
+    let new = Some(Bytes::from(row.encode_to_vec()));
+    staged.push(Staged { key: Bytes::from_static(rows::SITE), old, new });
+    index.stage(&staged, end.to_bytes());
+    Ok(())
+}
+
+impl Shared {
+    /// Waits until a round is published.
+    pub(crate) fn wait_published(&self, round: u64) {
+        let mut done = locked(&self.rounds);
+        while *done < round && locked(&self.failed).is_none() {
+            done = self.round_done.wait(done).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The hub cannot go on: everybody is told, nothing more is acknowledged.
+    pub(crate) fn fail(&self, error: impl ToString) {
+        *locked(&self.failed) = Some(error.to_string());
+        self.round_done.notify_all();
+        locked(&self.sessions).clear();
+    }
+}
+
+/// The writer: makes rounds durable, stores them, tells.
+struct Writer {
+    shared: Arc<Shared>,
+    published: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn run(self, rounds: &mpsc::Receiver<Round>) {
+        while let Ok(round) = rounds.recv() {
+            let number = round.number;
+            if let Err(error) = self.write(round) {
+                tracing::error!(%error, "the log cannot be written; the hub stops accepting");
+                self.shared.fail(error);
+                return;
+            }
+            self.published.store(number, Ordering::Release);
+            *locked(&self.shared.rounds) = number;
+            self.shared.round_done.notify_all();
+        }
+    }
+
+    fn write(&self, round: Round) -> Result<(), SiteError> {
+        let end = if round.batch.is_empty() {
+            self.shared.log.end()
+        } else {
+            let end = self.append(&round)?;
+            self.shared.log.sync_to(end)?;
+            end
+        };
+        stage_row(&self.shared.index, &round.told.row, round.rows, end)?;
+        self.tell(round.told);
+        Ok(())
+    }
+
+    /// Appends, waiting for space on a full disk: nothing is acknowledged meanwhile, nothing is lost.
+    fn append(&self, round: &Round) -> Result<Pos, SiteError> {
+        loop {
+            match self.shared.log.append(&round.batch, round.mark) {
+                Ok(span) => {
+                    *locked(&self.shared.full) = None;
+                    return Ok(span.end);
+                }
+                Err(error @ LogError::Full { .. }) => {
+                    tracing::error!(%error, "waiting for space");
+                    *locked(&self.shared.full) = Some(error.to_string());
+                    pause_for_space();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        let heads: Vec<(SiteCode, Head)> = {
+            let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
+            published.row = told.row;
+            told.heads
+                .into_iter()
+                .map(|(origin, row)| {
+                    let head = crate::registry::head(&row);
+                    published.registry.publish(origin, row);
+                    (origin.site, head)
+                })
+                .collect()
+        };
+        for answer in told.answers {
+            answer();
+        }
+        let mut sessions = locked(&self.shared.sessions);
+        for (site, up_to) in heads {
+            if let Some(session) = sessions.get(&site) {
+                let _ = session.send(Input::Committed { up_to, at: told.at, commit_hash: told.commit_hash });
+            }
+        }
+        for site in told.moved {
+            if let Some(session) = sessions.get(&site) {
+                let _ = session.send(Input::FeedMoved);
+            }
+        }
+        for site in told.broken {
+            sessions.remove(&site);
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a full disk is outside this process: there is nothing to wait on")]
+fn pause_for_space() {
+    std::thread::sleep(std::time::Duration::from_secs(1));
+}

@@ -1,0 +1,19 @@
+//! The province's hub: a site that also listens. It orders, merges and reconciles what the cities sync, and
+//! sends decisions back.
+
+pub mod api;
+pub mod audience;
+mod commit;
+mod compare;
+mod feed;
+pub mod findings;
+mod fold;
+mod history;
+pub mod hub;
+pub mod listen;
+mod queue;
+mod records;
+pub mod registry;
+mod replay;
+mod sanctions;
+pub mod store_fjall;

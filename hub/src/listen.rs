@@ -1,0 +1,286 @@
+//! The sync port: drives the hub's half of a session with each node. One match over its outputs.
+//!
+//! Until transport security stands, it binds loopback addresses only and takes the site from a header.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use liandong_node::now::now_ms;
+use liandong_node::site::SiteError;
+use liandong_proto::entry::{Entry, Head};
+use liandong_proto::id::{Origin, SiteCode};
+use liandong_proto::pb::sync::v1 as pb;
+use liandong_proto::position::Generations;
+use liandong_proto::session::hub::{HubSession, Input, Output};
+use liandong_proto::session::{LIMITS, generations_from_pb, refusal};
+use pb::sync_server::{Sync, SyncServer};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::hub::{Hub, locked};
+use crate::queue::{Job, Knock, Pushed};
+
+/// The largest message of a session, in bytes.
+pub const MESSAGE_BYTES: usize = 4 << 20;
+
+/// Why the hub cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Plaintext stays on this machine.
+    #[error("{0} is not a loopback address; without encryption the hub listens on 127.0.0.1 or [::1] only")]
+    NotLoopback(SocketAddr),
+    /// The port.
+    #[error("cannot listen on {addr}: {source}; choose another port or stop what uses it")]
+    Bind {
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The server.
+    #[error(transparent)]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// A bound sync port.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    /// Where it is: the port is known even when 0 was asked for.
+    pub addr: SocketAddr,
+}
+
+impl Listener {
+    /// Binds a loopback address.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub async fn bind(addr: SocketAddr) -> Result<Listener, ListenError> {
+        if !addr.ip().is_loopback() {
+            return Err(ListenError::NotLoopback(addr));
+        }
+        let failed = |source| ListenError::Bind { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        Ok(Listener { listener, addr })
+    }
+
+    /// Serves nodes until `shutdown`.
+    ///
+    /// # Errors
+    /// [`ListenError::Transport`].
+    pub async fn serve(
+        self,
+        hub: Arc<Hub>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), ListenError> {
+        let service = SyncServer::new(Service { hub })
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES);
+        Server::builder()
+            .initial_stream_window_size(8 << 20)
+            .initial_connection_window_size(16 << 20)
+            .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .max_concurrent_streams(8)
+            .tcp_nodelay(true)
+            .add_service(service)
+            .serve_with_incoming_shutdown(TcpListenerStream::new(self.listener), shutdown)
+            .await?;
+        Ok(())
+    }
+}
+
+struct Service {
+    hub: Arc<Hub>,
+}
+
+type DownStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::Down, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Sync for Service {
+    type SessionStream = DownStream;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<pb::Up>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let site = request.metadata().get("x-liandong-site").and_then(|value| value.to_str().ok());
+        let site = site.and_then(|value| value.parse().ok()).map(SiteCode);
+        let site = site.ok_or_else(|| Status::unauthenticated("the connection does not say which site it is"))?;
+        let (down, outbound) = mpsc::unbounded_channel();
+        let (inputs, inbox) = mpsc::unbounded_channel();
+        let driver = Driver {
+            hub: Arc::clone(&self.hub),
+            site,
+            session: HubSession::new(site, LIMITS),
+            known: Arc::default(),
+            down,
+            inputs,
+        };
+        tokio::spawn(driver.run(request.into_inner(), inbox));
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(outbound))))
+    }
+}
+
+struct Driver {
+    hub: Arc<Hub>,
+    site: SiteCode,
+    session: HubSession,
+    known: Arc<Generations>,
+    /// Unbounded, and yet never long: the windows of the protocol bound what is under way.
+    down: mpsc::UnboundedSender<Result<pb::Down, Status>>,
+    inputs: mpsc::UnboundedSender<Input>,
+}
+
+impl Driver {
+    async fn run(mut self, mut inbound: Streaming<pb::Up>, mut inbox: mpsc::UnboundedReceiver<Input>) {
+        let mut registered = false;
+        loop {
+            let input = tokio::select! {
+                message = inbound.message() => match message {
+                    Ok(Some(up)) => Input::Received(up),
+                    Ok(None) => break,
+                    Err(status) => {
+                        tracing::info!(site = %self.site, %status, "session cut");
+                        break;
+                    }
+                },
+                input = inbox.recv() => match input {
+                    Some(input) => input,
+                    None => break,
+                },
+            };
+            if matches!(&input, Input::Received(up) if matches!(up.message, Some(pb::up::Message::Hello(_)))) && !registered {
+                if !self.register() {
+                    let busy = refusal(
+                        pb::refusal::Code::SiteBusy,
+                        "该站点已有一个会话；请确认没有在另一台机器上启动",
+                        "this site already has a session; make sure that it does not run on another machine",
+                    );
+                    self.session_input(Input::Stop(busy));
+                    break;
+                }
+                registered = true;
+            }
+            if !self.session_input(input) {
+                break;
+            }
+        }
+        if registered {
+            locked(&self.hub.shared.sessions).remove(&self.site);
+        }
+    }
+
+    /// Takes the site's one place; false when it is taken.
+    fn register(&self) -> bool {
+        let mut sessions = locked(&self.hub.shared.sessions);
+        if sessions.get(&self.site).is_some_and(|session| !session.is_closed()) {
+            return false;
+        }
+        sessions.insert(self.site, self.inputs.clone());
+        true
+    }
+
+    /// False when the session is over.
+    fn session_input(&mut self, input: Input) -> bool {
+        let mut goes_on = true;
+        for output in self.session.on(input) {
+            match output {
+                Output::Send(down) => {
+                    // A closed channel means that the node has gone; its reader says so.
+                    let _ = self.down.send(Ok(down));
+                }
+                Output::Admit(hello) => self.admit(hello),
+                Output::Intake(entries) => {
+                    let Some(origin) = self.session.origin() else { continue };
+                    let known = Arc::clone(&self.known);
+                    self.hub.shared.queue.put(Job::Pushed(Pushed { origin, known, entries }));
+                }
+                Output::ReadFeed { after, max_bytes } => self.in_background(move |hub, origin| {
+                    hub.read_feed(origin, after, max_bytes as usize).map(Input::Feed)
+                }),
+                Output::Applied(place) => {
+                    locked(&self.hub.shared.cities).entry(self.site).or_default().applied = place;
+                }
+                Output::Locate(heads) => self.in_background(move |hub, origin| {
+                    Ok(Input::Located(hub.locate(origin, &heads)?))
+                }),
+                Output::Compare(ask) => self.in_background(move |hub, origin| {
+                    Ok(Input::Compared(hub.digests(origin, &ask)?))
+                }),
+                Output::Restore { after_seq } => self.restore(after_seq),
+                Output::Verdict(verdict) => {
+                    if let Err(records) = &verdict {
+                        tracing::error!(site = %self.site, records, "city and hub show records differently");
+                    }
+                    let mut cities = locked(&self.hub.shared.cities);
+                    let city = cities.entry(self.site).or_default();
+                    city.comparison = if verdict.is_ok() { 1 } else { 2 };
+                    city.compared_at_ms = now_ms();
+                }
+                Output::Close => goes_on = false,
+            }
+        }
+        goes_on
+    }
+
+    fn admit(&mut self, hello: pb::Hello) {
+        self.known = Arc::new(generations_from_pb(&hello.generations));
+        let inputs = self.inputs.clone();
+        let answer = Box::new(move |admission| {
+            let _ = inputs.send(Input::Admitted(admission));
+        });
+        self.hub.shared.queue.put(Job::Knock(Knock { site: self.site, hello, answer }));
+    }
+
+    /// Reads beside the session; the answer comes back as an input.
+    fn in_background(
+        &self,
+        work: impl FnOnce(&Hub, Origin) -> Result<Input, SiteError> + Send + 'static,
+    ) {
+        let Some(origin) = self.session.origin() else { return };
+        let (hub, inputs) = (Arc::clone(&self.hub), self.inputs.clone());
+        tokio::task::spawn_blocking(move || {
+            let input = work(&hub, origin).unwrap_or_else(|error| {
+                tracing::error!(%error, site = %origin.site, "cannot read for a session");
+                Input::Stop(refusal(
+                    pb::refusal::Code::Unavailable,
+                    "省级枢纽暂时无法读取数据；稍后自动重试",
+                    "the hub cannot read its data now; it will be tried again",
+                ))
+            });
+            let _ = inputs.send(input);
+        });
+    }
+
+    fn restore(&self, after_seq: u64) {
+        const BATCH_BYTES: usize = 1 << 20;
+        let Some(origin) = self.session.origin() else { return };
+        let (hub, inputs) = (Arc::clone(&self.hub), self.inputs.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut batch: Vec<Entry> = Vec::new();
+            let mut bytes = 0;
+            let read = hub.own_entries(origin, |head: Head, entry| {
+                if head.seq > after_seq {
+                    bytes += entry.header.len() + entry.open.len() + entry.sealed.len();
+                    batch.push(entry);
+                    if bytes >= BATCH_BYTES {
+                        bytes = 0;
+                        let _ = inputs.send(Input::Restore(std::mem::take(&mut batch), false));
+                    }
+                }
+            });
+            match read {
+                Ok(()) => drop(inputs.send(Input::Restore(batch, true))),
+                Err(error) => tracing::error!(%error, "cannot read the log for a restore"),
+            }
+        });
+    }
+}

@@ -1,0 +1,160 @@
+//! What waits to be committed: one lane for each city, taken round-robin so that one backlog starves nobody.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use liandong_node::site::{By, Put, PutAnswer, SiteError};
+use liandong_proto::id::{Origin, SiteCode};
+use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::position::Generations;
+use liandong_proto::session::hub::{Admission, CheckedEntry};
+
+/// Entries of one push.
+#[derive(Debug)]
+pub struct Pushed {
+    /// Whose.
+    pub origin: Origin,
+    /// The hub's history as the node knows it: says what the bases mean.
+    pub known: Arc<Generations>,
+    /// In order.
+    pub entries: Vec<CheckedEntry>,
+}
+
+type Answer<T> = Box<dyn FnOnce(T) + Send>;
+
+/// A write of the province itself.
+pub struct OwnWrite {
+    /// What to write.
+    pub puts: Vec<Put>,
+    /// Who.
+    pub by: By,
+    /// Check only.
+    pub dry_run: bool,
+    /// Called once it is durable, or refused.
+    pub answer: Answer<Result<Vec<PutAnswer>, SiteError>>,
+}
+
+/// A node at the door.
+pub struct Knock {
+    /// The site its connection belongs to.
+    pub site: SiteCode,
+    /// Its hello.
+    pub hello: sync::Hello,
+    /// Called with the decision.
+    pub answer: Answer<Admission>,
+}
+
+/// Something to commit.
+pub enum Job {
+    /// Entries of a city.
+    Pushed(Pushed),
+    /// A write of the province.
+    Own(OwnWrite),
+    /// A node at the door.
+    Knock(Knock),
+}
+
+#[derive(Default)]
+struct Lanes {
+    cities: HashMap<SiteCode, VecDeque<Pushed>>,
+    /// Cities with something in their lane, in the order in which they are served.
+    turn: VecDeque<SiteCode>,
+    first: VecDeque<Job>,
+    stopped: bool,
+}
+
+/// The lanes.
+#[derive(Default)]
+pub struct Queue {
+    lanes: Mutex<Lanes>,
+    news: Condvar,
+}
+
+impl Queue {
+    /// Lets a job wait. A city's pushes are bounded by its window, the others by those who wait for them.
+    pub fn put(&self, job: Job) {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        match job {
+            Job::Pushed(pushed) => {
+                let site = pushed.origin.site;
+                let lane = lanes.cities.entry(site).or_default();
+                let was_empty = lane.is_empty();
+                lane.push_back(pushed);
+                if was_empty {
+                    lanes.turn.push_back(site);
+                }
+            }
+            job => lanes.first.push_back(job),
+        }
+        drop(lanes);
+        self.news.notify_one();
+    }
+
+    /// Waits for work; then one push of each city in turn until `entries` are reached. `None` when stopped
+    /// and empty.
+    pub fn take(&self, entries: usize) -> Option<Vec<Job>> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        while lanes.first.is_empty() && lanes.turn.is_empty() {
+            if lanes.stopped {
+                return None;
+            }
+            lanes = self.news.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut jobs: Vec<Job> = lanes.first.drain(..).collect();
+        let mut taken = 0;
+        while taken < entries {
+            let Some(site) = lanes.turn.pop_front() else { break };
+            let Some(lane) = lanes.cities.get_mut(&site) else { continue };
+            if let Some(pushed) = lane.pop_front() {
+                taken += pushed.entries.len();
+                jobs.push(Job::Pushed(pushed));
+            }
+            if !lane.is_empty() {
+                lanes.turn.push_back(site);
+            }
+        }
+        Some(jobs)
+    }
+
+    /// No more will come; what waits is still taken.
+    pub fn stop(&self) {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
+        self.news.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use liandong_proto::id::Epoch;
+
+    fn push(queue: &Queue, site: u32) {
+        let origin = Origin { site: SiteCode(site), epoch: Epoch([0; 16]) };
+        queue.put(Job::Pushed(Pushed { origin, known: Arc::default(), entries: Vec::new() }));
+    }
+
+    fn sites(jobs: Vec<Job>) -> Vec<u32> {
+        let site = |job: Job| match job {
+            Job::Pushed(pushed) => pushed.origin.site.0,
+            _ => 0,
+        };
+        jobs.into_iter().map(site).collect()
+    }
+
+    #[test]
+    fn a_backlog_of_one_city_does_not_hold_up_another() {
+        let queue = Queue::default();
+        (0..3).for_each(|_| push(&queue, 1));
+        push(&queue, 2);
+        assert_eq!(sites(queue.take(usize::MAX).expect("there is work")), [1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn what_waits_is_taken_before_the_stop() {
+        let queue = Queue::default();
+        push(&queue, 1);
+        queue.stop();
+        assert!(queue.take(1).is_some());
+        assert!(queue.take(1).is_none());
+    }
+}

@@ -1,0 +1,126 @@
+//! The hub as a site: the same record API as a node's.
+
+use bytes::Bytes;
+use liandong_node::log::Pos;
+use liandong_node::rows;
+use liandong_node::site::{
+    By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown, SiteError, record_kind,
+    view,
+};
+use liandong_proto::entry;
+use liandong_proto::id::RecordId;
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::pb::node::v1 as node;
+use liandong_proto::state::RecordState;
+use prost::Message as _;
+
+use crate::hub::Hub;
+use crate::replay::hash_of;
+
+impl Hub {
+    /// The state of a record.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn state(&self, kind: u32, record: RecordId) -> Result<Option<RecordState>, SiteError> {
+        let stored = self.index().get(&rows::record(kind, record))?;
+        Ok(stored.map(|item| RecordState::decode(&item.value)).transpose()?)
+    }
+}
+
+impl Records for Hub {
+    fn put(&self, puts: Vec<Put>, by: &By, dry_run: bool) -> Result<Vec<PutAnswer>, SiteError> {
+        self.write(puts, by, dry_run)
+    }
+
+    fn get(&self, kind: u32, record: RecordId) -> Result<Option<Shown>, SiteError> {
+        let state = self.state(kind, record)?;
+        Ok(state.map(|state| view::shown(kind, record, state, Some(self.origin()), u64::MAX)))
+    }
+
+    fn list(&self, query: &Query) -> Result<Page, SiteError> {
+        view::list(self.index(), query, Some(self.origin()), u64::MAX)
+    }
+
+    fn history(&self, kind: u32, record: RecordId) -> Result<Vec<node::HistoryItem>, SiteError> {
+        self.read_history(kind, record)
+    }
+
+    fn status(&self) -> Result<node::StatusResponse, SiteError> {
+        let published = self.published();
+        let counts = view::counts(self.index())?;
+        let origin = self.origin();
+        Ok(node::StatusResponse {
+            site: origin.site.0,
+            epoch: Bytes::copy_from_slice(&origin.epoch.0),
+            version: env!("CARGO_PKG_VERSION").into(),
+            head_seq: published.row.seq,
+            head_hash: published.row.hash,
+            confirmed_seq: published.row.seq,
+            generation: published.row.generation,
+            hub_seq: published.row.hub_seq,
+            index_lag_changes: self.index().lag() as u64,
+            counts: counts.into_iter().map(|(kind, records)| node::KindCount { kind, records }).collect(),
+            open_findings: liandong_node::site::open_findings(self.index())?,
+            log_bytes: self.shared.log.bytes_from(Pos::default()),
+            index_bytes: self.index().disk_bytes(),
+            data_dir: self.shared.paths.dir.display().to_string(),
+            rss_bytes: liandong_node::process::peak_rss_bytes(),
+            ..node::StatusResponse::default()
+        })
+    }
+
+    fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
+        let mut found = Findings::default();
+        self.verify_log(&mut found, progress);
+        self.index().flush()?;
+        match self.index().verify(&mut |done, total| progress(Progress { what: "index", done, total })) {
+            Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
+            Err(error) => {
+                found.fault("索引与日志不符，请运行 rebuild", &format!("the index is damaged: {error}; run rebuild"));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Hub {
+    fn verify_log(&self, found: &mut Findings, progress: OnProgress<'_>) {
+        let (total, mut done) = (self.shared.log.bytes_from(Pos::default()), 0);
+        let mut prev = Bytes::new();
+        let mut next_place = 1;
+        for raw in self.shared.log.read(Pos::default()) {
+            let raw = match raw {
+                Ok(raw) => raw,
+                Err(error) => {
+                    return found.fault("日志损坏，其后的内容无法读取", &format!("the log is damaged: {error}"));
+                }
+            };
+            done += raw.payload.len() as u64;
+            if raw.kind != record_kind::COMMIT {
+                continue;
+            }
+            let Ok(commit) = pb::Commit::decode(raw.payload) else {
+                found.fault("提交记录无法读取", &format!("the commit at {:?} cannot be read", raw.pos));
+                continue;
+            };
+            if commit.prev_hash != prev || commit.first_hub_seq != next_place {
+                let en = format!("the commit at place {} does not follow the one before", commit.first_hub_seq);
+                found.fault("提交链断裂", &en);
+            }
+            prev = Bytes::copy_from_slice(&hash_of(&commit));
+            next_place = commit.first_hub_seq + commit.entries.len() as u64;
+            found.entries += commit.entries.len() as u64;
+            for accepted in commit.entries {
+                let raw = entry::Entry { header: accepted.header, open: accepted.open, sealed: accepted.sealed };
+                if let Err(error) = entry::check(&raw) {
+                    found.fault("条目与其哈希不符", &error.to_string());
+                }
+            }
+            progress(Progress { what: "log", done, total });
+            if found.faults.len() > 100 {
+                return;
+            }
+        }
+    }
+}

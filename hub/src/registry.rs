@@ -1,0 +1,141 @@
+//! What the hub knows of each origin: how much of its log it holds, its last session, its line of epochs.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use liandong_node::index::{Index, check_of};
+use liandong_node::rows;
+use liandong_node::site::SiteError;
+use liandong_proto::city;
+use liandong_proto::entry::{Anchor, Head};
+use liandong_proto::id::{Epoch, Origin, SiteCode};
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::session::hub::Admission;
+use liandong_proto::session::{head_to_pb, refusal};
+use prost::Message as _;
+
+/// All origins.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    origins: HashMap<Origin, pb::OriginRow>,
+    checks: HashMap<Origin, u64>,
+    changed: BTreeSet<Origin>,
+}
+
+/// The head in an origin's row.
+pub fn head(row: &pb::OriginRow) -> Head {
+    Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() }
+}
+
+impl Registry {
+    /// Reads the origins of an index.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn load(index: &Index) -> Result<Registry, SiteError> {
+        let mut out = Registry::default();
+        for row in index.scan(rows::ORIGINS, Some(&rows::after_prefix(rows::ORIGINS))) {
+            let (key, value) = row?;
+            let Some(origin) = rows::parse_origin(&key) else { continue };
+            out.checks.insert(origin, check_of(&key, &value));
+            let row = pb::OriginRow::decode(value).map_err(|e| SiteError::corrupt("an origin's row", e))?;
+            out.origins.insert(origin, row);
+        }
+        Ok(out)
+    }
+
+    /// All origins with their rows.
+    pub fn iter(&self) -> impl Iterator<Item = (&Origin, &pb::OriginRow)> {
+        self.origins.iter()
+    }
+
+    /// What is held of an origin.
+    pub fn head(&self, origin: Origin) -> Head {
+        self.origins.get(&origin).map(head).unwrap_or_default()
+    }
+
+    /// The origin that a site lives in now.
+    pub fn living(&self, site: SiteCode) -> Option<(Origin, &pb::OriginRow)> {
+        let mut living = self.origins.iter().filter(|(origin, row)| origin.site == site && !row.closed);
+        living.next().map(|(origin, row)| (*origin, row))
+    }
+
+    /// Notes that the origin's log is held up to `head`.
+    pub fn advance(&mut self, origin: Origin, head: Head, now_ms: u64) {
+        let row = self.origins.entry(origin).or_default();
+        row.seq = head.seq;
+        row.hash = Bytes::copy_from_slice(&head.hash);
+        row.last_received_ms = now_ms;
+        self.changed.insert(origin);
+    }
+
+    /// Notes that an epoch goes on from an older one, which is closed by that.
+    pub fn anchored(&mut self, origin: Origin, anchor: Anchor) {
+        let older = Origin { site: origin.site, epoch: anchor.epoch };
+        let row = self.origins.entry(origin).or_default();
+        row.anchor = Some(pb::Anchor {
+            epoch: Bytes::copy_from_slice(&anchor.epoch.0),
+            seq: anchor.seq,
+            hash: Bytes::copy_from_slice(&anchor.hash),
+        });
+        if let Some(row) = self.origins.get_mut(&older) {
+            row.closed = true;
+            self.changed.insert(older);
+        }
+        self.changed.insert(origin);
+    }
+
+    /// Notes a session.
+    pub fn opened(&mut self, origin: Origin, nonce: Bytes) -> pb::OriginRow {
+        let row = self.origins.entry(origin).or_default();
+        row.nonce = nonce;
+        row.clone()
+    }
+
+    /// Rows that changed since the last call.
+    pub fn take_changed(&mut self) -> Vec<(Origin, pb::OriginRow)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().filter_map(|origin| Some((origin, self.origins.get(&origin)?.clone()))).collect()
+    }
+
+    /// The check of the row stored before, and the new row's bytes.
+    pub fn stored(&mut self, origin: Origin, row: &pb::OriginRow) -> (Option<u64>, Bytes) {
+        let value = Bytes::from(row.encode_to_vec());
+        let old = self.checks.insert(origin, check_of(&rows::origin(origin), &value));
+        (old, value)
+    }
+
+    /// Whether a node may sync: its origin and the nonce of its session if so.
+    ///
+    /// # Errors
+    /// The answer to give.
+    pub fn admit(&self, site: SiteCode, hello: &sync::Hello) -> Result<(Origin, Bytes), Admission> {
+        use sync::diverged::Cause;
+        if city::city(site).is_none() {
+            return Err(Admission::Refused(refusal(
+                sync::refusal::Code::UnknownSite,
+                "未知的站点代码；本枢纽只接受广东 21 个地市",
+                "unknown site code; this hub takes the 21 cities of Guangdong",
+            )));
+        }
+        let epoch = Epoch::from_slice(&hello.epoch).unwrap_or_default();
+        let origin = Origin { site, epoch };
+        let nonce = hello.nonces.last().cloned().unwrap_or_default();
+        let parted = |cause: Cause, held: Option<&pb::OriginRow>| {
+            Err(Admission::Diverged(sync::Diverged {
+                cause: cause as i32,
+                held: held.map(|row| head_to_pb(&head(row))),
+                common: None,
+            }))
+        };
+        match (self.origins.get(&origin), self.living(site)) {
+            (Some(row), _) if row.closed => parted(Cause::Epoch, Some(row)),
+            (Some(row), _) if !row.nonce.is_empty() && !hello.nonces.contains(&row.nonce) => {
+                parted(Cause::Nonce, Some(row))
+            }
+            (None, Some((_, row))) => parted(Cause::Epoch, Some(row)),
+            _ => Ok((origin, nonce)),
+        }
+    }
+}

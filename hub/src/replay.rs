@@ -1,0 +1,217 @@
+//! Making the hub's index, or its tail, from the log: the recorded verdicts are repeated, never re-judged.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use liandong_node::index::{Index, Staged};
+use liandong_node::log::{Log, Pos};
+use liandong_node::rows;
+use liandong_node::site::{OnProgress, Progress, SiteError, record_kind};
+use liandong_proto::entry::{Head, Header, Op, Patch};
+use liandong_proto::id::{Epoch, Origin, SiteCode, sha256};
+use liandong_proto::merge::Lineage;
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::position::{GenerationStart, Generations};
+use liandong_proto::state::RecordState;
+use prost::Message;
+
+use crate::commit::recorded;
+use crate::fold::{Accepting, Fold, Key, Stored};
+use crate::hub::{stage_row, started};
+use crate::registry::Registry;
+use crate::sanctions::Sanctions;
+
+/// A hub's derived state while the log is folded into it.
+pub struct Replay {
+    /// Where the hub stands.
+    pub row: pb::SiteRow,
+    /// Its history.
+    pub generations: Generations,
+    /// All origins.
+    pub registry: Registry,
+    /// Which epochs go on from which.
+    pub lineage: Lineage,
+    /// Tokens under sanction.
+    pub sanctions: Sanctions,
+    /// Places where today's rules would decide otherwise than was recorded.
+    pub judged_otherwise: Vec<u64>,
+}
+
+impl Replay {
+    /// Goes on from what an index holds.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn new(row: pb::SiteRow, index: &Index) -> Result<Replay, SiteError> {
+        let start = |start: &pb::HistoryStart| GenerationStart {
+            generation: start.generation,
+            first_hub_seq: start.first_hub_seq,
+        };
+        let generations = Generations::new(row.generations.iter().map(start).collect());
+        let registry = Registry::load(index)?;
+        let mut lineage = Lineage::default();
+        for (origin, row) in registry.iter() {
+            if let Some(anchor) = row.anchor.as_ref().and_then(read_anchor) {
+                lineage.note(origin.epoch, anchor);
+            }
+        }
+        let sanctions = Sanctions::load(index)?;
+        Ok(Replay { row, generations, registry, lineage, sanctions, judged_otherwise: Vec::new() })
+    }
+
+    /// Folds the log from a place to its end.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn run(
+        &mut self,
+        log: &Log,
+        from: Pos,
+        index: &Index,
+        progress: OnProgress<'_>,
+    ) -> Result<(), SiteError> {
+        let (total, mut done) = (log.bytes_from(from), 0u64);
+        for raw in log.read(from) {
+            let raw = raw?;
+            done += raw.payload.len() as u64;
+            let mut staged = Vec::new();
+            match raw.kind {
+                record_kind::OPENED => {
+                    let opened: pb::EpochOpened = decode(&raw.payload)?;
+                    (self.row.site, self.row.epoch) = (opened.site, opened.epoch);
+                }
+                record_kind::GENERATION => {
+                    let start: pb::GenerationStart = decode(&raw.payload)?;
+                    self.generations.begin(GenerationStart {
+                        generation: start.generation,
+                        first_hub_seq: start.first_hub_seq,
+                    });
+                    started(&mut self.row, &start);
+                }
+                record_kind::SESSION => {
+                    let opened: pb::SessionOpened = decode(&raw.payload)?;
+                    let epoch = Epoch::from_slice(&opened.epoch).unwrap_or_default();
+                    let origin = Origin { site: SiteCode(opened.site), epoch };
+                    let row = self.registry.opened(origin, opened.nonce);
+                    staged.push(self.origin_row(origin, &row));
+                }
+                record_kind::COMMIT => staged = self.commit(decode(&raw.payload)?, index)?,
+                other => {
+                    let why = format!("a record of kind {other}, which no hub writes");
+                    return Err(SiteError::corrupt(format!("log record at {:?}", raw.pos), why));
+                }
+            }
+            stage_row(index, &self.row, staged, raw.next)?;
+            progress(Progress { what: "replay", done, total });
+        }
+        Ok(())
+    }
+
+    fn origin_row(&mut self, origin: Origin, row: &pb::OriginRow) -> Staged {
+        let (old, value) = self.registry.stored(origin, row);
+        Staged { key: rows::origin(origin), old, new: Some(value) }
+    }
+
+    fn commit(&mut self, commit: pb::Commit, index: &Index) -> Result<Vec<Staged>, SiteError> {
+        let mut entries = Vec::with_capacity(commit.entries.len());
+        for accepted in &commit.entries {
+            let header = Header::decode(&accepted.header)
+                .map_err(|error| SiteError::corrupt("an entry of a commit", error))?;
+            // What could not be read on arrival was dropped; what is here can be.
+            let patch =
+                if header.op == Op::Delete { Patch::default() } else { Patch::from_open(&accepted.open)? };
+            entries.push((header, patch, accepted));
+        }
+        for (header, patch, _) in &entries {
+            if let Some(token) = self.sanctions.must_search(header.kind, &patch.set) {
+                self.sanctions.search(&token, index)?;
+            }
+        }
+        let mut keys: Vec<Key> = entries
+            .iter()
+            .map(|(header, _, _)| (header.kind, header.record))
+            .collect::<HashSet<Key>>()
+            .into_iter()
+            .collect();
+        keys.sort_unstable();
+        let mut read = |key: Key| read_state(index, key);
+        let mut states = HashMap::with_capacity(keys.len());
+        for key in keys {
+            if let Some(stored) = read(key)? {
+                states.insert(key, stored);
+            }
+        }
+        let lineage = {
+            for (header, _, _) in &entries {
+                if let Some(anchor) = header.anchor {
+                    self.lineage.note(header.origin.epoch, anchor);
+                    self.registry.anchored(header.origin, anchor);
+                }
+            }
+            self.lineage.clone()
+        };
+        let mut sanctions = std::mem::take(&mut self.sanctions);
+        let mut fold = Fold::new(&lineage, &mut sanctions, states);
+        for (at, (header, patch, accepted)) in entries.iter().enumerate() {
+            let hub_seq = commit.first_hub_seq + at as u64;
+            let entry = Accepting {
+                header,
+                patch,
+                base: accepted.base_hub_seq,
+                hub_seq,
+                received_at_ms: commit.received_at_ms,
+            };
+            let verdicts = recorded(accepted.outcome.as_ref());
+            let dropped = accepted.outcome.as_ref().is_some_and(|outcome| outcome.open_dropped);
+            if !dropped && fold.judge(&entry) != verdicts {
+                self.judged_otherwise.push(hub_seq);
+            }
+            fold.take(&entry, &verdicts, &mut read)?;
+            let head = Head { seq: header.seq, hash: sha256(&accepted.header) };
+            self.registry.advance(header.origin, head, commit.received_at_ms);
+            self.row.hub_seq = hub_seq;
+            self.row.stamp = self.row.stamp.max(header.stamp.0);
+            if header.origin.site.0 == self.row.site {
+                (self.row.seq, self.row.hash) = (head.seq, Bytes::copy_from_slice(&head.hash));
+            }
+        }
+        let folded = fold.finish();
+        self.sanctions = sanctions;
+        self.row.received_at_ms = commit.received_at_ms;
+        self.row.commit_hash = Bytes::copy_from_slice(&hash_of(&commit));
+        let mut staged = folded.rows;
+        for (origin, row) in self.registry.take_changed() {
+            staged.push(self.origin_row(origin, &row));
+        }
+        Ok(staged)
+    }
+}
+
+/// Hash of a commit as it was given out.
+pub fn hash_of(commit: &pb::Commit) -> liandong_proto::id::Hash {
+    use sha2::Digest as _;
+    let mut entries = sha2::Sha256::new();
+    for accepted in &commit.entries {
+        entries.update(sha256(&accepted.header));
+    }
+    crate::commit::commit_hash(commit, entries)
+}
+
+fn read_anchor(anchor: &pb::Anchor) -> Option<liandong_proto::entry::Anchor> {
+    Some(liandong_proto::entry::Anchor {
+        epoch: Epoch::from_slice(&anchor.epoch)?,
+        seq: anchor.seq,
+        hash: anchor.hash.as_ref().try_into().ok()?,
+    })
+}
+
+fn read_state(index: &Index, key: Key) -> Result<Option<Stored>, SiteError> {
+    match index.get(&rows::record(key.0, key.1))? {
+        None => Ok(None),
+        Some(item) => Ok(Some(Stored { state: RecordState::decode(&item.value)?, check: Some(item.check) })),
+    }
+}
+
+fn decode<M: Message + Default>(payload: &Bytes) -> Result<M, SiteError> {
+    M::decode(payload.clone()).map_err(|error| SiteError::corrupt("a record of the log", error))
+}

@@ -1,0 +1,256 @@
+//! How a command ends: one table from everything that can go wrong to an exit code and to words.
+
+use tonic::{Code, Status};
+
+use crate::api::ServeError;
+use crate::config::Mistakes;
+use crate::say;
+use crate::site::{Class, SiteError};
+use crate::text::Said;
+
+/// Exit codes, the same for every command of node and hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Exit {
+    /// All is well.
+    Done = 0,
+    /// Something inside failed; trying again may help.
+    Internal = 1,
+    /// The command or the settings are not right.
+    Usage = 2,
+    /// Data were refused.
+    Data = 3,
+    /// A person has to decide something first.
+    Review = 4,
+    /// The hub cannot be reached.
+    Unreachable = 5,
+    /// Not allowed.
+    Denied = 6,
+    /// What is stored is damaged.
+    Damaged = 7,
+}
+
+impl Exit {
+    /// A word for programs, in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Exit::Done => "done",
+            Exit::Internal => "internal",
+            Exit::Usage => "usage",
+            Exit::Data => "data",
+            Exit::Review => "review",
+            Exit::Unreachable => "unreachable",
+            Exit::Denied => "denied",
+            Exit::Damaged => "damaged",
+        }
+    }
+
+    /// How a command ends when a site fails.
+    pub const fn of_site(class: Class) -> Exit {
+        match class {
+            Class::Refused => Exit::Usage,
+            Class::NotFound => Exit::Data,
+            Class::Locked | Class::Full | Class::Internal => Exit::Internal,
+            Class::Damaged => Exit::Damaged,
+        }
+    }
+
+    /// How a command ends when a call over the socket fails.
+    pub const fn of_status(code: Code) -> Exit {
+        match code {
+            Code::Ok => Exit::Done,
+            Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => Exit::Usage,
+            Code::NotFound | Code::AlreadyExists => Exit::Data,
+            Code::FailedPrecondition | Code::Aborted => Exit::Review,
+            Code::PermissionDenied | Code::Unauthenticated => Exit::Denied,
+            Code::DataLoss => Exit::Damaged,
+            _ => Exit::Internal,
+        }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        (exit as u8).into()
+    }
+}
+
+/// Why a command did not do what it was asked: what is wrong, what follows, what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{said}")]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    /// What is told.
+    pub said: Said,
+}
+
+impl Failure {
+    /// The command or the settings are not right.
+    pub fn usage(said: Said) -> Failure {
+        Failure { exit: Exit::Usage, said }
+    }
+
+    /// Data were refused.
+    pub fn data(said: Said) -> Failure {
+        Failure { exit: Exit::Data, said }
+    }
+
+    /// Something inside failed.
+    pub fn internal(said: Said) -> Failure {
+        Failure { exit: Exit::Internal, said }
+    }
+
+    /// Nothing more to say: the answer has been given, or nobody reads it any more.
+    pub fn quiet(exit: Exit) -> Failure {
+        Failure { exit, said: Said::default() }
+    }
+
+    /// A file that cannot be read or written.
+    pub fn file(path: &std::path::Path, error: &std::io::Error) -> Failure {
+        let (shown, why) = (path.display(), error.kind());
+        Failure::internal(say!(
+            "无法读写 {shown}（{why}）；请检查路径、权限和磁盘空间",
+            "{shown} cannot be read or written ({why}); check the path, the permissions and the free space"
+        ))
+    }
+}
+
+impl From<SiteError> for Failure {
+    fn from(error: SiteError) -> Failure {
+        let exit = Exit::of_site(error.class());
+        let en = error.to_string();
+        let said = match &error {
+            SiteError::NoSite(dir) => {
+                let dir = dir.display();
+                say!("{dir} 中没有站点；请先运行 init 建立", "{dir} holds no site; make one with init")
+            }
+            SiteError::Exists(dir) => {
+                let dir = dir.display();
+                say!(
+                    "{dir} 中已有站点，没有改动；请换一个目录",
+                    "{dir} already holds a site, nothing was changed; choose another directory"
+                )
+            }
+            SiteError::NotFound => no_such_record(),
+            _ => Said::new(format!("{}{en}", of_class(error.class())), en),
+        };
+        Failure { exit, said }
+    }
+}
+
+/// What a class of failure means, before the details that are in English only.
+fn of_class(class: Class) -> &'static str {
+    match class {
+        Class::Refused => "请求不成立，没有改动：",
+        Class::NotFound => "没有找到：",
+        Class::Locked => "数据目录正被另一个进程使用，请等它结束或停止它：",
+        Class::Full => "磁盘已满，没有保存；请腾出空间后重试：",
+        Class::Damaged => "存储的数据有损坏，请运行 verify 查看，索引损坏可用 rebuild 重建：",
+        Class::Internal => "内部错误，请重试；仍不行请把这一行发给维护人员：",
+    }
+}
+
+fn no_such_record() -> Said {
+    say!(
+        "没有这条记录；请用 record list 查看编号",
+        "there is no such record; see the ids with record list"
+    )
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Failure {
+        let exit = Exit::of_status(status.code());
+        let en = status.message();
+        let class = match status.code() {
+            Code::NotFound => return Failure { exit, said: no_such_record() },
+            Code::Unavailable | Code::Cancelled | Code::Unknown => {
+                return Failure::internal(say!(
+                    "与站点的连接中断（{en}）；已回答的都已保存，请重新运行命令",
+                    "the connection to the site broke ({en}); what was answered is saved, run the command again"
+                ));
+            }
+            Code::PermissionDenied | Code::Unauthenticated => "没有权限：",
+            Code::FailedPrecondition | Code::Aborted => "现在不能这样做：",
+            Code::ResourceExhausted => of_class(Class::Full),
+            Code::DataLoss => of_class(Class::Damaged),
+            Code::InvalidArgument | Code::OutOfRange => of_class(Class::Refused),
+            _ => of_class(Class::Internal),
+        };
+        Failure { exit, said: Said::new(format!("{class}{en}"), en) }
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Failure {
+        let en = error.to_string();
+        Failure::internal(say!(
+            "无法在数据目录中提供本地接口：{en}；请检查目录权限，路径总长不要超过 100 字节",
+            "the local socket in the data directory cannot be served: {en}; check the directory's permissions, and that \
+             its path is not longer than 100 bytes"
+        ))
+    }
+}
+
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Failure {
+        Failure::usage(mistakes.said())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_exit_codes() {
+        let expected = [
+            (Exit::Done, 0),
+            (Exit::Internal, 1),
+            (Exit::Usage, 2),
+            (Exit::Data, 3),
+            (Exit::Review, 4),
+            (Exit::Unreachable, 5),
+            (Exit::Denied, 6),
+            (Exit::Damaged, 7),
+        ];
+        for (exit, code) in expected {
+            assert_eq!(exit as u8, code);
+        }
+    }
+
+    #[test]
+    fn what_a_site_says_and_what_comes_over_the_socket_end_alike() {
+        let classes =
+            [Class::Refused, Class::NotFound, Class::Locked, Class::Full, Class::Damaged, Class::Internal];
+        let errors = [
+            SiteError::Refused("x".into()),
+            SiteError::NotFound,
+            SiteError::corrupt("x", "y"),
+            SiteError::NoSite("/x".into()),
+        ];
+        for error in errors {
+            assert!(classes.contains(&error.class()));
+            let direct = Failure::from(SiteError::Refused(String::new())).exit;
+            assert_eq!(direct, Exit::Usage);
+            let status = crate::api::status(&error);
+            assert_eq!(Failure::from(error).exit, Failure::from(status).exit);
+        }
+    }
+
+    #[test]
+    fn status_codes_end_in_exit_codes() {
+        #[track_caller]
+        fn check(code: Code, expected: Exit) {
+            assert_eq!(Failure::from(Status::new(code, "x")).exit, expected, "{code:?}");
+        }
+        check(Code::InvalidArgument, Exit::Usage);
+        check(Code::NotFound, Exit::Data);
+        check(Code::FailedPrecondition, Exit::Review);
+        check(Code::PermissionDenied, Exit::Denied);
+        check(Code::Unauthenticated, Exit::Denied);
+        check(Code::DataLoss, Exit::Damaged);
+        check(Code::ResourceExhausted, Exit::Internal);
+        check(Code::Unavailable, Exit::Internal);
+    }
+}

@@ -1,0 +1,129 @@
+//! The command line. Commands speak to a site through its socket ([`door`]); what is general is used by the hub's
+//! command line as well.
+
+pub mod config;
+pub mod door;
+pub mod exit;
+pub mod finding;
+pub mod global;
+mod import;
+mod init;
+pub mod logs;
+pub mod progress;
+mod rebuild;
+pub mod record;
+pub mod run;
+pub mod screen;
+pub mod signals;
+pub mod status;
+pub mod table;
+pub mod verify;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{NODE_KEYS, NodeConfig};
+use door::Door;
+use exit::{Exit, Failure};
+use global::Global;
+use screen::Screen;
+
+/// Name of the program.
+pub const PROGRAM: &str = "liandong-node";
+
+/// 地市站点：会员记录、导入、与省级枢纽同步 · A city's node: records, import, sync with the provincial hub
+#[derive(Debug, Parser)]
+#[command(name = PROGRAM, version, max_term_width = 120)]
+pub struct Args {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands of a node.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// 建立本市站点 · Make a city's site
+    Init(init::InitArgs),
+    /// 运行站点：本地接口和同步 · Run the site: local interface and sync
+    Run(run::RunArgs),
+    /// 查看站点状态 · Show how the site is
+    Status(status::StatusArgs),
+    /// 导入 CSV 花名册 · Import a roster in CSV
+    Import(import::ImportArgs),
+    /// 查看和修改记录 · Read and change records
+    #[command(subcommand)]
+    Record(record::RecordCommand),
+    /// 查看与本市有关的核对事项 · Read the findings that name this city
+    #[command(subcommand)]
+    Finding(finding::FindingCommand),
+    /// 检查日志和索引 · Check log and index
+    Verify,
+    /// 由日志重建索引 · Make the index again from the log
+    Rebuild,
+    /// 配置样例与检查 · Template and check of the settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// A command with its settings.
+pub struct Setup {
+    /// What was configured.
+    pub config: NodeConfig,
+    /// How to speak.
+    pub screen: Screen,
+    /// The data directory.
+    pub data_dir: std::path::PathBuf,
+    /// Who does this.
+    pub author: String,
+}
+
+impl Setup {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// All mistakes at once; no data directory.
+    pub fn load(global: &Global, flags: Vec<crate::config::Flag>, screen: &mut Screen) -> Result<Setup, Failure> {
+        let settings = global.settings(NODE_KEYS, flags, screen)?;
+        let data_dir = global::data_dir(&settings)?.to_path_buf();
+        Ok(Setup { config: NodeConfig::read(&settings), screen: *screen, data_dir, author: global.author() })
+    }
+
+    /// The way to the site.
+    ///
+    /// # Errors
+    /// When it can neither be reached nor opened.
+    pub async fn door(&self) -> Result<Door, Failure> {
+        logs::start_quietly(&self.config.log, &self.screen)?;
+        Door::open(&run::socket(&self.data_dir), run::opener(self), &self.screen).await
+    }
+}
+
+/// Carries out a command other than `run`.
+///
+/// # Errors
+/// [`Failure`] with the exit code.
+pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
+    match command {
+        Command::Config(command) => return config::run(&command, PROGRAM, NODE_KEYS, global, screen),
+        Command::Init(args) => return init::run(&args, global, screen).await,
+        Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
+        _ => {}
+    }
+    let setup = Setup::load(global, Vec::new(), screen)?;
+    let door = setup.door().await?;
+    let ended = match command {
+        Command::Status(args) => status::run(&door, &args, &setup.screen).await,
+        Command::Import(args) => import::run(&door, args, &setup).await,
+        Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
+        Command::Finding(command) => finding::run(&door, command, &setup.screen).await,
+        Command::Verify => verify::run(&door, &setup.screen).await,
+        Command::Run(_) | Command::Config(_) | Command::Init(_) | Command::Rebuild => Ok(Exit::Done),
+    };
+    let closed = door.close().await;
+    let exit = ended?;
+    closed?;
+    Ok(exit)
+}

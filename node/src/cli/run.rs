@@ -1,0 +1,170 @@
+//! `run`: what the process that stays is made of, step by step; `main` is their order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use liandong_proto::pb::node::v1::Link;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::door::{self, NotOpened, Opened, Opener, blocking};
+use super::exit::{Exit, Failure};
+use super::{PROGRAM, Setup};
+use crate::api::{self, ServeError, Socket};
+use crate::config::{Flag, NodeConfig};
+use crate::say;
+use crate::site::{Class, Records, Site, SiteOptions};
+use crate::uplink::{self, UplinkOptions};
+
+/// Flags of `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// 省级枢纽的地址 · Address of the provincial hub
+    #[arg(long, value_name = "URL")]
+    hub: Option<String>,
+    /// 关联密钥文件 · File with the linking key
+    #[arg(long, value_name = "FILE")]
+    linking_key: Option<String>,
+}
+
+impl RunArgs {
+    /// The settings they stand for.
+    pub fn flags(self) -> Vec<Flag> {
+        vec![
+            Flag { flag: "--hub", key: "hub", value: self.hub },
+            Flag { flag: "--linking-key", key: "linking_key", value: self.linking_key },
+        ]
+    }
+}
+
+/// The socket of the site in a directory.
+pub fn socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("node.sock")
+}
+
+/// How the site is opened.
+pub(super) fn options(config: &NodeConfig, data_dir: &Path) -> SiteOptions {
+    SiteOptions {
+        linking_key: config.linking_key.clone(),
+        segment_bytes: config.segment_bytes,
+        overlay_bytes: config.overlay_bytes,
+        cache_bytes: config.cache_bytes,
+        ..SiteOptions::new(data_dir)
+    }
+}
+
+/// Opens the site for a command that finds nobody serving it.
+pub(super) fn opener(setup: &Setup) -> Opener {
+    let options = options(&setup.config, &setup.data_dir);
+    Box::new(move |progress| {
+        let site = Site::open(&options, progress)
+            .map_err(|error| NotOpened { locked: error.class() == Class::Locked, failure: error.into() })?;
+        let records: Arc<dyn Records> = Arc::clone(&site) as Arc<dyn Records>;
+        Ok(Opened {
+            routes: Box::pin(async { api::services(records).await }),
+            close: Box::new(move || Ok(site.close()?)),
+        })
+    })
+}
+
+/// Says who runs, where, and with whom it syncs.
+pub fn who_we_are(setup: &Setup) {
+    let hub = setup.config.hub.as_deref().unwrap_or("-");
+    let linking_key = setup.config.linking_key.is_some();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %setup.data_dir.display(),
+        hub,
+        linking_key,
+        "{PROGRAM} starts"
+    );
+}
+
+/// Opens the site, with a bar when its index has to be made again.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn open(setup: &Setup) -> Result<Arc<Site>, Failure> {
+    let options = options(&setup.config, &setup.data_dir);
+    let bar = setup.screen.bar(door::OPENING);
+    let work = bar.clone();
+    let opened = blocking(move || Site::open(&options, &mut |progress| work.on(progress))).await;
+    bar.finish();
+    Ok(opened??)
+}
+
+/// What runs beside the waiting.
+#[derive(Debug)]
+pub struct Running {
+    site: Arc<Site>,
+    stop: watch::Sender<bool>,
+    served: JoinHandle<Result<(), ServeError>>,
+    uplink: JoinHandle<()>,
+}
+
+/// Starts the socket and the uplink.
+///
+/// # Errors
+/// [`Failure`] when the socket cannot be bound.
+pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
+    let (stop, stopping) = watch::channel(false);
+    let listening = Socket::bind(&socket(&setup.data_dir))?;
+    let routes = api::services(Arc::clone(&site) as Arc<dyn Records>).await;
+    let served = tokio::spawn(listening.serve(routes, stopped(stopping.clone())));
+    let uplink = match setup.config.hub.clone() {
+        Some(hub) => {
+            let retry_max = Duration::from_secs(setup.config.retry_max_s);
+            tokio::spawn(uplink::run(Arc::clone(&site), UplinkOptions { hub, retry_max }, stopping))
+        }
+        None => {
+            site.set_link(|state| state.link = Link::None);
+            tokio::spawn(async {})
+        }
+    };
+    tracing::info!(site = %site.code(), socket = %socket(&setup.data_dir).display(), "serving");
+    Ok(Running { site, stop, served, uplink })
+}
+
+/// Ends when the process is told to stop.
+pub async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // A sender that is gone means stop as well.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+impl Running {
+    /// Waits until the socket is no longer served, which happens by itself only when something is wrong.
+    pub async fn broken(&mut self) -> Failure {
+        match (&mut self.served).await {
+            Ok(Err(error)) => error.into(),
+            _ => Failure::internal(say!("本地接口意外停止", "the local socket has stopped by itself")),
+        }
+    }
+
+    /// Finishes what is under way and puts the site away, within the deadline.
+    ///
+    /// # Errors
+    /// [`Failure`] when the time was too short; what was answered is durable all the same.
+    pub async fn drain(self, setup: &Setup) -> Result<Exit, Failure> {
+        let Running { site, stop, served, uplink } = self;
+        stop.send_replace(true);
+        let seconds = setup.config.drain_seconds;
+        let drained = tokio::time::timeout(Duration::from_secs(seconds), async move {
+            // Whatever they ended with has been logged; the site is put away in any case.
+            let _ = tokio::join!(uplink, async { if !served.is_finished() { let _ = served.await; } });
+            blocking(move || site.close()).await
+        });
+        match drained.await {
+            Ok(closed) => {
+                closed??;
+                tracing::info!("stopped");
+                Ok(Exit::Done)
+            }
+            Err(_) => Err(Failure::internal(say!(
+                "{seconds} 秒内没有全部收尾；已保存的都在，下次启动会从日志补齐索引",
+                "not everything was finished within {seconds} seconds; what was saved is safe, the next start reads the log \
+                 into the index"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `status`: where a site stands.
+
+use liandong_proto::id::{SiteCode, hex};
+use liandong_proto::pb::node::v1::{Comparison, Link, StatusRequest, StatusResponse};
+use liandong_proto::schema::{self, Text};
+use serde_json::{Map, Value, json};
+
+use super::door::Door;
+use super::exit::{Exit, Failure};
+use super::screen::Screen;
+use super::table::{moment, pairs};
+use crate::json::site_text;
+use crate::text::Lang;
+
+/// Flags of `status`.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct StatusArgs {
+    /// 按状态给出退出码：5 连不上枢纽、6 被拒绝、4 需要人工处理 · Tell by the exit code: 5 hub unreachable, 6 refused, 4 review needed
+    #[arg(long)]
+    check: bool,
+}
+
+/// Shows the status.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn run(door: &Door, args: &StatusArgs, screen: &Screen) -> Result<Exit, Failure> {
+    let status = door.upkeep().status(StatusRequest {}).await?.into_inner();
+    screen.answer(&json(&status, door.is_elsewhere()), || text(&status, door.is_elsewhere(), screen.lang))?;
+    Ok(if args.check { exit(&status) } else { Exit::Done })
+}
+
+/// What a watchdog should know.
+fn exit(status: &StatusResponse) -> Exit {
+    match (status.link(), status.comparison()) {
+        (Link::Refused, _) => Exit::Denied,
+        (Link::Diverged, _) | (_, Comparison::Different) => Exit::Review,
+        (Link::Offline, _) => Exit::Unreachable,
+        _ if status.open_findings > 0 => Exit::Review,
+        _ => Exit::Done,
+    }
+}
+
+/// The status for programs.
+pub fn json(status: &StatusResponse, is_running: bool) -> Value {
+    let counts: Map<String, Value> = status
+        .counts
+        .iter()
+        .filter_map(|count| Some((schema::kind(count.kind)?.name.to_owned(), json!(count.records))))
+        .collect();
+    json!({
+        "site": SiteCode(status.site).to_string(),
+        "epoch": hex(&status.epoch),
+        "version": status.version,
+        "data_dir": status.data_dir,
+        "running": is_running,
+        "head_seq": status.head_seq,
+        "head_hash": hex(&status.head_hash),
+        "confirmed_seq": status.confirmed_seq,
+        "outbox": status.head_seq.saturating_sub(status.confirmed_seq),
+        "generation": status.generation,
+        "hub_seq": status.hub_seq,
+        "link": status.link().as_str_name().trim_start_matches("LINK_"),
+        "link_text": { "zh": status.link_zh, "en": status.link_en },
+        "last_sync_ms": status.last_sync_ms,
+        "index_lag_changes": status.index_lag_changes,
+        "records": counts,
+        "open_findings": status.open_findings,
+        "comparison": status.comparison().as_str_name().trim_start_matches("COMPARISON_"),
+        "compared_own_seq": status.compared_own_seq,
+        "compared_hub_seq": status.compared_hub_seq,
+        "compared_at_ms": status.compared_at_ms,
+        "linking_key": status.linking_key,
+        "log_bytes": status.log_bytes,
+        "index_bytes": status.index_bytes,
+        "wire_bytes_sent": status.wire_bytes_sent,
+        "wire_bytes_received": status.wire_bytes_received,
+        "rss_bytes": status.rss_bytes,
+    })
+}
+
+/// The status for people.
+pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
+    let is_hub = SiteCode(status.site).is_province();
+    let say = |zh: &'static str, en: &'static str| lang.pick(zh, en);
+    let mut lines = vec![
+        (say("站点", "site"), site_text(SiteCode(status.site), lang)),
+        (say("数据目录", "data directory"), status.data_dir.clone()),
+        (
+            say("运行", "running"),
+            say_if(lang, is_running, ["是", "yes"], ["否，本命令临时打开", "no, opened for this command"]),
+        ),
+    ];
+    if is_hub {
+        lines.push((say("次序", "order"), format!("{} / {}", status.generation, status.hub_seq)));
+    } else {
+        let outbox = status.head_seq.saturating_sub(status.confirmed_seq);
+        lines.push((say("本地日志", "own log"), status.head_seq.to_string()));
+        lines.push((say("待上报", "outbox"), outbox.to_string()));
+        lines.push((say("同步", "sync"), link(status, lang)));
+        lines.push((say("最近同步", "last sync"), moment(status.last_sync_ms)));
+        lines.push((say("与枢纽核对", "comparison"), comparison(status, lang)));
+        let key = if status.linking_key.is_empty() { say("未配置", "none") } else { &status.linking_key };
+        lines.push((say("关联密钥", "linking key"), key.to_owned()));
+    }
+    for count in &status.counts {
+        if let Some(kind) = schema::kind(count.kind) {
+            lines.push((lang.of(kind.title), count.records.to_string()));
+        }
+    }
+    lines.push((say("未处理的核对事项", "open findings"), status.open_findings.to_string()));
+    lines.push((say("索引滞后", "index lag"), status.index_lag_changes.to_string()));
+    lines.push((
+        say("磁盘", "disk"),
+        format!("{} MiB + {} MiB", mib(status.log_bytes), mib(status.index_bytes)),
+    ));
+    pairs(lines)
+}
+
+fn say_if(lang: Lang, is: bool, yes: [&str; 2], no: [&str; 2]) -> String {
+    let [zh, en] = if is { yes } else { no };
+    lang.pick(zh, en).to_owned()
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+fn link(status: &StatusResponse, lang: Lang) -> String {
+    let word = match status.link() {
+        Link::Unspecified => Text { zh: "未知", en: "not known" },
+        Link::None => Text { zh: "未配置枢纽，只在本地工作", en: "no hub configured, local work only" },
+        Link::Offline => Text { zh: "离线", en: "offline" },
+        Link::Connected => Text { zh: "已连接", en: "connected" },
+        Link::Diverged => Text { zh: "已分叉，同步停止", en: "diverged, sync has stopped" },
+        Link::Refused => Text { zh: "被拒绝，同步停止", en: "refused, sync has stopped" },
+    };
+    let why = lang.pick(&status.link_zh, &status.link_en);
+    if why.is_empty() { lang.of(word).to_owned() } else { format!("{}{}{why}", lang.of(word), lang.pick("：", ": ")) }
+}
+
+fn comparison(status: &StatusResponse, lang: Lang) -> String {
+    let word = match status.comparison() {
+        Comparison::Unspecified => return lang.pick("还没有", "not yet").to_owned(),
+        Comparison::Equal => Text { zh: "一致", en: "equal" },
+        Comparison::Different => Text { zh: "不一致，请运行 verify", en: "different, run verify" },
+    };
+    format!("{} {}", lang.of(word), moment(status.compared_at_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(link: Link, comparison: Comparison, open_findings: u64, expected: Exit) {
+        let status = StatusResponse {
+            link: link as i32,
+            comparison: comparison as i32,
+            open_findings,
+            ..StatusResponse::default()
+        };
+        assert_eq!(exit(&status), expected);
+    }
+
+    #[test]
+    fn a_watchdog_learns_from_the_exit_code() {
+        check(Link::Connected, Comparison::Equal, 0, Exit::Done);
+        check(Link::None, Comparison::Unspecified, 0, Exit::Done);
+        check(Link::Connected, Comparison::Equal, 2, Exit::Review);
+        check(Link::Connected, Comparison::Different, 0, Exit::Review);
+        check(Link::Diverged, Comparison::Equal, 0, Exit::Review);
+        check(Link::Offline, Comparison::Equal, 0, Exit::Unreachable);
+        check(Link::Refused, Comparison::Equal, 0, Exit::Denied);
+    }
+
+    #[test]
+    fn both_forms_name_the_site_and_its_counts() {
+        let status = StatusResponse {
+            site: 440_100,
+            counts: vec![liandong_proto::pb::node::v1::KindCount { kind: 1, records: 7 }],
+            ..StatusResponse::default()
+        };
+        assert_eq!(json(&status, false)["site"], "440100");
+        assert_eq!(json(&status, false)["records"]["member"], 7);
+        let text = text(&status, false, Lang::Zh);
+        assert!(text.contains("广州市 440100") && text.contains("会员"), "{text}");
+    }
+}

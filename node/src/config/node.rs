@@ -1,0 +1,200 @@
+//! The settings of a city's node.
+
+use std::path::{Path, PathBuf};
+
+use liandong_proto::schema::Text;
+
+use super::{Key, Settings, Shape, check_plain_url};
+use crate::text::{Lang, Said};
+
+/// Every key of a node, in the order of the template.
+pub static KEYS: &[Key] = &[
+    Key {
+        name: "data_dir",
+        doc: Text {
+            zh: "数据目录：日志、索引和密钥都在其中，请放在本机磁盘上并限制访问权限。",
+            en: "Data directory with log, index and keys; keep it on a local disk that only this service can read.",
+        },
+        shape: Shape::Path,
+        default: "",
+        example: "\"/var/lib/liandong-node\"",
+    },
+    Key {
+        name: "hub",
+        doc: Text {
+            zh: "省级枢纽的地址；不设则只在本地工作，不同步。目前只能是本机地址，因为还没有加密传输。",
+            en: "Address of the provincial hub; without it the node works on its own and does not sync. Only this machine \
+                 for now, since encrypted transport is not there yet.",
+        },
+        shape: Shape::Checked(check_plain_url),
+        default: "",
+        example: "\"http://127.0.0.1:7443\"",
+    },
+    Key {
+        name: "linking_key",
+        doc: Text {
+            zh: "省协会秘书处发放的关联密钥文件；不设则证件号码和手机号不产生令牌，省里无法比对同一个人。",
+            en: "File with the linking key that the secretariat gave out; without it ID numbers and mobiles get no tokens \
+                 and the province cannot recognise the same person in two cities.",
+        },
+        shape: Shape::File,
+        default: "",
+        example: "\"/etc/liandong/linking.key\"",
+    },
+    Key {
+        name: "log.segment_mib",
+        doc: Text { zh: "每个日志段文件的大小（MiB）。", en: "Size of one segment file of the log, in MiB." },
+        shape: Shape::Whole { least: 1, most: 1024 },
+        default: "16",
+        example: "",
+    },
+    Key {
+        name: "index.overlay_mib",
+        doc: Text {
+            zh: "索引写盘之前在内存中暂存的上限（MiB）。",
+            en: "How much the index keeps in memory before it writes, in MiB.",
+        },
+        shape: Shape::Whole { least: 1, most: 4096 },
+        default: "24",
+        example: "",
+    },
+    Key {
+        name: "index.cache_mib",
+        doc: Text { zh: "索引的读缓存（MiB）。", en: "Read cache of the index, in MiB." },
+        shape: Shape::Whole { least: 1, most: 65_536 },
+        default: "32",
+        example: "",
+    },
+    Key {
+        name: "sync.retry_max_s",
+        doc: Text {
+            zh: "连不上枢纽时，两次尝试之间最长等待的秒数。",
+            en: "Longest wait between two tries to reach the hub, in seconds.",
+        },
+        shape: Shape::Whole { least: 1, most: 3600 },
+        default: "60",
+        example: "",
+    },
+    Key {
+        name: "drain_seconds",
+        doc: Text {
+            zh: "收到停止信号后，最多用多少秒把手头的事做完。",
+            en: "How many seconds there are to finish what is under way after a signal to stop.",
+        },
+        shape: Shape::Whole { least: 1, most: 600 },
+        default: "20",
+        example: "",
+    },
+    LOG_LEVEL,
+    LOG_FORMAT,
+    LANG,
+];
+
+/// How much is logged.
+pub const LOG_LEVEL: Key = Key {
+    name: "log_level",
+    doc: Text {
+        zh: "日志的详细程度：error、warn、info、debug、trace；也可按模块写，如 info,liandong_node=debug。",
+        en: "How much is logged: error, warn, info, debug, trace; or by module, such as info,liandong_node=debug.",
+    },
+    shape: Shape::Checked(check_level),
+    default: "\"info\"",
+    example: "",
+};
+
+/// In which form it is logged.
+pub const LOG_FORMAT: Key = Key {
+    name: "log_format",
+    doc: Text {
+        zh: "日志格式：auto（终端上为文字，否则为 JSON）、text、json。日志里从不出现个人信息。",
+        en: "Form of the log: auto (text on a terminal, JSON otherwise), text, json. It never holds personal values.",
+    },
+    shape: Shape::Choice(&["auto", "text", "json"]),
+    default: "\"auto\"",
+    example: "",
+};
+
+/// In which language people are spoken to.
+pub const LANG: Key = Key {
+    name: "lang",
+    doc: Text {
+        zh: "给人看的语言：auto（随系统区域设置，未设时为中文）、zh、en。",
+        en: "Language for people: auto (follows the locale, Chinese when none is set), zh, en.",
+    },
+    shape: Shape::Choice(&["auto", "zh", "en"]),
+    default: "\"auto\"",
+    example: "",
+};
+
+fn check_level(level: &str) -> Result<(), Said> {
+    match tracing_subscriber::EnvFilter::try_new(level) {
+        Ok(_) if !level.trim().is_empty() => Ok(()),
+        _ => Err(crate::say!(
+            "应为 error、warn、info、debug、trace 之一，或 info,liandong_node=debug 这样的写法",
+            "one of error, warn, info, debug, trace is wanted, or something like info,liandong_node=debug"
+        )),
+    }
+}
+
+/// What a node is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Where its files are, when that was said.
+    pub data_dir: Option<PathBuf>,
+    /// Address of the hub; without one it works offline.
+    pub hub: Option<String>,
+    /// File with the province's linking key.
+    pub linking_key: Option<PathBuf>,
+    /// Size of a log segment in bytes.
+    pub segment_bytes: u64,
+    /// How much the index stages before it writes, in bytes.
+    pub overlay_bytes: usize,
+    /// Cache of the store in bytes.
+    pub cache_bytes: u64,
+    /// Longest wait between two tries to reach the hub, in seconds.
+    pub retry_max_s: u64,
+    /// Seconds to finish what is under way.
+    pub drain_seconds: u64,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Filter directives.
+    pub level: String,
+    /// `auto`, `text` or `json`.
+    pub format: String,
+}
+
+impl LogConfig {
+    /// Reads the keys [`LOG_LEVEL`] and [`LOG_FORMAT`].
+    pub fn read(settings: &Settings) -> LogConfig {
+        let text = |key| settings.text(key).unwrap_or_default().to_owned();
+        LogConfig { level: text("log_level"), format: text("log_format") }
+    }
+}
+
+/// The language that the settings name; `None` for `auto`.
+pub fn lang_of(settings: &Settings) -> Option<Lang> {
+    settings.text("lang").and_then(Lang::named)
+}
+
+impl NodeConfig {
+    /// Reads checked settings of [`KEYS`].
+    pub fn read(settings: &Settings) -> NodeConfig {
+        let mib = |key| settings.whole(key) << 20;
+        NodeConfig {
+            data_dir: settings.path("data_dir").map(Path::to_path_buf),
+            hub: settings.text("hub").map(str::to_owned),
+            linking_key: settings.path("linking_key").map(Path::to_path_buf),
+            segment_bytes: mib("log.segment_mib"),
+            overlay_bytes: mib("index.overlay_mib") as usize,
+            cache_bytes: mib("index.cache_mib"),
+            retry_max_s: settings.whole("sync.retry_max_s"),
+            drain_seconds: settings.whole("drain_seconds"),
+            log: LogConfig::read(settings),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What may stand as the value of a key.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::Value;
+use crate::say;
+use crate::text::Said;
+
+/// What may stand as the value of a key.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape {
+    /// A whole number within bounds, both included.
+    Whole {
+        /// The least.
+        least: u64,
+        /// The greatest.
+        most: u64,
+    },
+    /// One of some words.
+    Choice(&'static [&'static str]),
+    /// A file or directory, which need not exist.
+    Path,
+    /// A file that exists.
+    File,
+    /// A text with a rule of its own.
+    Checked(fn(&str) -> Result<(), Said>),
+}
+
+/// A value as it was given, before it is checked.
+#[derive(Debug, Clone)]
+pub(super) enum Given {
+    /// On the command line or in the environment, where everything is text.
+    Bare(String),
+    /// A text of TOML.
+    Text(String),
+    /// A whole number of TOML.
+    Whole(String),
+    /// Something else of TOML.
+    Other(&'static str),
+}
+
+impl Shape {
+    /// Checks a value; a relative path is taken from `base`.
+    pub(super) fn check(&self, given: &Given, base: &Path) -> Result<Value, Said> {
+        let text = match (self, given) {
+            (_, Given::Bare(text)) | (Shape::Whole { .. }, Given::Whole(text)) => text,
+            (Shape::Whole { .. }, _) => return Err(say!("应为整数，不加引号", "a whole number without quotes is wanted")),
+            (_, Given::Text(text)) => text,
+            (_, Given::Whole(_)) => return Err(say!("应为文字，请加引号", "a text is wanted; put it in quotes")),
+            (_, Given::Other(found)) => return Err(say!("不能是 {found}", "a value of type {found} cannot stand here")),
+        };
+        match self {
+            Shape::Whole { least, most } => {
+                let number = text.trim().replace('_', "").parse().ok();
+                number.filter(|number| (least..=most).contains(&number)).map(Value::Whole).ok_or_else(|| {
+                    say!("应为 {least} 至 {most} 的整数", "a whole number from {least} to {most} is wanted")
+                })
+            }
+            Shape::Choice(words) if words.contains(&text.as_str()) => Ok(Value::Text(text.clone())),
+            Shape::Choice(words) => {
+                let (zh, en) = (words.join("、"), words.join(", "));
+                Err(say!("应为其中之一：{zh}", "one of these is wanted: {en}"))
+            }
+            Shape::Path | Shape::File if text.is_empty() => Err(say!("路径是空的", "the path is empty")),
+            Shape::Path => Ok(Value::Path(base.join(text))),
+            Shape::File => {
+                let path: PathBuf = base.join(text);
+                if path.is_file() {
+                    return Ok(Value::Path(path));
+                }
+                let shown = path.display();
+                Err(say!("没有这个文件：{shown}", "there is no such file: {shown}"))
+            }
+            Shape::Checked(rule) => rule(text).map(|()| Value::Text(text.clone())),
+        }
+    }
+}
+
+/// Whether a host means this machine alone.
+pub fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Checks the address of a hub: `http://`, on this machine. Sync over a network needs encryption, which this version
+/// does not have yet.
+pub fn check_plain_url(url: &str) -> Result<(), Said> {
+    let Ok(uri) = url.parse::<tonic::transport::Uri>() else {
+        return Err(say!("不是网址，应类似 http://127.0.0.1:7443", "not an address such as http://127.0.0.1:7443"));
+    };
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http"), Some(host)) if is_loopback(host) => Ok(()),
+        (Some("http" | "https"), Some(_)) => Err(say!(
+            "目前只能连接本机（如 http://127.0.0.1:7443）：本版本还没有加密传输，不能在网络上传送个人信息",
+            "only this machine can be reached for now (such as http://127.0.0.1:7443): encrypted transport is not there \
+             yet, and personal data must not cross a network in clear"
+        )),
+        _ => Err(say!(
+            "应以 http:// 开头，类似 http://127.0.0.1:7443",
+            "it must begin with http://, such as http://127.0.0.1:7443"
+        )),
+    }
+}

@@ -1,0 +1,339 @@
+//! Taking in what the hub delivers, and telling it what this site holds.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use liandong_proto::entry::{Entry, Head, Header};
+use liandong_proto::fields::Fields;
+use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode, sha256};
+use liandong_proto::merge::Lineage;
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::position::{Generations, Position};
+use liandong_proto::session::{generations_to_pb, node::Standing, position_from_pb};
+use liandong_proto::share::CityKey;
+use liandong_proto::stamp::Stamp;
+use liandong_proto::state::{RecordState, Setter, Writer as StateWriter, held_from_wire};
+use prost::Message as _;
+
+use super::{Record, Site, SiteError, fold_own, locked, patches, record_kind};
+use crate::index::Staged;
+use crate::log::{Batch, Log, Pos};
+use crate::now::now_ms;
+use crate::rows;
+
+type Key = (u32, RecordId);
+
+impl Site {
+    /// Where the node stands at the start of a session, with a nonce that is durable before it is used.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn greet(&self, nonce: [u8; 16]) -> Result<Standing, SiteError> {
+        let nonce = Bytes::copy_from_slice(&nonce);
+        let tried = pb::NonceTried { nonce: nonce.clone() };
+        let end = self.note(record_kind::TRIED, &tried.encode_to_vec(), |row| row.nonces.push(nonce))?;
+        self.log.sync_to(end)?;
+        let head = *self.durable.borrow();
+        let writer = locked(&self.writer);
+        Ok(Standing {
+            origin: writer.author.origin,
+            nonces: writer.row.nonces.clone(),
+            head,
+            cursor: Position { generation: writer.row.generation, hub_seq: writer.row.hub_seq },
+            generations: writer.author.generations.clone(),
+            restore: false,
+        })
+    }
+
+    /// The hub has welcomed the session: its nonce counts from now on, and its history is learned.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn welcomed(&self, generations: &Generations) -> Result<(), SiteError> {
+        let starts: Vec<pb::HistoryStart> = generations_to_pb(generations)
+            .into_iter()
+            .map(|start| pb::HistoryStart {
+                generation: start.generation,
+                first_hub_seq: start.first_hub_seq,
+            })
+            .collect();
+        let learned = pb::Welcomed { generations: starts };
+        let end = self.note(record_kind::WELCOMED, &learned.encode_to_vec(), |row| {
+            learn(row, learned.clone());
+        })?;
+        locked(&self.writer).author.generations = generations.clone();
+        Ok(self.log.sync_to(end)?)
+    }
+
+    /// Own entries up to here are durable at the hub as well.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn confirmed(&self, receipt: &sync::Receipt) -> Result<(), SiteError> {
+        let seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
+        self.note(record_kind::CONFIRMED, &receipt.encode_to_vec(), |row| row.confirmed_seq = seq)?;
+        Ok(())
+    }
+
+    /// Appends a record that only moves the site's own row.
+    fn note(
+        &self,
+        kind: u8,
+        payload: &[u8],
+        change: impl FnOnce(&mut pb::SiteRow),
+    ) -> Result<Pos, SiteError> {
+        let mut writer = locked(&self.writer);
+        let mut batch = Batch::new();
+        batch.push(kind, &[payload]);
+        let span = self.log.append(&batch, writer.author.head.seq + 1)?;
+        change(&mut writer.row);
+        self.stage(Vec::new(), &writer.row, span.end)?;
+        Ok(span.end)
+    }
+
+    /// Takes in a delivery: durable before this returns, then shown.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn receive(&self, deliver: &sync::Deliver) -> Result<Position, SiteError> {
+        let cursor = position_from_pb(deliver.cursor.as_ref());
+        let mut batch = Batch::new();
+        batch.push(record_kind::RECEIVED, &[&deliver.encode_to_vec()]);
+        let mut guard = locked(&self.writer);
+        let writer = &mut *guard;
+        let span = self.log.append(&batch, writer.author.head.seq + 1)?;
+        let key = writer.author.keys().city.clone();
+        let mut fold = Fold::new(writer.author.origin, &key, &self.lineage);
+        let staged = fold.deliver(deliver, &self.log, span.start, |key| self.state(key.0, key.1))?;
+        writer.author.clock.saw(fold.newest, now_ms());
+        writer.row.stamp = writer.author.clock.last().0;
+        (writer.row.generation, writer.row.hub_seq) = (cursor.generation, cursor.hub_seq);
+        self.stage(staged, &writer.row, span.end)?;
+        drop(guard);
+        self.log.sync_to(span.end)?;
+        Ok(cursor)
+    }
+
+    /// The heads at some places of the own log; places it does not have are left out.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn heads(&self, places: &[u64]) -> Result<Vec<Head>, SiteError> {
+        let mut wanted: Vec<u64> = places.to_vec();
+        wanted.sort_unstable();
+        let Some(first) = wanted.first() else { return Ok(Vec::new()) };
+        let mut heads = Vec::new();
+        for raw in self.log.read(self.log.seek(*first)) {
+            let raw = raw?;
+            if raw.kind != record_kind::OWN {
+                continue;
+            }
+            let Record::Own(entry) = Record::read(&raw)? else { continue };
+            let header =
+                Header::decode(&entry.header).map_err(|error| SiteError::corrupt("an own entry", error))?;
+            if wanted.binary_search(&header.seq).is_ok() {
+                heads.push(Head { seq: header.seq, hash: sha256(&entry.header) });
+            }
+            if wanted.last() == Some(&header.seq) {
+                break;
+            }
+        }
+        Ok(heads)
+    }
+
+    /// The log, for the uplink's reader.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+}
+
+/// Reads own entries in order for Push, going on where the last read ended.
+#[derive(Debug, Default)]
+pub struct PushReader {
+    next: Option<(u64, Pos)>,
+}
+
+impl PushReader {
+    /// Durable own entries after `after`, up to `max_bytes` but at least one, and the head they lead to.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn read(
+        &mut self,
+        site: &Site,
+        after: Head,
+        max_bytes: usize,
+    ) -> Result<(Vec<Entry>, Head), SiteError> {
+        let durable = *site.durable.borrow();
+        let start = match self.next {
+            Some((seq, pos)) if seq == after.seq + 1 => pos,
+            _ => site.log.seek(after.seq + 1),
+        };
+        let mut entries = Vec::new();
+        let (mut bytes, mut head) = (0, after);
+        for raw in site.log.read(start) {
+            let raw = raw?;
+            if raw.kind != record_kind::OWN {
+                continue;
+            }
+            let Record::Own(entry) = Record::read(&raw)? else { continue };
+            // Only the place is needed here; a header is read once, at the hub.
+            let seq = seq_of(&entry)?;
+            if seq <= after.seq {
+                continue;
+            }
+            bytes += raw.payload.len();
+            head.seq = seq;
+            entries.push(entry);
+            self.next = Some((seq + 1, raw.next));
+            if bytes >= max_bytes || seq >= durable.seq {
+                break;
+            }
+        }
+        if let Some(last) = entries.last() {
+            head.hash = sha256(&last.header);
+        }
+        Ok((entries, head))
+    }
+}
+
+fn seq_of(entry: &Entry) -> Result<u64, SiteError> {
+    // seq is field 3 of EntryHeader, right behind site and epoch.
+    let mut values = [0u64; 1];
+    let fields = Fields::split(entry.header.clone())?;
+    values[0] = fields.u64(3).unwrap_or(0);
+    Ok(values[0])
+}
+
+/// Folds deliveries into states.
+pub(super) struct Fold<'a> {
+    origin: Origin,
+    key: &'a CityKey,
+    lineage: &'a Lineage,
+    /// Newest stamp seen.
+    pub newest: Stamp,
+}
+
+impl<'a> Fold<'a> {
+    pub(super) fn new(origin: Origin, key: &'a CityKey, lineage: &'a Lineage) -> Fold<'a> {
+        Fold { origin, key, lineage, newest: Stamp::default() }
+    }
+
+    /// Rows that change with a delivery. `until` is where the delivery stands in the log: own entries
+    /// behind it come later.
+    pub(super) fn deliver(
+        &mut self,
+        deliver: &sync::Deliver,
+        log: &Log,
+        until: Pos,
+        mut state: impl FnMut(Key) -> Result<Option<(RecordState, u64)>, SiteError>,
+    ) -> Result<Vec<Staged>, SiteError> {
+        let generation = position_from_pb(deliver.cursor.as_ref()).generation;
+        let mut new: Vec<(Key, Option<u64>, Option<RecordState>)> = Vec::new();
+        let mut again: HashMap<Key, u64> = HashMap::new();
+        for item in &deliver.items {
+            let record = RecordId::from_slice(&item.record)
+                .ok_or_else(|| SiteError::corrupt("a delivery", "a record id of another length"))?;
+            let key = (item.kind, record);
+            let old = state(key)?;
+            let check = old.as_ref().map(|(_, check)| *check);
+            let old = old.map(|(state, _)| state);
+            if old.as_ref().is_some_and(|old| old.own_seq(self.origin) > item.own_seq_inclusive) {
+                again.insert(key, item.own_seq_inclusive.max(deliver.own_seq_inclusive));
+            }
+            new.push((key, check, self.item(item, old, generation)?));
+        }
+        if !again.is_empty() {
+            self.own_again(&again, log, until, &mut new)?;
+        }
+        let staged = new.into_iter().map(|((kind, record), old, state)| Staged {
+            key: rows::record(kind, record),
+            old,
+            new: state.map(|state| state.encode().into()),
+        });
+        Ok(staged.filter(|row| row.old.is_some() || row.new.is_some()).collect())
+    }
+
+    fn item(
+        &mut self,
+        item: &sync::Item,
+        old: Option<RecordState>,
+        generation: u64,
+    ) -> Result<Option<RecordState>, SiteError> {
+        let sealed = old.map(|old| old.sealed).unwrap_or_default();
+        let mut state = RecordState::new(SiteCode(item.home));
+        (state.hub_seq, state.generation) = (item.hub_seq, generation);
+        if item.own_seq_inclusive > 0 {
+            state.writers.push(StateWriter { origin: self.origin, seq: item.own_seq_inclusive });
+        }
+        let (stamp, site, held) = match item.what.as_ref() {
+            Some(sync::item::What::State(shown)) => {
+                state.fields = Fields::split(shown.fields.clone())?;
+                state.sealed = sealed;
+                (shown.stamp, shown.site, &shown.held)
+            }
+            Some(sync::item::What::Tombstone(tombstone)) => {
+                state.deleted_by = Some(0);
+                (tombstone.stamp, tombstone.site, &tombstone.held)
+            }
+            Some(sync::item::What::Withdrawn(_)) | None => return Ok(None),
+        };
+        self.newest = self.newest.max(Stamp(stamp));
+        // Who set what is not told field by field: the hub's order stands for all of them.
+        let origin = Origin { site: SiteCode(site), epoch: Epoch::default() };
+        state.setters.push(Setter { origin, seq: 0, hub_seq: item.hub_seq, stamp: Stamp(stamp) });
+        state.writers.push(StateWriter { origin, seq: 0 });
+        for value in held {
+            let held = held_from_wire(value.clone())?;
+            if !state.writers.iter().any(|writer| writer.origin == held.by.origin) {
+                state.writers.push(StateWriter { origin: held.by.origin, seq: 0 });
+            }
+            state.held.push(held);
+        }
+        Ok(Some(state))
+    }
+
+    /// Own entries that the hub had not merged when it read the state go on top of it again.
+    fn own_again(
+        &self,
+        again: &HashMap<Key, u64>,
+        log: &Log,
+        until: Pos,
+        new: &mut [(Key, Option<u64>, Option<RecordState>)],
+    ) -> Result<(), SiteError> {
+        let from = again.values().min().copied().unwrap_or(0);
+        let records: HashSet<&[u8]> = again.keys().map(|(_, record)| record.0.as_slice()).collect();
+        for raw in log.read(log.seek(from + 1)) {
+            let raw = raw?;
+            if raw.pos >= until {
+                break;
+            }
+            if raw.kind != record_kind::OWN {
+                continue;
+            }
+            let Record::Own(entry) = Record::read(&raw)? else { continue };
+            let header =
+                Header::decode(&entry.header).map_err(|error| SiteError::corrupt("an own entry", error))?;
+            if !records.contains(header.record.0.as_slice()) {
+                continue;
+            }
+            let key = (header.kind, header.record);
+            if again.get(&key).is_none_or(|seq| header.seq <= *seq) {
+                continue;
+            }
+            let (open, sealed) = patches(&entry, &header, self.key)?;
+            for (_, _, state) in new.iter_mut().filter(|(k, _, _)| *k == key) {
+                *state = Some(fold_own(state.take(), &header, &open, &sealed, self.lineage));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A welcome's effect on the site's row.
+pub(super) fn learn(row: &mut pb::SiteRow, learned: pb::Welcomed) {
+    row.generations = learned.generations;
+    let newest = row.nonces.pop();
+    row.nonces = newest.into_iter().collect();
+}

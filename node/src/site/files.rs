@@ -1,0 +1,76 @@
+//! The files of a site's directory, and the keys among them.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use liandong_proto::id::unhex;
+use liandong_proto::share::LinkingKey;
+
+use super::SiteError;
+
+/// Where the files of a site are.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The directory.
+    pub dir: PathBuf,
+}
+
+impl Paths {
+    /// The files of a directory.
+    pub fn new(dir: &Path) -> Paths {
+        Paths { dir: dir.to_path_buf() }
+    }
+
+    /// The log: the truth.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// The index: can be thrown away.
+    pub fn index(&self) -> PathBuf {
+        self.dir.join("index")
+    }
+
+    /// The city's own key.
+    pub fn city_key(&self) -> PathBuf {
+        self.dir.join("keys").join("city.key")
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> SiteError + '_ {
+    move |source| SiteError::File { path: path.to_path_buf(), source }
+}
+
+/// Writes a key file that only the owner can read, durable before it returns.
+pub(super) fn write_key(path: &Path, key: &[u8; 32]) -> Result<(), SiteError> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(failed(dir))?;
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed(path))?;
+    writeln!(file, "{}", liandong_proto::id::hex(key)).map_err(failed(path))?;
+    file.sync_all().map_err(failed(path))
+}
+
+/// Reads a key file: 64 hexadecimal digits.
+pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
+    let text = fs::read_to_string(path).map_err(failed(path))?;
+    let bytes = unhex(text.trim().as_bytes());
+    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+        SiteError::corrupt(path.display().to_string(), "a key file holds 64 hexadecimal digits")
+    })
+}
+
+/// Reads the province's linking key from the file that the secretariat gave out.
+///
+/// # Errors
+/// [`SiteError`] naming the file.
+pub fn read_linking_key(path: &Path) -> Result<LinkingKey, SiteError> {
+    Ok(LinkingKey::new(&read_key(path)?))
+}

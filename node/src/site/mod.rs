@@ -1,0 +1,310 @@
+//! One city's site: its log is the truth, its index what the log says.
+//!
+//! Order of every write: make the entry, append it, sync, answer. The index follows behind the answer; an
+//! overlay shows the change at once. Entries are pushed only once they are durable.
+
+mod author;
+mod deliver;
+mod error;
+mod files;
+mod history;
+mod journal;
+mod open;
+mod records;
+mod verify;
+pub mod view;
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use liandong_proto::entry::{Head, Op};
+use liandong_proto::id::{Origin, RecordId, SiteCode};
+use liandong_proto::merge::Lineage;
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::pb::node::v1 as node_pb;
+use liandong_proto::state::RecordState;
+use prost::Message as _;
+use tokio::sync::watch;
+
+use crate::index::{Index, Staged};
+use crate::log::{Batch, DirLock, Log, Pos};
+use crate::now::now_ms;
+use crate::rows;
+
+pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
+pub use deliver::PushReader;
+pub use error::{Class, SiteError};
+pub use files::{Paths, read_linking_key};
+pub use history::item as history_item;
+pub use journal::{Record, record_kind};
+pub use open::SiteOptions;
+pub use verify::open_findings;
+pub use records::{
+    By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown,
+};
+
+/// A running site.
+pub struct Site {
+    paths: Paths,
+    _lock: DirLock,
+    log: Arc<Log>,
+    index: Arc<Index>,
+    lineage: Lineage,
+    /// Whoever holds it may write: own entries have one order.
+    writer: Mutex<Writer>,
+    /// Newest durable own entry.
+    durable: watch::Sender<Head>,
+    /// How the uplink is, for `status`.
+    link: Mutex<LinkState>,
+    /// Bytes sent to and received from the hub.
+    pub wire: Wire,
+}
+
+/// Bytes that went over the wire.
+#[derive(Debug, Default)]
+pub struct Wire {
+    /// To the hub.
+    pub sent: AtomicU64,
+    /// From the hub.
+    pub received: AtomicU64,
+}
+
+struct Writer {
+    author: Author,
+    row: pb::SiteRow,
+}
+
+/// How the uplink is.
+#[derive(Clone, Debug, Default)]
+pub struct LinkState {
+    /// Connected, offline, diverged, refused.
+    pub link: node_pb::Link,
+    /// What stands in the way, (zh, en).
+    pub text: (String, String),
+    /// When something last went through, milliseconds since 1970.
+    pub last_sync_ms: u64,
+    /// The last comparison with the hub.
+    pub comparison: node_pb::Comparison,
+    /// What it covered: own head and cursor.
+    pub compared: (u64, u64),
+    /// When it was.
+    pub compared_at_ms: u64,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while holding the lock leaves nothing half done that the log does not settle.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Site {
+    /// Who this site is.
+    pub fn origin(&self) -> Origin {
+        locked(&self.writer).author.origin
+    }
+
+    /// Its code.
+    pub fn code(&self) -> SiteCode {
+        self.origin().site
+    }
+
+    /// Where its files are.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// Its index, for reading.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The newest durable own entry, and a way to wait for the next.
+    pub fn durable(&self) -> watch::Receiver<Head> {
+        self.durable.subscribe()
+    }
+
+    /// How the uplink is.
+    pub fn link(&self) -> LinkState {
+        locked(&self.link).clone()
+    }
+
+    /// Says how the uplink is.
+    pub fn set_link(&self, change: impl FnOnce(&mut LinkState)) {
+        change(&mut locked(&self.link));
+    }
+
+    /// Where the site stands: its row in the index.
+    pub fn row(&self) -> pb::SiteRow {
+        locked(&self.writer).row.clone()
+    }
+
+    fn state(&self, kind: u32, record: RecordId) -> Result<Option<(RecordState, u64)>, SiteError> {
+        match self.index.get(&rows::record(kind, record))? {
+            None => Ok(None),
+            Some(item) => Ok(Some((RecordState::decode(&item.value)?, item.check))),
+        }
+    }
+
+    /// Waits until the log is durable up to `end`, then tells the uplink of own entries up to `head`.
+    fn make_durable(&self, end: Pos, head: Head) -> Result<(), SiteError> {
+        self.log.sync_to(end)?;
+        self.durable.send_if_modified(|newest| {
+            let newer = head.seq > newest.seq;
+            if newer {
+                *newest = head;
+            }
+            newer
+        });
+        Ok(())
+    }
+
+    /// Stops: everything staged goes into the store, so that the next start is quick.
+    ///
+    /// # Errors
+    /// [`SiteError`]; nothing is lost, the next start replays the log.
+    pub fn close(&self) -> Result<(), SiteError> {
+        self.log.sync_to(self.log.end())?;
+        self.index.close()?;
+        Ok(())
+    }
+
+    /// Waits until the index has caught up with the log.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn catch_up(&self) -> Result<(), SiteError> {
+        Ok(self.index.flush()?)
+    }
+
+    /// Writes a batch of puts; the records they name are read in the order given.
+    fn put_batch(&self, puts: &[Put], by: &By, dry_run: bool) -> Result<Vec<PutAnswer>, SiteError> {
+        let now = now_ms();
+        let mut guard = locked(&self.writer);
+        let writer = &mut *guard;
+        let before = writer.author.head;
+        let mut batch = Batch::new();
+        let mut touched = Touched::new();
+        let mut checks: Vec<(u32, RecordId, Option<u64>)> = Vec::new();
+        let mut answers = Vec::with_capacity(puts.len());
+        let outcome = puts.iter().try_for_each(|put| {
+            let key = put.record.map(|record| (put.kind, record));
+            let mut check = None;
+            if let Some(key) = key.filter(|key| !touched.contains_key(key))
+                && let Some((state, known)) = self.state(key.0, key.1)?
+            {
+                check = Some(known);
+                touched.insert(key, state);
+            }
+            let state = key.and_then(|key| touched.get(&key));
+            let first = !checks.iter().any(|(kind, record, _)| Some((*kind, *record)) == key);
+            match writer.author.write(put, state, by, now)? {
+                Verdict::Answer(answer) => answers.push(answer),
+                Verdict::Write(made, record) => {
+                    let key = (put.kind, record);
+                    batch.push(record_kind::OWN, &[&made.entry.encode_to_vec()]);
+                    let state = touched.remove(&key);
+                    let state = fold_own(state, &made.header, &made.open, &made.sealed, &self.lineage);
+                    let version = view::version(&state, Some(made.header.origin));
+                    touched.insert(key, state);
+                    if first {
+                        checks.push((key.0, key.1, check));
+                    }
+                    answers.push(PutAnswer { record, version, ..PutAnswer::default() });
+                }
+            }
+            Ok::<(), SiteError>(())
+        });
+        if outcome.is_err() || dry_run || batch.is_empty() {
+            writer.author.rewind(before);
+            outcome?;
+            return Ok(answers);
+        }
+        let span = match self.log.append(&batch, before.seq + 1) {
+            Ok(span) => span,
+            Err(error) => {
+                writer.author.rewind(before);
+                return Err(error.into());
+            }
+        };
+        let head = writer.author.head;
+        let mut staged = Vec::with_capacity(checks.len() + 1);
+        for (kind, record, old) in checks {
+            if let Some(state) = touched.get(&(kind, record)) {
+                let new = Some(Bytes::from(state.encode()));
+                staged.push(Staged { key: rows::record(kind, record), old, new });
+            }
+        }
+        writer.row.seq = head.seq;
+        writer.row.hash = Bytes::copy_from_slice(&head.hash);
+        writer.row.stamp = writer.author.clock.last().0;
+        self.stage(staged, &writer.row, span.end)?;
+        drop(guard);
+        self.make_durable(span.end, head)?;
+        Ok(answers)
+    }
+
+    /// Shows changed rows, together with where the site stands after them.
+    fn stage(&self, mut staged: Vec<Staged>, row: &pb::SiteRow, end: Pos) -> Result<(), SiteError> {
+        let old = self.index.get(rows::SITE)?.map(|item| item.check);
+        let new = Some(Bytes::from(row.encode_to_vec()));
+        staged.push(Staged { key: Bytes::from_static(rows::SITE), old, new });
+        self.index.stage(&staged, end.to_bytes());
+        Ok(())
+    }
+}
+
+impl Records for Site {
+    fn put(&self, puts: Vec<Put>, by: &By, dry_run: bool) -> Result<Vec<PutAnswer>, SiteError> {
+        self.put_batch(&puts, by, dry_run)
+    }
+
+    fn get(&self, kind: u32, record: RecordId) -> Result<Option<Shown>, SiteError> {
+        let (origin, confirmed) = self.standing();
+        let state = self.state(kind, record)?;
+        Ok(state.map(|(state, _)| view::shown(kind, record, state, Some(origin), confirmed)))
+    }
+
+    fn list(&self, query: &Query) -> Result<Page, SiteError> {
+        let (origin, confirmed) = self.standing();
+        view::list(&self.index, query, Some(origin), confirmed)
+    }
+
+    fn history(&self, kind: u32, record: RecordId) -> Result<Vec<node_pb::HistoryItem>, SiteError> {
+        self.read_history(kind, record)
+    }
+
+    fn status(&self) -> Result<node_pb::StatusResponse, SiteError> {
+        self.read_status()
+    }
+
+    fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
+        self.run_verify(progress)
+    }
+}
+
+impl Site {
+    fn standing(&self) -> (Origin, u64) {
+        let writer = locked(&self.writer);
+        (writer.author.origin, writer.row.confirmed_seq)
+    }
+}
+
+impl Put {
+    /// Sets fields of a record, or makes a new one.
+    pub fn set(kind: u32, record: Option<RecordId>, set: liandong_proto::fields::Fields) -> Put {
+        let patch = liandong_proto::entry::Patch { set, cleared: Vec::new() };
+        Put { kind, record, op: Op::Put, patch, expected_version: None, touch: false }
+    }
+
+    /// Deletes a record.
+    pub fn delete(kind: u32, record: RecordId, expected_version: Option<String>) -> Put {
+        Put {
+            kind,
+            record: Some(record),
+            op: Op::Delete,
+            patch: Default::default(),
+            expected_version,
+            touch: false,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Making, opening and replaying a site.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use liandong_proto::entry::{Anchor, Head, Header};
+use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode, sha256};
+use liandong_proto::merge::Lineage;
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::session::{generations_from_pb, position_from_pb};
+use liandong_proto::share::CityKey;
+use liandong_proto::stamp::{Clock, Stamp};
+use liandong_proto::state::RecordState;
+use prost::Message as _;
+use tokio::sync::watch;
+
+use super::deliver::{Fold, learn};
+use super::files::{read_key, read_linking_key, write_key};
+use super::{
+    Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
+    fold_own, patches, record_kind,
+};
+use crate::index::{Index, IndexOptions, Staged};
+use crate::log::{self, Batch, DirLock, Log, Pos};
+use crate::now::{generator, random};
+use crate::{rows, store};
+
+/// How to open a site.
+#[derive(Clone, Debug)]
+pub struct SiteOptions {
+    /// Its directory.
+    pub data_dir: PathBuf,
+    /// The province's linking key, when the secretariat has given it out.
+    pub linking_key: Option<PathBuf>,
+    /// Size of a log segment in bytes.
+    pub segment_bytes: u64,
+    /// How much the index may stage before it writes, in bytes.
+    pub overlay_bytes: usize,
+    /// Cache of the store in bytes.
+    pub cache_bytes: u64,
+}
+
+impl SiteOptions {
+    /// The defaults for a directory.
+    pub fn new(data_dir: &Path) -> SiteOptions {
+        SiteOptions {
+            data_dir: data_dir.to_path_buf(),
+            linking_key: None,
+            segment_bytes: 16 << 20,
+            overlay_bytes: 24 << 20,
+            cache_bytes: 32 << 20,
+        }
+    }
+}
+
+/// How many log records are folded before their rows are staged together.
+const REPLAY_CHUNK: usize = 4_096;
+
+impl Site {
+    /// Makes a site in a directory that holds none: its key, its log, its first epoch.
+    ///
+    /// # Errors
+    /// [`SiteError::Exists`] when there is one already; nothing is changed then.
+    pub fn init(data_dir: &Path, site: SiteCode) -> Result<(), SiteError> {
+        let paths = Paths::new(data_dir);
+        if paths.log().exists() || paths.city_key().exists() {
+            return Err(SiteError::Exists(data_dir.to_path_buf()));
+        }
+        fs::create_dir_all(data_dir)
+            .map_err(|source| SiteError::File { path: data_dir.to_path_buf(), source })?;
+        let _lock = DirLock::acquire(data_dir)?;
+        write_key(&paths.city_key(), &random())?;
+        let (log, _) = Log::open(&paths.log(), log::Options::default())?;
+        let epoch: [u8; 16] = random();
+        let opened = pb::EpochOpened { site: site.0, epoch: Bytes::copy_from_slice(&epoch), anchor: None };
+        let mut batch = Batch::new();
+        batch.push(record_kind::OPENED, &[&opened.encode_to_vec()]);
+        let span = log.append(&batch, 0)?;
+        Ok(log.sync_to(span.end)?)
+    }
+
+    /// Opens a site: takes the directory, opens log and index, and replays what the index lacks.
+    ///
+    /// # Errors
+    /// [`SiteError`]; a damaged index is no error, it is made again from the log.
+    pub fn open(options: &SiteOptions, progress: OnProgress<'_>) -> Result<Arc<Site>, SiteError> {
+        let paths = Paths::new(&options.data_dir);
+        if !paths.log().exists() {
+            return Err(SiteError::NoSite(options.data_dir.clone()));
+        }
+        let lock = DirLock::acquire(&options.data_dir)?;
+        let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
+        let (log, opened) = Log::open(&paths.log(), log_options)?;
+        if let Some(cut) = opened.cut {
+            tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
+        }
+        let log = Arc::new(log);
+        let index = open_index(options, &paths, &log)?;
+        let keys = Keys {
+            city: CityKey::new(&read_key(&paths.city_key())?),
+            linking: options.linking_key.as_deref().map(read_linking_key).transpose()?,
+        };
+        let row = match index.0.get(rows::SITE)? {
+            Some(item) => pb::SiteRow::decode(item.value)
+                .map_err(|error| SiteError::corrupt("the site's row in the index", error))?,
+            None => pb::SiteRow::default(),
+        };
+        let mut replay = Replay::new(row, &keys.city);
+        let from = index.1.map(Pos::from_bytes).unwrap_or_default();
+        replay.run(&log, from, &index.0, progress)?;
+        let Replay { row, lineage, .. } = replay;
+        let origin = origin_of(&row)?;
+        let mut author = Author::new(origin, keys, generator());
+        author.head = head_of(&row);
+        author.clock = Clock::resume(Stamp(row.stamp));
+        author.generations = generations_of(&row);
+        author.anchor = row.anchor.as_ref().and_then(anchor_of);
+        let (durable, _) = watch::channel(author.head);
+        Ok(Arc::new(Site {
+            paths,
+            _lock: lock,
+            log,
+            index: Arc::new(index.0),
+            lineage,
+            writer: Mutex::new(Writer { author, row }),
+            durable,
+            link: Mutex::new(LinkState::default()),
+            wire: Wire::default(),
+        }))
+    }
+
+    /// Throws the index away and makes it again from the log alone.
+    ///
+    /// # Errors
+    /// [`SiteError`]; the log is only read.
+    pub fn rebuild(options: &SiteOptions, progress: OnProgress<'_>) -> Result<Arc<Site>, SiteError> {
+        let paths = Paths::new(&options.data_dir);
+        if !paths.log().exists() {
+            return Err(SiteError::NoSite(options.data_dir.clone()));
+        }
+        let lock = DirLock::acquire(&options.data_dir)?;
+        let index = paths.index();
+        if index.exists() {
+            fs::remove_dir_all(&index).map_err(|source| SiteError::File { path: index, source })?;
+        }
+        drop(lock);
+        Site::open(options, progress)
+    }
+}
+
+fn open_index(
+    options: &SiteOptions,
+    paths: &Paths,
+    log: &Arc<Log>,
+) -> Result<(Index, Option<[u8; 16]>), SiteError> {
+    let cache = options.cache_bytes;
+    let durable = Arc::clone(log);
+    let (index, opened) = Index::open(IndexOptions {
+        dir: paths.index(),
+        engine: Box::new(move |dir| store::open_sled(dir, cache)),
+        overlay_bytes: options.overlay_bytes,
+        // The store never gets ahead of the log: what it describes is durable first.
+        before_apply: Box::new(move |position| {
+            durable.sync_to(Pos::from_bytes(position)).map_err(|error| error.to_string())
+        }),
+    })?;
+    if let Some(reason) = &opened.rebuilt {
+        tracing::warn!(%reason, "the index is made again from the log");
+    }
+    let ahead = opened.position.is_some_and(|position| Pos::from_bytes(position) > log.end());
+    if ahead {
+        return Err(SiteError::corrupt(
+            "the index",
+            "it is ahead of the log: part of the log is missing; restore the log, or run rebuild",
+        ));
+    }
+    Ok((index, opened.position))
+}
+
+fn origin_of(row: &pb::SiteRow) -> Result<Origin, SiteError> {
+    let epoch = Epoch::from_slice(&row.epoch);
+    let epoch = epoch.ok_or_else(|| SiteError::corrupt("the log", "it does not begin with an epoch"))?;
+    Ok(Origin { site: SiteCode(row.site), epoch })
+}
+
+fn head_of(row: &pb::SiteRow) -> Head {
+    Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() }
+}
+
+fn anchor_of(anchor: &pb::Anchor) -> Option<Anchor> {
+    let hash = anchor.hash.as_ref().try_into().ok()?;
+    Some(Anchor { epoch: Epoch::from_slice(&anchor.epoch)?, seq: anchor.seq, hash })
+}
+
+fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
+    let starts: Vec<sync::GenerationStart> = row
+        .generations
+        .iter()
+        .map(|start| sync::GenerationStart {
+            generation: start.generation,
+            first_hub_seq: start.first_hub_seq,
+        })
+        .collect();
+    generations_from_pb(&starts)
+}
+
+/// Folds the log, or its tail, into the index.
+struct Replay<'a> {
+    row: pb::SiteRow,
+    lineage: Lineage,
+    key: &'a CityKey,
+    touched: Touched,
+    checks: Vec<((u32, RecordId), Option<u64>)>,
+    /// Rows that a delivery changed: they wait so that later entries see them.
+    gone: Vec<Staged>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(row: pb::SiteRow, key: &'a CityKey) -> Replay<'a> {
+        let mut lineage = Lineage::default();
+        if let (Some(epoch), Some(anchor)) =
+            (Epoch::from_slice(&row.epoch), row.anchor.as_ref().and_then(anchor_of))
+        {
+            lineage.note(epoch, anchor);
+        }
+        Replay { row, lineage, key, touched: Touched::new(), checks: Vec::new(), gone: Vec::new() }
+    }
+
+    fn run(
+        &mut self,
+        log: &Log,
+        from: Pos,
+        index: &Index,
+        progress: OnProgress<'_>,
+    ) -> Result<(), SiteError> {
+        let (total, mut done, mut in_chunk) = (log.bytes_from(from), 0u64, 0usize);
+        for raw in log.read(from) {
+            let raw = raw?;
+            done += raw.payload.len() as u64;
+            let delivery = raw.kind == record_kind::RECEIVED;
+            if delivery {
+                // A delivery reads states: everything before it must be visible.
+                self.flush(index, raw.pos)?;
+            }
+            self.record(&raw, log, index)?;
+            in_chunk += 1;
+            if delivery || in_chunk >= REPLAY_CHUNK {
+                in_chunk = 0;
+                self.flush(index, raw.next)?;
+                progress(Progress { what: "replay", done, total });
+            }
+        }
+        self.flush(index, log.end())
+    }
+
+    fn record(&mut self, raw: &log::Record, log: &Log, index: &Index) -> Result<(), SiteError> {
+        match Record::read(raw)? {
+            Record::Opened(opened) => {
+                (self.row.site, self.row.epoch) = (opened.site, opened.epoch.clone());
+                (self.row.seq, self.row.hash) = (0, Bytes::new());
+                let anchor = opened.anchor.as_ref().and_then(anchor_of);
+                if let (Some(epoch), Some(anchor)) = (Epoch::from_slice(&opened.epoch), anchor) {
+                    self.lineage.note(epoch, anchor);
+                }
+                self.row.anchor = opened.anchor;
+            }
+            Record::Own(entry) => {
+                let header =
+                    Header::decode(&entry.header).map_err(|e| SiteError::corrupt("an own entry", e))?;
+                let (open, sealed) = patches(&entry, &header, self.key)?;
+                let key = (header.kind, header.record);
+                if !self.touched.contains_key(&key) {
+                    let known = read_state(index, key)?;
+                    self.checks.push((key, known.as_ref().map(|(_, check)| *check)));
+                    if let Some((state, _)) = known {
+                        self.touched.insert(key, state);
+                    }
+                }
+                let state = self.touched.remove(&key);
+                // An entry that the store has already folded is not folded again.
+                let done = state.as_ref().is_some_and(|state| state.own_seq(header.origin) >= header.seq);
+                let state = match state {
+                    Some(state) if done => state,
+                    state => fold_own(state, &header, &open, &sealed, &self.lineage),
+                };
+                self.touched.insert(key, state);
+                self.row.seq = header.seq;
+                self.row.hash = Bytes::copy_from_slice(&sha256(&entry.header));
+                self.row.stamp = self.row.stamp.max(header.stamp.0);
+            }
+            Record::Received(deliver) => {
+                let mut fold = Fold::new(origin_of(&self.row)?, self.key, &self.lineage);
+                let staged = fold.deliver(&deliver, log, raw.pos, |key| read_state(index, key))?;
+                self.gone.extend(staged);
+                let cursor = position_from_pb(deliver.cursor.as_ref());
+                (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
+                self.row.stamp = self.row.stamp.max(fold.newest.0);
+            }
+            Record::Tried(tried) => self.row.nonces.push(tried.nonce),
+            Record::Welcomed(learned) => learn(&mut self.row, learned),
+            Record::Confirmed(receipt) => {
+                self.row.confirmed_seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, index: &Index, at: Pos) -> Result<(), SiteError> {
+        let mut staged = std::mem::take(&mut self.gone);
+        for (key, old) in self.checks.drain(..) {
+            if let Some(state) = self.touched.remove(&key) {
+                let new = Some(Bytes::from(state.encode()));
+                staged.push(Staged { key: rows::record(key.0, key.1), old, new });
+            }
+        }
+        self.touched.clear();
+        let old = index.get(rows::SITE)?.map(|item| item.check);
+        let new = Some(Bytes::from(self.row.encode_to_vec()));
+        staged.push(Staged { key: Bytes::from_static(rows::SITE), old, new });
+        index.stage(&staged, at.to_bytes());
+        Ok(())
+    }
+}
+
+fn read_state(index: &Index, key: (u32, RecordId)) -> Result<Option<(RecordState, u64)>, SiteError> {
+    match index.get(&rows::record(key.0, key.1))? {
+        None => Ok(None),
+        Some(item) => Ok(Some((RecordState::decode(&item.value)?, item.check))),
+    }
+}

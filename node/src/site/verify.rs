@@ -1,0 +1,134 @@
+//! How the site is, and whether what it stores is sound.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use liandong_proto::entry::{self, Head};
+use liandong_proto::fields::Fields;
+use liandong_proto::pb::node::v1 as pb;
+use liandong_proto::pb::record::v1::FindingStatus;
+use liandong_proto::schema;
+
+use super::{Findings, OnProgress, Progress, Query, Record, Site, SiteError, locked, view};
+use crate::log::Pos;
+
+impl Site {
+    pub(super) fn read_status(&self) -> Result<pb::StatusResponse, SiteError> {
+        let (row, origin, linking) = {
+            let writer = locked(&self.writer);
+            let linking = writer.author.keys().linking.as_ref().map(|key| key.fingerprint().to_owned());
+            (writer.row.clone(), writer.author.origin, linking)
+        };
+        let link = self.link();
+        let counts = view::counts(&self.index)?;
+        let counts = counts.into_iter().map(|(kind, records)| pb::KindCount { kind, records }).collect();
+        Ok(pb::StatusResponse {
+            site: origin.site.0,
+            epoch: Bytes::copy_from_slice(&origin.epoch.0),
+            version: env!("CARGO_PKG_VERSION").into(),
+            head_seq: row.seq,
+            head_hash: row.hash,
+            confirmed_seq: row.confirmed_seq,
+            generation: row.generation,
+            hub_seq: row.hub_seq,
+            link: link.link as i32,
+            link_zh: link.text.0,
+            link_en: link.text.1,
+            last_sync_ms: link.last_sync_ms,
+            index_lag_changes: self.index.lag() as u64,
+            counts,
+            comparison: link.comparison as i32,
+            compared_own_seq: link.compared.0,
+            compared_hub_seq: link.compared.1,
+            open_findings: open_findings(&self.index)?,
+            log_bytes: self.log.bytes_from(Pos::default()),
+            index_bytes: self.index.disk_bytes(),
+            wire_bytes_sent: self.wire.sent.load(Ordering::Relaxed),
+            wire_bytes_received: self.wire.received.load(Ordering::Relaxed),
+            linking_key: linking.unwrap_or_default(),
+            data_dir: self.paths.dir.display().to_string(),
+            compared_at_ms: link.compared_at_ms,
+            rss_bytes: crate::process::peak_rss_bytes(),
+        })
+    }
+
+    pub(super) fn run_verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
+        let mut found = Findings::default();
+        let key = locked(&self.writer).author.keys().city.clone();
+        let mut head = Head::default();
+        let (total, mut done) = (self.log.bytes_from(Pos::default()), 0);
+        for raw in self.log.read(Pos::default()) {
+            let raw = match raw {
+                Ok(raw) => raw,
+                Err(error) => {
+                    found.fault("日志损坏，其后的内容无法读取", &format!("the log is damaged: {error}"));
+                    break;
+                }
+            };
+            found.entries += 1;
+            done += raw.payload.len() as u64;
+            if found.entries.is_multiple_of(4_096) {
+                progress(Progress { what: "log", done, total });
+            }
+            match Record::read(&raw) {
+                Ok(Record::Opened(_)) => head = Head::default(),
+                Ok(Record::Own(entry)) => match entry::check(&entry) {
+                    Ok((header, hash)) => {
+                        if let Err(error) = header.follows(&head) {
+                            found.fault("条目链断裂", &error.to_string());
+                        }
+                        if key.open(&entry.sealed, header.origin, header.seq).is_err() {
+                            let en = format!("the sealed part of entry {} does not open", header.seq);
+                            found.fault(&format!("条目 {} 的密封部分无法打开", header.seq), &en);
+                        }
+                        head = Head { seq: header.seq, hash };
+                    }
+                    Err(error) => found.fault("条目与其哈希不符", &error.to_string()),
+                },
+                Ok(_) => {}
+                Err(error) => found.fault("日志记录无法读取", &error.to_string()),
+            }
+            if found.faults.len() > 100 {
+                break;
+            }
+        }
+        self.index.flush()?;
+        match self.index.verify(&mut |done, total| progress(Progress { what: "index", done, total })) {
+            Ok(digest) => {
+                found.rows = digest.count;
+                found.digest = digest.to_string();
+            }
+            Err(error) => {
+                found.fault("索引与日志不符，请运行 rebuild", &format!("the index is damaged: {error}; run rebuild"));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Findings {
+    /// Notes a fault.
+    pub fn fault(&mut self, zh: &str, en: &str) {
+        self.faults.push((zh.into(), en.into()));
+    }
+}
+
+/// Findings that nobody has settled.
+///
+/// # Errors
+/// [`SiteError`].
+pub fn open_findings(index: &crate::index::Index) -> Result<u64, SiteError> {
+    let Some(kind) = schema::kind_by_name("finding") else { return Ok(0) };
+    let mut query = Query { kind: kind.number, page_size: view::MAX_PAGE, ..Query::default() };
+    let Some(status) = kind.status else { return Ok(0) };
+    let mut open = 0;
+    loop {
+        let page = view::list(index, &query, None, 0)?;
+        let is_open = |fields: &Fields| fields.number(status) == FindingStatus::Open as i32;
+        open += page.records.iter().filter(|shown| is_open(&shown.fields)).count() as u64;
+        if page.next.is_empty() {
+            return Ok(open);
+        }
+        query.page_token = page.next;
+    }
+}

@@ -1,0 +1,270 @@
+//! The uplink: drives the node's half of a session over tonic. One match over its outputs.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use liandong_proto::pb::node::v1::{Comparison as Verdict, Link};
+use liandong_proto::pb::sync::v1 as pb;
+use liandong_proto::session::node::{Comparison, Input, NodeSession, Output};
+use pb::sync_client::SyncClient;
+use prost::Message as _;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::now::{now_ms, random};
+use crate::site::{PushReader, Site, SiteError, view};
+
+/// The largest message of a session, in bytes: a batch and its framing.
+pub const MESSAGE_BYTES: usize = 4 << 20;
+const TICK: Duration = Duration::from_millis(100);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum UplinkError {
+    /// The hub cannot be reached; worth another try.
+    #[error("the hub cannot be reached: {0}")]
+    Unreachable(#[from] tonic::transport::Error),
+    /// The stream broke; worth another try.
+    #[error("the connection to the hub broke: {0}")]
+    Cut(Box<tonic::Status>),
+    /// The hub ended the stream; worth another try.
+    #[error("the hub ended the session")]
+    Ended,
+    /// The hub's final no.
+    #[error("the hub refused: {}", .0.en)]
+    Refused(pb::Refusal),
+    /// The logs have parted.
+    #[error("this node's log and what the hub holds of it have parted; sync has stopped, local work goes on")]
+    Diverged(pb::Diverged),
+    /// This site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+}
+
+impl UplinkError {
+    /// Whether trying again may help.
+    fn is_passing(&self) -> bool {
+        match self {
+            UplinkError::Unreachable(_) | UplinkError::Cut(_) | UplinkError::Ended => true,
+            UplinkError::Refused(refusal) => {
+                use pb::refusal::Code;
+                matches!(refusal.code(), Code::SiteBusy | Code::Unavailable | Code::Frozen)
+            }
+            UplinkError::Diverged(_) | UplinkError::Site(_) => false,
+        }
+    }
+}
+
+/// How the uplink tries.
+#[derive(Clone, Debug)]
+pub struct UplinkOptions {
+    /// Where the hub listens: `http://127.0.0.1:7443`.
+    pub hub: String,
+    /// The longest pause between two tries.
+    pub retry_max: Duration,
+}
+
+/// Syncs with the hub until `stop`; tries again, with growing pauses, for as long as it must.
+pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Receiver<bool>) {
+    let first_pause = Duration::from_millis(200).min(options.retry_max);
+    let mut pause = first_pause;
+    while !*stop.borrow() {
+        let started = now_ms();
+        let error = tokio::select! {
+            ended = session(&site, &options.hub) => ended,
+            _ = stop.changed() => return,
+        };
+        report(&site, &error);
+        if !error.is_passing() {
+            // Nothing will change by itself; the operator's word starts the process anew.
+            let _ = stop.changed().await;
+            return;
+        }
+        if now_ms().saturating_sub(started) > 10_000 {
+            pause = first_pause;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.changed() => return,
+        }
+        pause = (pause * 2).min(options.retry_max);
+    }
+}
+
+fn report(site: &Site, error: &UplinkError) {
+    let (link, zh) = match error {
+        UplinkError::Diverged(_) => {
+            (Link::Diverged, "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响".to_owned())
+        }
+        UplinkError::Refused(refusal) => (Link::Refused, format!("省级枢纽拒绝：{}", refusal.zh)),
+        UplinkError::Site(error) => (Link::Refused, format!("本站点出错，同步已停止：{error}")),
+        _ => (Link::Offline, "暂时无法连接省级枢纽；本地工作不受影响，恢复后自动同步".to_owned()),
+    };
+    match link {
+        Link::Offline => tracing::info!(%error, "offline; trying again"),
+        _ => tracing::error!(%error, "sync has stopped"),
+    }
+    site.set_link(|state| {
+        state.link = link;
+        state.text = (zh, error.to_string());
+    });
+}
+
+async fn connect(hub: &str) -> Result<SyncClient<Channel>, UplinkError> {
+    let endpoint = Endpoint::from_shared(hub.to_owned())?
+        .connect_timeout(Duration::from_secs(10))
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .initial_stream_window_size(8 << 20)
+        .initial_connection_window_size(16 << 20)
+        .tcp_nodelay(true);
+    let client = SyncClient::new(endpoint.connect().await?);
+    Ok(client.max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES))
+}
+
+async fn session(site: &Arc<Site>, hub: &str) -> UplinkError {
+    match drive(site, hub).await {
+        Ok(never) => never,
+        Err(error) => error,
+    }
+}
+
+async fn drive(site: &Arc<Site>, hub: &str) -> Result<UplinkError, UplinkError> {
+    let mut client = connect(hub).await?;
+    let site_ = Arc::clone(site);
+    let standing = blocking(move || site_.greet(random())).await?;
+    let code = standing.origin.site;
+    let (session, outputs) = NodeSession::start(standing);
+    let (up, outbound) = mpsc::unbounded_channel();
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let mut driver = Driver { site: Arc::clone(site), session, up, answers, reader: PushReader::default() };
+    driver.carry_out(outputs).await?;
+    let mut request = tonic::Request::new(UnboundedReceiverStream::new(outbound));
+    request.metadata_mut().insert("x-liandong-site", code.0.into());
+    let mut inbound =
+        client.session(request).await.map_err(|status| UplinkError::Cut(Box::new(status)))?.into_inner();
+    let mut durable = site.durable();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    driver.on(Input::Appended(*durable.borrow_and_update())).await?;
+    loop {
+        let input = tokio::select! {
+            message = inbound.message() => match message {
+                Ok(Some(down)) => {
+                    site.wire.received.fetch_add(down.encoded_len() as u64, Ordering::Relaxed);
+                    Input::Received(down)
+                }
+                Ok(None) => return Ok(UplinkError::Ended),
+                Err(status) => return Ok(UplinkError::Cut(Box::new(status))),
+            },
+            Some(input) = answered.recv() => input?,
+            Ok(()) = durable.changed() => Input::Appended(*durable.borrow_and_update()),
+            _ = tick.tick() => Input::Tick,
+        };
+        driver.on(input).await?;
+    }
+}
+
+struct Driver {
+    site: Arc<Site>,
+    session: NodeSession,
+    /// Unbounded, and yet never long: the windows of the protocol bound what is under way.
+    up: mpsc::UnboundedSender<pb::Up>,
+    answers: mpsc::UnboundedSender<Result<Input, UplinkError>>,
+    reader: PushReader,
+}
+
+impl Driver {
+    async fn on(&mut self, input: Input) -> Result<(), UplinkError> {
+        let outputs = self.session.on(input, now_ms());
+        self.carry_out(outputs).await
+    }
+
+    async fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), UplinkError> {
+        let mut queue: std::collections::VecDeque<Output> = outputs.into();
+        while let Some(output) = queue.pop_front() {
+            match output {
+                Output::Send(up) => {
+                    self.site.wire.sent.fetch_add(up.encoded_len() as u64, Ordering::Relaxed);
+                    // A closed channel means that the stream has ended; its reader says why.
+                    let _ = self.up.send(up);
+                }
+                Output::Welcomed(generations) => {
+                    let site = Arc::clone(&self.site);
+                    blocking(move || site.welcomed(&generations)).await?;
+                    self.site.set_link(|state| {
+                        state.link = Link::Connected;
+                        state.text = Default::default();
+                        state.last_sync_ms = now_ms();
+                    });
+                }
+                Output::Read { after, max_bytes } => {
+                    let (entries, last) = self.reader.read(&self.site, after, max_bytes as usize)?;
+                    queue.extend(self.session.on(Input::Read(entries, last), now_ms()));
+                }
+                Output::Heads(places) => {
+                    let heads = self.site.heads(&places)?;
+                    queue.extend(self.session.on(Input::Heads(heads), now_ms()));
+                }
+                Output::Confirmed(receipt) => {
+                    self.site.confirmed(&receipt)?;
+                    self.site.set_link(|state| state.last_sync_ms = now_ms());
+                }
+                Output::Persist(deliver) => {
+                    let site = Arc::clone(&self.site);
+                    let cursor = blocking(move || site.receive(&deliver)).await?;
+                    queue.extend(self.session.on(Input::Persisted(cursor), now_ms()));
+                }
+                Output::Digest(ask) => self.in_background(move |site| {
+                    Ok(Input::Digest(view::digests(site.index(), &ask, |_, state| Some(Cow::Borrowed(&state.fields)))?))
+                }),
+                Output::Compared(comparison) => self.compared(comparison),
+                Output::PersistOwn { .. } => {
+                    // Only a session that asked for a restore gets here, and the uplink never asks.
+                }
+                Output::Diverged(diverged) => return Err(UplinkError::Diverged(diverged)),
+                Output::Refused(refusal) => return Err(UplinkError::Refused(refusal)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Long work beside the session; its answer comes back as an input.
+    fn in_background(&self, work: impl FnOnce(&Site) -> Result<Input, SiteError> + Send + 'static) {
+        let (site, answers) = (Arc::clone(&self.site), self.answers.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = answers.send(work(&site).map_err(UplinkError::from));
+        });
+    }
+
+    fn compared(&self, comparison: Comparison) {
+        let (verdict, covered) = match comparison {
+            Comparison::Equal { own_head, cursor } => (Verdict::Equal, (own_head, cursor.hub_seq)),
+            Comparison::Different(records) => {
+                for (kind, record) in &records {
+                    let record = liandong_proto::id::hex(record);
+                    tracing::error!(kind, %record, "node and hub show this record differently");
+                }
+                (Verdict::Different, (0, 0))
+            }
+        };
+        self.site.set_link(|state| {
+            state.comparison = verdict;
+            state.compared = covered;
+            state.compared_at_ms = now_ms();
+        });
+    }
+}
+
+/// Runs a blocking call of the site beside the runtime.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, SiteError> + Send + 'static,
+) -> Result<T, UplinkError> {
+    match tokio::task::spawn_blocking(call).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Ok(Err(SiteError::Refused("the process is stopping".into()))?),
+    }
+}

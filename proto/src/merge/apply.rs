@@ -1,0 +1,323 @@
+//! The mechanics: what was decided is done to the state.
+
+use super::{
+    Change, Lineage, Verdicts, first_home, for_each_group, group_of, is_sibling, strength, value_after,
+};
+use crate::entry::Op;
+use crate::fields::Fields;
+use crate::schema::{self, Kind, Merge};
+use crate::state::{Held, Reason, RecordState, Setter, Writer};
+
+/// Folds one change, with its verdicts, into the state of its record.
+pub fn apply(
+    state: Option<RecordState>,
+    change: &Change<'_>,
+    verdicts: &Verdicts,
+    lineage: &Lineage,
+) -> RecordState {
+    let kind = schema::kind(change.kind);
+    let fresh = state.is_none();
+    let mut state = state.unwrap_or_else(|| RecordState::new(first_home(kind, change)));
+    note_writer(&mut state, change);
+    state.hub_seq = state.hub_seq.max(change.hub_seq);
+    if fresh && change.op == Op::Put && verdicts.is_empty() && change.patch.cleared.is_empty() {
+        // The common case: a new record, taken as it came.
+        state.fields = change.patch.set.clone();
+        if !state.fields.is_empty() {
+            state.setters.push(change.setter());
+        }
+        return state;
+    }
+    let mut fold = Fold { shown: Shown::of(&state), state, change, lineage, kind };
+    match (verdicts.iter().find(|(tag, _)| *tag == 0), change.op) {
+        (Some((_, reason)), _) => {
+            fold.refuse(0, *reason, change.patch.set.clone(), change.patch.cleared.clone());
+        }
+        (None, Op::Delete) => fold.delete(),
+        (None, Op::Put) => fold.put(verdicts),
+    }
+    let Fold { shown, mut state, .. } = fold;
+    shown.store(&mut state);
+    state
+}
+
+fn note_writer(state: &mut RecordState, change: &Change<'_>) {
+    match state.writers.iter_mut().find(|writer| writer.origin == change.origin) {
+        Some(writer) => writer.seq = writer.seq.max(change.seq),
+        None => state.writers.push(Writer { origin: change.origin, seq: change.seq }),
+    }
+}
+
+struct Fold<'a> {
+    state: RecordState,
+    shown: Shown,
+    change: &'a Change<'a>,
+    lineage: &'a Lineage,
+    kind: Option<&'static Kind>,
+}
+
+impl Fold<'_> {
+    fn saw(&self, by: &Setter) -> bool {
+        self.change.saw(by, self.lineage)
+    }
+
+    fn put(&mut self, verdicts: &Verdicts) {
+        let change = self.change;
+        let (mut set, mut cleared, mut accepted) = (Vec::new(), Vec::new(), false);
+        for_each_group(change, |group| {
+            let reason = verdicts.iter().find(|(tag, _)| *tag == group[0]).map(|(_, reason)| *reason);
+            match reason {
+                None => {
+                    accepted = true;
+                    self.show(group);
+                    let touched = |tag: &&u32| change.patch.set.get(**tag).is_some();
+                    set.extend(group.iter().filter(touched).copied());
+                    cleared.extend(group.iter().filter(|tag| change.patch.cleared.contains(tag)).copied());
+                }
+                Some(Reason::Concurrent | Reason::Equal) => {
+                    accepted = true;
+                    self.keep(group);
+                }
+                Some(reason) => {
+                    let value = change.patch.set.filtered(|tag| group.contains(&tag));
+                    let gone = change.patch.cleared.iter().filter(|tag| group.contains(tag)).copied();
+                    self.refuse(group[0], reason, value, gone.collect());
+                }
+            }
+        });
+        self.state.fields = if set.len() == change.patch.set.len() {
+            self.state.fields.patched(&change.patch.set, &cleared)
+        } else {
+            self.state.fields.patched(&change.patch.set.filtered(|tag| set.contains(&tag)), &cleared)
+        };
+        if accepted {
+            self.undelete();
+        }
+    }
+
+    /// The change takes the place of what is shown: what it saw is closed, what it did not see is held.
+    fn show(&mut self, group: &[u32]) {
+        self.close_seen(group[0]);
+        let old = self.shown.newest(group);
+        let unseen = old.filter(|by| !self.saw(by));
+        if unseen.is_some() || !self.state.held.is_empty() {
+            let new = value_after(&self.state, self.change, group);
+            if let Some(by) = unseen {
+                self.hold_shown(group, by);
+            }
+            self.label(group[0], &new);
+        }
+        self.shown.set(group, self.change.setter());
+    }
+
+    /// The change is held beside what is shown. Where it saw what is shown, the strongest of the others that
+    /// it did not see is shown from now on.
+    fn keep(&mut self, group: &[u32]) {
+        self.close_seen(group[0]);
+        let set = value_after(&self.state, self.change, group);
+        let cleared = absent(group, &set);
+        let by = self.change.setter();
+        self.state.held.push(Held { reason: Reason::Concurrent, by, tag: group[0], set, cleared });
+        if self.shown.newest(group).is_some_and(|old| self.saw(&old)) {
+            self.raise(group);
+        } else {
+            let shown = self.state.fields.filtered(|tag| group.contains(&tag));
+            self.label(group[0], &shown);
+        }
+    }
+
+    /// Keeps a value that breaks a rule. Of one origin and group only the newest is kept.
+    fn refuse(&mut self, tag: u32, reason: Reason, set: Fields, cleared: Vec<u32>) {
+        let (origin, lineage) = (self.change.origin, self.lineage);
+        self.state.held.retain(|held| {
+            held.tag != tag || is_sibling(held) || !lineage.descends(origin, &held.by)
+        });
+        self.state.held.push(Held { reason, by: self.change.setter(), tag, set, cleared });
+    }
+
+    /// Held values of a group that the writer had before its eyes are settled by its edit; so is a change
+    /// refused as a whole.
+    fn close_seen(&mut self, tag: u32) {
+        let (change, lineage) = (self.change, self.lineage);
+        self.state.held.retain(|held| {
+            let concerned = held.tag == tag || (held.tag == 0 && !is_sibling(held));
+            !concerned || !change.saw(&held.by, lineage)
+        });
+    }
+
+    fn hold_shown(&mut self, group: &[u32], by: Setter) {
+        let set = self.state.fields.filtered(|tag| group.contains(&tag));
+        let cleared = absent(group, &set);
+        self.state.held.push(Held { reason: Reason::Concurrent, by, tag: group[0], set, cleared });
+    }
+
+    /// Tells siblings that equal what is shown from those that do not.
+    fn label(&mut self, tag: u32, shown: &Fields) {
+        for held in self.state.held.iter_mut().filter(|held| held.tag == tag && is_sibling(held)) {
+            held.reason = if held.set == *shown { Reason::Equal } else { Reason::Concurrent };
+        }
+    }
+
+    /// Shows the strongest sibling of a group (of a `REVIEW` group the first), but the change itself only when
+    /// there is no other: it was judged the weaker one.
+    fn raise(&mut self, group: &[u32]) {
+        let field = self.kind.and_then(|kind| kind.field(group[0]));
+        let review = field.is_some_and(|field| field.merge == Merge::Review);
+        let mine = self.change.setter();
+        let siblings = self.state.held.iter().enumerate();
+        let siblings = siblings.filter(|(_, held)| held.tag == group[0] && is_sibling(held));
+        let best = siblings.max_by_key(|(_, held)| {
+            let first = std::cmp::Reverse(if review { held.by.hub_seq } else { 0 });
+            (held.by != mine, first, strength(field, held.set.number(group[0]), &held.by))
+        });
+        let Some(at) = best.map(|(at, _)| at) else { return };
+        let winner = self.state.held.remove(at);
+        self.state.fields = self.state.fields.patched(&winner.set, &winner.cleared);
+        self.shown.set(group, winner.by);
+        self.label(group[0], &winner.set);
+    }
+
+    /// Puts a tombstone in the place of the record. What the deleter had not seen is held.
+    fn delete(&mut self) {
+        let (change, lineage) = (self.change, self.lineage);
+        self.state.held.retain(|held| !change.saw(&held.by, lineage));
+        while let Some((tag, by)) = self.shown.first_unseen(|by| !change.saw(by, lineage)) {
+            let mut done = Vec::new();
+            group_of(self.kind, &tag, &mut |group| {
+                self.hold_shown(group, by);
+                done.extend_from_slice(group);
+            });
+            self.shown.by.retain(|(tag, _)| !done.contains(tag));
+        }
+        self.state.fields = Fields::default();
+        self.state.sealed = Fields::default();
+        self.shown.by.clear();
+        let other = self.shown.deleted_by.filter(|by| !change.saw(by, lineage));
+        self.shown.deleted_by = Some(self.strongest_tombstone(other, change.setter()));
+        for held in self.state.held.iter_mut().filter(|held| held.tag != 0 && is_sibling(held)) {
+            held.reason = if held.set.is_empty() { Reason::Equal } else { Reason::Concurrent };
+        }
+    }
+
+    /// Of two concurrent deletes one is shown; the other is kept, for an edit must have seen both to undo them.
+    fn strongest_tombstone(&mut self, other: Option<Setter>, mine: Setter) -> Setter {
+        let Some(other) = other else { return mine };
+        let (shown, kept) =
+            if strength(None, 0, &other) > strength(None, 0, &mine) { (other, mine) } else { (mine, other) };
+        let (set, cleared) = (Fields::default(), Vec::new());
+        self.state.held.push(Held { reason: Reason::Equal, by: kept, tag: 0, set, cleared });
+        shown
+    }
+
+    /// An edit undoes the deletes that it saw. Once none is left, what they had not seen is shown again.
+    fn undelete(&mut self) {
+        let Some(shown) = self.shown.deleted_by else { return };
+        let (change, lineage) = (self.change, self.lineage);
+        let is_tombstone = |held: &Held| held.tag == 0 && held.reason == Reason::Equal;
+        self.state.held.retain(|held| !is_tombstone(held) || !change.saw(&held.by, lineage));
+        if !self.saw(&shown) {
+            return;
+        }
+        let others = self.state.held.iter().enumerate().filter(|(_, held)| is_tombstone(held));
+        let next = others.max_by_key(|(_, held)| strength(None, 0, &held.by)).map(|(at, _)| at);
+        self.shown.deleted_by = next.map(|at| self.state.held.remove(at).by);
+        if self.shown.deleted_by.is_some() {
+            return;
+        }
+        let mut tags: Vec<u32> =
+            self.state.held.iter().filter(|held| is_sibling(held)).map(|held| held.tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        for tag in tags {
+            group_of(self.kind, &tag, &mut |group| {
+                if self.shown.newest(group).is_none() {
+                    self.raise(group);
+                }
+            });
+        }
+    }
+}
+
+fn absent(group: &[u32], set: &Fields) -> Vec<u32> {
+    group.iter().filter(|tag| set.get(**tag).is_none()).copied().collect()
+}
+
+/// Who set what, spelled out for every tag while a state is being changed.
+struct Shown {
+    /// Index into `setters` for each tag shown or cleared; ascending tags.
+    by: Vec<(u32, u16)>,
+    setters: Vec<Setter>,
+    deleted_by: Option<Setter>,
+}
+
+impl Shown {
+    fn of(state: &RecordState) -> Shown {
+        let mut by = Vec::with_capacity(state.fields.len() + state.set_by.len() + 2);
+        let mut explicit = state.set_by.iter().copied().peekable();
+        for (tag, _) in state.fields.iter() {
+            while let Some(cleared) = explicit.next_if(|(t, _)| *t < tag) {
+                by.push(cleared);
+            }
+            by.push(explicit.next_if(|(t, _)| *t == tag).unwrap_or((tag, 0)));
+        }
+        by.extend(explicit);
+        by.retain(|(_, at)| usize::from(*at) < state.setters.len());
+        Shown { by, setters: state.setters.clone(), deleted_by: state.tombstone().copied() }
+    }
+
+    fn get(&self, tag: u32) -> Option<&Setter> {
+        let at = self.by.binary_search_by_key(&tag, |(tag, _)| *tag).ok()?;
+        self.setters.get(usize::from(self.by[at].1))
+    }
+
+    fn newest(&self, group: &[u32]) -> Option<Setter> {
+        group.iter().filter_map(|tag| self.get(*tag)).max_by_key(|by| strength(None, 0, by)).copied()
+    }
+
+    fn first_unseen(&self, unseen: impl Fn(&Setter) -> bool) -> Option<(u32, Setter)> {
+        self.by.iter().find_map(|(tag, at)| {
+            let by = self.setters.get(usize::from(*at)).filter(|by| unseen(by))?;
+            Some((*tag, *by))
+        })
+    }
+
+    fn set(&mut self, group: &[u32], setter: Setter) {
+        let at = self.setters.iter().rposition(|known| *known == setter).unwrap_or_else(|| {
+            self.setters.push(setter);
+            self.setters.len() - 1
+        });
+        for tag in group {
+            match self.by.binary_search_by_key(tag, |(tag, _)| *tag) {
+                Ok(known) => self.by[known].1 = at as u16,
+                Err(new) => self.by.insert(new, (*tag, at as u16)),
+            }
+        }
+    }
+
+    /// Writes the table back: the setter of most fields first, so that it need not be named, those of none gone.
+    fn store(mut self, state: &mut RecordState) {
+        let mut uses: Vec<(usize, u16)> = (0..self.setters.len()).map(|at| (0, at as u16)).collect();
+        for (tag, at) in &self.by {
+            // A cleared field needs its setter too, but names it in any case.
+            uses[usize::from(*at)].0 += if state.fields.get(*tag).is_some() { 1 << 16 } else { 1 };
+        }
+        uses.retain(|(n, _)| *n > 0);
+        uses.sort_by_key(|(n, _)| std::cmp::Reverse(n >> 16));
+        let mut new_place = vec![0u16; self.setters.len()];
+        for (new, (_, old)) in uses.iter().enumerate() {
+            new_place[usize::from(*old)] = new as u16;
+        }
+        self.by.iter_mut().for_each(|(_, at)| *at = new_place[usize::from(*at)]);
+        self.by.retain(|(tag, at)| *at != 0 || state.fields.get(*tag).is_none());
+        state.set_by = self.by;
+        state.setters.clear();
+        state.setters.extend(uses.iter().map(|(_, old)| self.setters[usize::from(*old)]));
+        state.deleted_by = self.deleted_by.map(|setter| {
+            let known = state.setters.iter().position(|known| *known == setter);
+            known.unwrap_or_else(|| {
+                state.setters.push(setter);
+                state.setters.len() - 1
+            }) as u16
+        });
+    }
+}

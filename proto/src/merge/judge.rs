@@ -1,0 +1,200 @@
+//! The rules: who may change what, which steps a status may take, what is held.
+
+use super::{Change, Lineage, Verdicts, first_home, for_each_group, is_sibling, strength, value_after};
+use crate::entry::Op;
+use crate::fields::Fields;
+use crate::id::SiteCode;
+use crate::schema::{self, Audience, Field, Kind, Merge, Party, Share};
+use crate::state::{Held, Reason, RecordState, Setter};
+use crate::validate::{self, View};
+
+/// Decides what becomes of a change: empty when all of it is shown.
+///
+/// `today` is the date of receipt, which decides what lies in the future. A node judges its own puts with
+/// [`View::Full`] before they become entries, the hub what has travelled with [`View::Shared`].
+pub fn judge(
+    state: Option<&RecordState>,
+    change: &Change<'_>,
+    lineage: &Lineage,
+    today: validate::Today,
+    view: View,
+) -> Verdicts {
+    let kind = schema::kind(change.kind);
+    let home = state.map_or_else(|| first_home(kind, change), |state| state.home);
+    let tombstone = state.is_some_and(|state| state.tombstones().any(|by| !change.saw(by, lineage)));
+    let case = Case { kind, state, home, change, lineage, today, view, tombstone };
+    let mut verdicts = Verdicts::new();
+    if change.op == Op::Delete {
+        if !case.is_party(kind.map_or(Party::Home, |kind| kind.owner)) {
+            verdicts.push((0, Reason::NotOwner));
+        }
+        return verdicts;
+    }
+    let may_create = state.is_some()
+        || kind.is_none_or(|kind| kind.owner != Party::Province || change.origin.site.is_province());
+    for_each_group(change, |group| {
+        let reason = if may_create { case.judge_group(group) } else { Some(Reason::NotOwner) };
+        verdicts.extend(reason.map(|reason| (group[0], reason)));
+    });
+    verdicts
+}
+
+/// One change before its judge.
+struct Case<'a> {
+    kind: Option<&'static Kind>,
+    state: Option<&'a RecordState>,
+    home: SiteCode,
+    change: &'a Change<'a>,
+    lineage: &'a Lineage,
+    today: validate::Today,
+    view: View,
+    /// A delete stands that the writer had not seen.
+    tombstone: bool,
+}
+
+impl Case<'_> {
+    fn judge_group(&self, group: &[u32]) -> Option<Reason> {
+        let field = self.kind.and_then(|kind| kind.field(group[0]));
+        if !self.is_party(field.map_or(Party::Home, |field| field.owner)) {
+            return Some(Reason::NotOwner);
+        }
+        if let Some(kind) = self.kind
+            && group.iter().any(|tag| self.invalid(kind, *tag))
+        {
+            return Some(Reason::Invalid);
+        }
+        if let Some((kind, field)) = self.kind.zip(field).filter(|(_, field)| field.merge == Merge::Status)
+            && !self.step_allowed(kind, field)
+        {
+            return Some(Reason::StepNotAllowed);
+        }
+        self.contend(self.state?, field, group)
+    }
+
+    /// Whether a change that breaks no rule is shown, or held beside what others wrote without having seen it.
+    fn contend(&self, state: &RecordState, field: Option<&Field>, group: &[u32]) -> Option<Reason> {
+        let change = self.change;
+        if self.tombstone {
+            let nothing = group.iter().all(|tag| change.patch.set.get(*tag).is_none());
+            return Some(if nothing { Reason::Equal } else { Reason::Concurrent });
+        }
+        let shown = group.iter().filter_map(|tag| state.setter(*tag)).max_by_key(|by| strength(None, 0, by));
+        let unseen = shown.filter(|by| !self.saw(by));
+        let winner = match field.map_or(Merge::Latest, |field| field.merge) {
+            Merge::Review => unseen.map(|_| None)?,
+            Merge::Latest | Merge::Status => {
+                // Whoever saw the shown value may yet be weaker than a held one: a rank falls, a clock steps back.
+                let mine = strength(field, change.patch.set.number(group[0]), &change.setter());
+                let siblings = state.held.iter().filter(|held| held.tag == group[0] && is_sibling(held));
+                let others = siblings
+                    .filter(|held| !self.saw(&held.by))
+                    .map(|held| (strength(field, held.set.number(group[0]), &held.by), Some(held)));
+                let others =
+                    others.chain(unseen.map(|by| (strength(field, state.fields.number(group[0]), by), None)));
+                let (theirs, winner) = others.max_by_key(|(strength, _)| *strength)?;
+                (theirs > mine).then_some(winner)?
+            }
+        };
+        let value = value_after(state, change, group);
+        let equal = match winner {
+            Some(held) => held.set == value,
+            None => group.iter().all(|tag| value.get(*tag) == state.fields.get(*tag)),
+        };
+        Some(if equal { Reason::Equal } else { Reason::Concurrent })
+    }
+
+    fn saw(&self, by: &Setter) -> bool {
+        self.change.saw(by, self.lineage)
+    }
+
+    fn invalid(&self, kind: &Kind, tag: u32) -> bool {
+        let set = &self.change.patch.set;
+        match (kind.field(tag), set.get(tag)) {
+            (Some(field), Some(raw)) => {
+                validate::check_value(kind, field, raw, set, self.view, self.today).is_err()
+            }
+            _ => false,
+        }
+    }
+
+    fn is_party(&self, party: Party) -> bool {
+        let site = self.change.origin.site;
+        match party {
+            Party::Home => site == self.home,
+            Party::Province => site.is_province(),
+            Party::Shared => site == self.home || site.is_province(),
+            Party::Sites => {
+                let Some(Audience::Sites(tags)) = self.kind.map(|kind| kind.audience) else { return false };
+                let named = |fields: &Fields| {
+                    tags.iter().filter_map(|tag| fields.u64(*tag)).any(|code| code == u64::from(site.0))
+                };
+                match self.state {
+                    // A tombstone names nobody any more; whoever knows the record was named by it.
+                    Some(state) => state.deleted() || named(&state.fields),
+                    None => site == self.home && named(&self.change.patch.set),
+                }
+            }
+        }
+    }
+
+    fn step_allowed(&self, kind: &Kind, field: &Field) -> bool {
+        if self.change.patch.cleared.contains(&field.tag) {
+            return false;
+        }
+        let parties = [Party::Home, Party::Province, Party::Shared, Party::Sites];
+        let parties: Vec<Party> = parties.into_iter().filter(|party| self.is_party(*party)).collect();
+        let to = self.change.patch.set.number(field.tag);
+        match self.stepped_from(field) {
+            From::Nothing if self.state.is_none() && self.change.base == 0 => {
+                validate::check_step(kind, None, to, &parties).is_ok()
+            }
+            // The record has been a draft so far, and what it was then has not travelled.
+            From::Nothing => {
+                validate::check_step(kind, None, to, &parties).is_ok()
+                    || validate::reachable_by(kind, to, &parties)
+            }
+            From::Status(from) => {
+                from == to || validate::check_step(kind, Some(from), to, &parties).is_ok()
+            }
+            From::Unknown => validate::reachable_by(kind, to, &parties),
+        }
+    }
+
+    /// The status that the writer had before its eyes.
+    fn stepped_from(&self, field: &Field) -> From {
+        let Some((state, shown)) = self.state.and_then(|state| Some((state, state.setter(field.tag)?))) else {
+            return From::Nothing;
+        };
+        if self.saw(shown) {
+            return From::Status(state.fields.number(field.tag));
+        }
+        // It was shown the strongest of those that it saw, if that one has not been replaced since.
+        let number = |held: &Held| held.set.number(field.tag);
+        let siblings = state.held.iter().filter(|held| held.tag == field.tag && is_sibling(held));
+        let seen = siblings.filter(|held| self.saw(&held.by));
+        let strongest = seen.max_by_key(|held| strength(Some(field), number(held), &held.by));
+        strongest.map_or(From::Unknown, |held| From::Status(number(held)))
+    }
+}
+
+enum From {
+    Nothing,
+    Status(i32),
+    Unknown,
+}
+
+/// Whether a record lacks a required field that should be shown: such a record is listed, not released.
+pub fn incomplete(kind: &Kind, state: &RecordState) -> bool {
+    if state.deleted() {
+        return false;
+    }
+    if let Some(status) = kind.status {
+        // A draft travels sealed; at the hub it has no status and no fields at all.
+        if state.fields.get(status).is_none() && state.held.is_empty() {
+            return false;
+        }
+    }
+    kind.fields.iter().any(|field| {
+        field.required && field.share == Share::Open && state.fields.get(field.tag).is_none()
+    })
+}

@@ -1,0 +1,164 @@
+//! The merge: a pure fold over the hub's order. [`judge`] decides by the rules of the schema, [`apply`]
+//! does what was decided; so that a rebuild repeats old decisions even when the rules have changed.
+//!
+//! Every field group is a multi-value register: the shown value and the held ones with reason
+//! [`Reason::Concurrent`] or [`Reason::Equal`] (its *siblings*) are the writes that no other write has seen. A
+//! change *saw* another when both come from one line of an origin, or when its base is not below the other's
+//! place (the topology is a star, so this is exact; version vectors in the sense of Parker et al. 1983 are not
+//! needed). The shown value of a `LATEST` group is the one with the greatest effective stamp, of a status
+//! the one with the greatest rank first, of a `REVIEW` group the one that was there.
+//!
+//! A delete is a write to all groups; while one stands that no edit has seen, nothing is shown and everything
+//! else is held. An edit of somebody who saw every delete brings the record back, and with it what the
+//! deletes had not seen. Refused values (not the owner, invalid, …) are no siblings: the newest of each origin
+//! is kept beside the register until somebody who saw it edits the group. A change that leaves some members
+//! of a group alone takes over what is shown of them when it is merged.
+
+mod apply;
+mod judge;
+
+use std::collections::HashMap;
+
+use crate::entry::{Anchor, Op, Patch};
+use crate::fields::{Fields, FieldsBuilder};
+use crate::id::{Epoch, Origin, RecordId, SiteCode};
+use crate::schema::{self, Field, Kind, Merge, Party, Type};
+use crate::stamp::Stamp;
+use crate::state::{Held, Reason, RecordState, Setter};
+
+pub use apply::apply;
+pub use judge::{incomplete, judge};
+
+/// Version of the rules in [`judge`]; recorded with every commit.
+pub const VERSION: u32 = 1;
+
+/// One change as the fold sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// Who wrote.
+    pub origin: Origin,
+    /// Place in the origin's log.
+    pub seq: u64,
+    /// Effective stamp.
+    pub stamp: Stamp,
+    /// The place of the hub's order whose state of this record the writer had.
+    pub base: u64,
+    /// Place in the hub's order; 0 at a node for an own change not ordered yet.
+    pub hub_seq: u64,
+    /// Number of the kind.
+    pub kind: u32,
+    /// Which record.
+    pub record: RecordId,
+    /// Put or delete.
+    pub op: Op,
+    /// Fields set and cleared.
+    pub patch: &'a Patch,
+}
+
+impl Change<'_> {
+    /// This change as the setter of what it sets.
+    pub fn setter(&self) -> Setter {
+        Setter { origin: self.origin, seq: self.seq, hub_seq: self.hub_seq, stamp: self.stamp }
+    }
+
+    /// Tags it sets or clears.
+    pub fn tags(&self) -> impl Iterator<Item = u32> {
+        self.patch.set.iter().map(|(tag, _)| tag).chain(self.patch.cleared.iter().copied())
+    }
+
+    /// Whether the writer had `other` before its eyes.
+    pub fn saw(&self, other: &Setter, lineage: &Lineage) -> bool {
+        (other.hub_seq != 0 && other.hub_seq <= self.base) || lineage.descends(self.origin, other)
+    }
+}
+
+/// What is not simply shown: (lowest tag of the group, reason). Tag 0 is the change as a whole.
+pub type Verdicts = Vec<(u32, Reason)>;
+
+/// Which epochs go on from which.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lineage(HashMap<Epoch, Anchor>);
+
+impl Lineage {
+    /// Notes that `epoch` goes on from `anchor`.
+    pub fn note(&mut self, epoch: Epoch, anchor: Anchor) {
+        self.0.insert(epoch, anchor);
+    }
+
+    /// Whether what `other` set lies in the past of `origin`'s own log.
+    pub fn descends(&self, origin: Origin, other: &Setter) -> bool {
+        if origin.site != other.origin.site {
+            return false;
+        }
+        let (mut epoch, mut up_to) = (origin.epoch, u64::MAX);
+        // A chain of anchors is finite; the bound guards against a forged circle.
+        for _ in 0..64 {
+            if epoch == other.origin.epoch {
+                return other.seq <= up_to;
+            }
+            let Some(anchor) = self.0.get(&epoch) else { return false };
+            (epoch, up_to) = (anchor.epoch, anchor.seq);
+        }
+        false
+    }
+}
+
+/// Group of a tag as the schema has it: lowest tag first. A tag the schema does not know stands alone.
+fn group_of(kind: Option<&'static Kind>, tag: &u32, visit: &mut dyn FnMut(&[u32])) {
+    match kind.and_then(|kind| kind.field(*tag)) {
+        Some(field) if !field.group.is_empty() => visit(field.group),
+        _ => visit(std::slice::from_ref(tag)),
+    }
+}
+
+/// Who a new record belongs to: the province alone makes records of its own kinds, any city the others.
+fn first_home(kind: Option<&Kind>, change: &Change<'_>) -> SiteCode {
+    match kind {
+        Some(kind) if kind.owner == Party::Province => SiteCode::PROVINCE,
+        _ => change.origin.site,
+    }
+}
+
+/// Calls `visit(group)` once for every field group that the change touches.
+fn for_each_group(change: &Change<'_>, mut visit: impl FnMut(&[u32])) {
+    let kind = schema::kind(change.kind);
+    for (at, tag) in change.tags().enumerate() {
+        group_of(kind, &tag, &mut |group| {
+            // A group is visited at the first of its tags that the change touches.
+            if group.len() == 1 || !change.tags().take(at).any(|before| group.contains(&before)) {
+                visit(group);
+            }
+        });
+    }
+}
+
+/// What a group holds once the change is shown.
+fn value_after(state: &RecordState, change: &Change<'_>, group: &[u32]) -> Fields {
+    let mut out = FieldsBuilder::new();
+    for tag in group {
+        let old = || state.fields.get(*tag).filter(|_| !change.patch.cleared.contains(tag));
+        if let Some(raw) = change.patch.set.get(*tag).or_else(old) {
+            out.push(*tag, raw);
+        }
+    }
+    out.finish()
+}
+
+/// Whether a held value is a sibling of the shown one, and not a refused value.
+fn is_sibling(held: &Held) -> bool {
+    matches!(held.reason, Reason::Concurrent | Reason::Equal)
+}
+
+/// Strength of a write among its siblings: rank of a status, then effective stamp; then origin and place in its
+/// log, so that no two are equal.
+type Strength = (u32, u64, u32, [u8; 16], u64);
+
+fn strength(field: Option<&Field>, number: i32, by: &Setter) -> Strength {
+    let rank = match field {
+        Some(Field { merge: Merge::Status, ty: Type::Enum(values), .. }) => {
+            values.value(number).map_or(0, |value| value.rank)
+        }
+        _ => 0,
+    };
+    (rank, by.stamp.0, by.origin.site.0, by.origin.epoch.0, by.seq)
+}

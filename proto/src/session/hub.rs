@@ -1,0 +1,512 @@
+//! The hub's half of a session with one node.
+
+use bytes::Bytes;
+
+use super::{
+    PROTOCOL, generations_from_pb, generations_to_pb, head_from_pb, head_to_pb, position_from_pb,
+    position_to_pb, refusal,
+};
+use crate::entry::{self, Entry, EntryError, Head, Header};
+use crate::id::{Epoch, Hash, Origin, SiteCode};
+use crate::pb::sync::v1 as pb;
+use crate::position::{Generations, Position};
+use pb::down::Message as Down;
+use pb::refusal::Code;
+use pb::up::Message as Up;
+
+/// An entry whose chain and payload hashes have been checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedEntry {
+    /// The original bytes.
+    pub entry: Entry,
+    /// Its header, read.
+    pub header: Header,
+    /// SHA-256 of the header.
+    pub hash: Hash,
+}
+
+/// What the registry knows of a node that says hello.
+#[derive(Clone, Debug)]
+pub enum Admission {
+    /// It may sync.
+    Welcome {
+        /// What the hub holds of the origin.
+        held: Head,
+        /// The hub's history.
+        generations: Generations,
+        /// The hub's clock, milliseconds since 1970.
+        hub_time_ms: u64,
+    },
+    /// Its log and ours have parted.
+    Diverged(pb::Diverged),
+    /// It may not.
+    Refused(pb::Refusal),
+}
+
+/// A read of the feed.
+#[derive(Clone, Debug, Default)]
+pub struct FeedBatch {
+    /// Records that changed, each once, as they are now.
+    pub items: Vec<pb::Item>,
+    /// Every own entry up to here was merged before any item was read.
+    pub own_seq_inclusive: u64,
+    /// Everything up to here has been read.
+    pub up_to: u64,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A message of the node.
+    Received(pb::Up),
+    /// Answer to [`Output::Admit`].
+    Admitted(Admission),
+    /// Entries of this origin are committed up to here.
+    Committed {
+        /// Newest durable entry of the origin.
+        up_to: Head,
+        /// Where the hub's order stands.
+        at: Position,
+        /// Hash of the commit.
+        commit_hash: Hash,
+    },
+    /// The feed of this site may have news.
+    FeedMoved,
+    /// Answer to [`Output::ReadFeed`].
+    Feed(FeedBatch),
+    /// Answer to [`Output::Locate`].
+    Located(Option<Head>),
+    /// Answer to [`Output::Compare`]; `None` when this side has moved on since.
+    Compared(Option<Compared>),
+    /// Answer to [`Output::Restore`].
+    Restore(Vec<Entry>, bool),
+    /// Stop: the city was cut off, or the hub shuts down.
+    Stop(pb::Refusal),
+}
+
+/// The hub's digests for a site, at the tags asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Compared {
+    /// Of every kind with a record.
+    pub kinds: Vec<pb::KindDigest>,
+    /// Of the buckets of the kinds asked for.
+    pub buckets: Vec<pb::BucketDigests>,
+    /// Of the records in buckets that differ.
+    pub records: Vec<pb::RecordDigest>,
+}
+
+/// What must be done, in this order.
+#[derive(Debug, PartialEq)]
+pub enum Output {
+    /// Send a message.
+    Send(pb::Down),
+    /// Look the node up; answer with [`Input::Admitted`].
+    Admit(pb::Hello),
+    /// Commit these entries; [`Input::Committed`] follows when they are durable.
+    Intake(Vec<CheckedEntry>),
+    /// Read the feed; answer with [`Input::Feed`].
+    ReadFeed {
+        /// Begin behind this place.
+        after: u64,
+        /// Stop before more than this.
+        max_bytes: u32,
+    },
+    /// The node has everything up to here.
+    Applied(u64),
+    /// Find the newest of these heads in the origin's log; answer with [`Input::Located`].
+    Locate(Vec<Head>),
+    /// Compute digests; answer with [`Input::Compared`].
+    Compare(Ask),
+    /// Read the origin's own entries; answer with [`Input::Restore`].
+    Restore {
+        /// Begin behind this entry.
+        after_seq: u64,
+    },
+    /// A comparison ended: equal, or how many records differ.
+    Verdict(Result<(), usize>),
+    /// The session is over.
+    Close,
+}
+
+/// Digests to compute for a site, valid only if the hub stands exactly at these tags.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The node's head.
+    pub own_head: Head,
+    /// The node's cursor, as a place of this hub.
+    pub feed_head: u64,
+    /// Kinds whose buckets are wanted.
+    pub buckets_of: Vec<u32>,
+    /// The node's buckets: records of those that differ are wanted.
+    pub against: Vec<pb::BucketDigests>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Waiting,
+    Admitting,
+    Live,
+    Parted,
+    Closed,
+}
+
+/// The hub's half.
+#[derive(Debug)]
+pub struct HubSession {
+    /// The site this session is with: from the connection, never from a message.
+    site: SiteCode,
+    limits: pb::Limits,
+    phase: Phase,
+    hello: Option<pb::Hello>,
+    origin: Option<Origin>,
+    generations: Generations,
+    /// Newest entry taken in, committed or not.
+    taken: Head,
+    committed: Head,
+    /// The place up to which the feed has been sent, and that the node has confirmed.
+    sent: u64,
+    applied: u64,
+    in_flight: u32,
+    reading: bool,
+    news: bool,
+    comparing: Option<pb::Compare>,
+}
+
+impl HubSession {
+    /// A session with the site that the connection belongs to.
+    pub fn new(site: SiteCode, limits: pb::Limits) -> HubSession {
+        HubSession {
+            site,
+            limits,
+            phase: Phase::Waiting,
+            hello: None,
+            origin: None,
+            generations: Generations::default(),
+            taken: Head::default(),
+            committed: Head::default(),
+            sent: 0,
+            applied: 0,
+            in_flight: 0,
+            reading: false,
+            news: true,
+            comparing: None,
+        }
+    }
+
+    /// Who the node is, once it has said hello.
+    pub fn origin(&self) -> Option<Origin> {
+        self.origin
+    }
+
+    /// Entries taken in that no receipt has gone out for.
+    pub fn uncommitted(&self) -> u64 {
+        self.taken.seq - self.committed.seq
+    }
+
+    /// Takes an input; returns what must be done, in order.
+    pub fn on(&mut self, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        if self.phase == Phase::Closed {
+            return out;
+        }
+        match input {
+            Input::Received(up) => self.receive(up, &mut out),
+            Input::Admitted(admission) => self.admitted(admission, &mut out),
+            Input::Committed { up_to, at, commit_hash } => self.commit(up_to, at, commit_hash, &mut out),
+            Input::FeedMoved => {
+                self.news = true;
+                self.pump(&mut out);
+            }
+            Input::Feed(batch) => self.feed(batch, &mut out),
+            Input::Located(common) => {
+                let common = common.as_ref().map(head_to_pb);
+                out.push(send(Down::Locate(pb::Locate { heads: Vec::new(), common })));
+                self.close(&mut out);
+            }
+            Input::Compared(ours) => self.compared(ours, &mut out),
+            Input::Restore(entries, last) => out.push(send(Down::Restore(pb::Restore { entries, last }))),
+            Input::Stop(refusal) => self.refuse(refusal, &mut out),
+        }
+        out
+    }
+
+    fn receive(&mut self, up: pb::Up, out: &mut Vec<Output>) {
+        match (up.message, self.phase) {
+            (Some(Up::Hello(hello)), Phase::Waiting) => self.hello(hello, out),
+            (Some(Up::Push(push)), Phase::Live) => self.push(push, out),
+            (Some(Up::Applied(applied)), Phase::Live) => {
+                let place = position_from_pb(applied.cursor.as_ref()).hub_seq;
+                if place > self.sent || self.in_flight == 0 {
+                    return self.unexpected(out);
+                }
+                self.in_flight -= 1;
+                self.applied = place;
+                out.push(Output::Applied(place));
+                self.pump(out);
+            }
+            (Some(Up::Compare(compare)), Phase::Live) => self.compare(compare, out),
+            (Some(Up::Restore(ask)), Phase::Live) => {
+                out.push(Output::Restore { after_seq: ask.from_seq_exclusive });
+            }
+            (Some(Up::Locate(locate)), Phase::Parted | Phase::Live) => {
+                let heads = locate.heads.iter().take(64).map(|head| head_from_pb(Some(head))).collect();
+                out.push(Output::Locate(heads));
+            }
+            _ => self.unexpected(out),
+        }
+    }
+
+    fn hello(&mut self, hello: pb::Hello, out: &mut Vec<Output>) {
+        if hello.protocol_min > PROTOCOL || hello.protocol_max < PROTOCOL {
+            return self.refuse(
+                refusal(
+                    Code::ProtocolVersion,
+                    "节点与省级枢纽的协议版本没有交集；请升级较旧的一端",
+                    "node and hub share no protocol version; upgrade the older side",
+                ),
+                out,
+            );
+        }
+        let Some(epoch) = Epoch::from_slice(&hello.epoch).filter(|_| hello.site == self.site.0) else {
+            return self.refuse(
+                refusal(
+                    Code::WrongOrigin,
+                    "问候中的站点与连接的身份不符",
+                    "the site in the hello is not the one this connection belongs to",
+                ),
+                out,
+            );
+        };
+        self.origin = Some(Origin { site: self.site, epoch });
+        self.phase = Phase::Admitting;
+        self.hello = Some(hello.clone());
+        out.push(Output::Admit(hello));
+    }
+
+    fn admitted(&mut self, admission: Admission, out: &mut Vec<Output>) {
+        let Some(hello) = self.hello.take().filter(|_| self.phase == Phase::Admitting) else { return };
+        let mut welcome =
+            pb::Welcome { protocol: PROTOCOL, limits: Some(self.limits), ..pb::Welcome::default() };
+        match admission {
+            Admission::Refused(refusal) => self.refuse(refusal, out),
+            Admission::Diverged(diverged) => {
+                self.phase = Phase::Parted;
+                welcome.diverged = Some(diverged);
+                out.push(send(Down::Welcome(welcome)));
+            }
+            Admission::Welcome { held, generations, hub_time_ms } => {
+                let known = generations_from_pb(&hello.generations);
+                let cursor = position_from_pb(hello.cursor.as_ref());
+                self.sent = generations.resolve(cursor, &known);
+                self.applied = self.sent;
+                welcome.generations = generations_to_pb(&generations);
+                welcome.held = Some(head_to_pb(&held));
+                welcome.hub_time_ms = hub_time_ms;
+                self.generations = generations;
+                (self.taken, self.committed) = (held, held);
+                let theirs = head_from_pb(hello.head.as_ref());
+                let cause = if hello.restore || held.seq < theirs.seq || held == theirs {
+                    None
+                } else if held.seq > theirs.seq {
+                    Some(pb::diverged::Cause::Behind)
+                } else {
+                    Some(pb::diverged::Cause::Forked)
+                };
+                self.phase = if cause.is_some() { Phase::Parted } else { Phase::Live };
+                welcome.diverged = cause.map(|cause| pb::Diverged {
+                    cause: cause as i32,
+                    held: Some(head_to_pb(&held)),
+                    common: None,
+                });
+                out.push(send(Down::Welcome(welcome)));
+                if !hello.restore {
+                    self.pump(out);
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, push: pb::Push, out: &mut Vec<Output>) {
+        let after = head_from_pb(Some(&pb::Head { seq: push.after_seq, hash: push.after_hash }));
+        if after != self.taken {
+            return self.refuse_entry(&EntryError::Chain { after: self.taken.seq, found: after.seq + 1 }, out);
+        }
+        let mut checked = Vec::with_capacity(push.entries.len());
+        let mut head = self.taken;
+        for entry in push.entries {
+            let (header, hash) = match entry::check(&entry) {
+                Ok(read) => read,
+                Err(error) => return self.refuse_entry(&error, out),
+            };
+            if Some(header.origin) != self.origin {
+                return self.refuse(
+                    refusal(
+                        Code::WrongOrigin,
+                        "推送的条目不属于本站点",
+                        "an entry pushed here belongs to another origin",
+                    ),
+                    out,
+                );
+            }
+            if let Err(error) = header.follows(&head) {
+                return self.refuse_entry(&error, out);
+            }
+            head = Head { seq: header.seq, hash };
+            checked.push(CheckedEntry { entry, header, hash });
+        }
+        self.taken = head;
+        if !checked.is_empty() {
+            out.push(Output::Intake(checked));
+        }
+    }
+
+    fn commit(&mut self, up_to: Head, at: Position, commit_hash: Hash, out: &mut Vec<Output>) {
+        if self.phase != Phase::Live || up_to.seq <= self.committed.seq {
+            return;
+        }
+        self.committed = up_to;
+        if up_to.seq > self.taken.seq {
+            // Entries of an earlier session of this node were still on their way to the log.
+            self.taken = up_to;
+        }
+        out.push(send(Down::Receipt(pb::Receipt {
+            up_to: Some(head_to_pb(&up_to)),
+            at: Some(position_to_pb(at)),
+            commit_hash: Bytes::copy_from_slice(&commit_hash),
+            signature: Bytes::new(),
+        })));
+    }
+
+    fn pump(&mut self, out: &mut Vec<Output>) {
+        let open = self.in_flight < self.limits.deliver_window;
+        if self.phase == Phase::Live && self.news && open && !self.reading {
+            self.reading = true;
+            self.news = false;
+            out.push(Output::ReadFeed { after: self.sent, max_bytes: self.limits.batch_bytes });
+        }
+    }
+
+    fn feed(&mut self, batch: FeedBatch, out: &mut Vec<Output>) {
+        self.reading = false;
+        if self.phase != Phase::Live {
+            return;
+        }
+        if !batch.items.is_empty() {
+            let at = |hub_seq| {
+                let generation = self.generations.current();
+                Some(position_to_pb(Position { generation, hub_seq }))
+            };
+            self.in_flight += 1;
+            // There may be more behind a full batch.
+            self.news = true;
+            out.push(send(Down::Deliver(pb::Deliver {
+                items: batch.items,
+                own_seq_inclusive: batch.own_seq_inclusive,
+                from_exclusive: at(self.sent),
+                cursor: at(batch.up_to),
+            })));
+            self.sent = batch.up_to;
+        }
+        self.pump(out);
+    }
+
+    fn compare(&mut self, compare: pb::Compare, out: &mut Vec<Output>) {
+        let own_head = head_from_pb(compare.own_head.as_ref());
+        let idle = self.in_flight == 0 && !self.reading && !self.news;
+        let place = position_from_pb(compare.feed_head.as_ref()).hub_seq;
+        if self.comparing.is_some() || !idle || own_head != self.committed || place < self.sent {
+            return out.push(later());
+        }
+        let against = compare.buckets.clone();
+        self.comparing = Some(compare);
+        out.push(Output::Compare(Ask { own_head, feed_head: self.sent, buckets_of: Vec::new(), against }));
+    }
+
+    fn compared(&mut self, ours: Option<Compared>, out: &mut Vec<Output>) {
+        let (Some(theirs), Some(ours)) = (self.comparing.take(), ours) else {
+            return out.push(later());
+        };
+        let mut answer = pb::Compare {
+            own_head: theirs.own_head.clone(),
+            feed_head: theirs.feed_head,
+            verdict: pb::compare::Verdict::Different as i32,
+            ..pb::Compare::default()
+        };
+        let kinds = differing_kinds(&theirs.kinds, &ours.kinds);
+        if !theirs.buckets.is_empty() {
+            answer.records = different_records(&theirs.records, &ours.records);
+            out.push(Output::Verdict(Err(answer.records.len())));
+        } else if kinds.is_empty() {
+            out.push(Output::Verdict(Ok(())));
+            answer.verdict = pb::compare::Verdict::Equal as i32;
+        } else if ours.buckets.is_empty() {
+            let own_head = head_from_pb(theirs.own_head.as_ref());
+            let ask = Ask { own_head, feed_head: self.sent, buckets_of: kinds, against: Vec::new() };
+            self.comparing = Some(theirs);
+            return out.push(Output::Compare(ask));
+        } else {
+            answer.buckets = ours.buckets;
+        }
+        out.push(send(Down::Compare(answer)));
+    }
+
+    fn refuse_entry(&mut self, error: &EntryError, out: &mut Vec<Output>) {
+        let (code, zh) = match error {
+            EntryError::PayloadHash { .. } => (Code::HashMismatch, "条目内容与其哈希不符"),
+            EntryError::Chain { .. } => (Code::ChainBroken, "条目与前一条不衔接"),
+            EntryError::Header(_) | EntryError::Open(_) => (Code::Malformed, "条目无法读取"),
+        };
+        let next = "请在节点上运行 verify 检查日志";
+        let en = format!("{error}; run verify at the node");
+        self.refuse(refusal(code, &format!("{zh}；{next}"), &en), out);
+    }
+
+    fn unexpected(&mut self, out: &mut Vec<Output>) {
+        self.refuse(
+            refusal(Code::UnexpectedMessage, "消息不符合协议顺序", "a message that has no place here"),
+            out,
+        );
+    }
+
+    fn refuse(&mut self, refusal: pb::Refusal, out: &mut Vec<Output>) {
+        out.push(send(Down::Refusal(refusal)));
+        self.close(out);
+    }
+
+    fn close(&mut self, out: &mut Vec<Output>) {
+        self.phase = Phase::Closed;
+        out.push(Output::Close);
+    }
+}
+
+fn send(message: Down) -> Output {
+    Output::Send(pb::Down { message: Some(message) })
+}
+
+fn later() -> Output {
+    let verdict = pb::compare::Verdict::Later as i32;
+    send(Down::Compare(pb::Compare { verdict, ..pb::Compare::default() }))
+}
+
+/// Kinds that the two sides do not show alike.
+fn differing_kinds(theirs: &[pb::KindDigest], ours: &[pb::KindDigest]) -> Vec<u32> {
+    let lacks = |from: &[pb::KindDigest], kind: &pb::KindDigest| kind.count > 0 && !from.contains(kind);
+    let mut kinds: Vec<u32> = theirs.iter().filter(|kind| lacks(ours, kind)).map(|kind| kind.kind).collect();
+    kinds.extend(ours.iter().filter(|kind| lacks(theirs, kind)).map(|kind| kind.kind));
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
+}
+
+/// Records that only one side has or that the two show differently.
+fn different_records(theirs: &[pb::RecordDigest], ours: &[pb::RecordDigest]) -> Vec<pb::RecordDigest> {
+    let missing = |from: &[pb::RecordDigest], item: &pb::RecordDigest| !from.contains(item);
+    let mut out: Vec<pb::RecordDigest> =
+        theirs.iter().filter(|item| missing(ours, item)).cloned().collect();
+    for item in ours.iter().filter(|item| missing(theirs, item)) {
+        if !out.iter().any(|known| known.kind == item.kind && known.record == item.record) {
+            out.push(item.clone());
+        }
+    }
+    out
+}

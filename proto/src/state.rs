@@ -1,0 +1,271 @@
+//! The state of one record: what is shown, who set it, and what is held.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::fields::{Fields, Malformed};
+use crate::id::{Epoch, Origin, SiteCode};
+use crate::pb::log::v1 as pb;
+use crate::stamp::Stamp;
+
+pub use pb::Reason;
+
+/// An origin that has changed the record, and how far its changes are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Writer {
+    /// Who.
+    pub origin: Origin,
+    /// Its newest change merged into this record, whatever the outcome.
+    pub seq: u64,
+}
+
+/// The change that set a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setter {
+    /// Who.
+    pub origin: Origin,
+    /// Place in the origin's log.
+    pub seq: u64,
+    /// Place in the hub's order; 0 at a node for an own change the hub has not ordered yet.
+    pub hub_seq: u64,
+    /// Effective stamp.
+    pub stamp: Stamp,
+}
+
+/// A value kept with a reason and not shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Held {
+    /// Why.
+    pub reason: Reason,
+    /// The change that brought it.
+    pub by: Setter,
+    /// Lowest tag of the field group; 0 for a whole change.
+    pub tag: u32,
+    /// The value; empty for one that cleared the field.
+    pub set: Fields,
+    /// Tags it cleared.
+    pub cleared: Vec<u32>,
+}
+
+/// State of one record. At the hub the merged state; at a node the delivered state with own changes on top.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordState {
+    /// Origin site of the first change; the province for a kind that is the province's own.
+    pub home: SiteCode,
+    /// Newest place that touched the record; at a node that of the delivered state: the next change's base.
+    pub hub_seq: u64,
+    /// At a node, the generation of `hub_seq`.
+    pub generation: u64,
+    /// All origins that have changed the record.
+    pub writers: Vec<Writer>,
+    /// Shown fields that travel in clear.
+    pub fields: Fields,
+    /// Who set what: one of `setters` for each field shown or cleared. Ascending tags; a field that is
+    /// absent here was set by the first setter.
+    pub set_by: Vec<(u32, u16)>,
+    /// Changes that `set_by` and `deleted_by` point to.
+    pub setters: Vec<Setter>,
+    /// Raw values that never leave the home city.
+    pub sealed: Fields,
+    /// Index of the setter that deleted the record.
+    pub deleted_by: Option<u16>,
+    /// Values kept and not shown.
+    pub held: Vec<Held>,
+    /// Where the record stands in each site's feed, at the hub.
+    pub fed: Vec<(SiteCode, u64)>,
+}
+
+impl RecordState {
+    /// A record nobody has changed yet.
+    pub fn new(home: SiteCode) -> RecordState {
+        RecordState {
+            home,
+            hub_seq: 0,
+            generation: 0,
+            writers: Vec::new(),
+            fields: Fields::default(),
+            set_by: Vec::new(),
+            setters: Vec::new(),
+            sealed: Fields::default(),
+            deleted_by: None,
+            held: Vec::new(),
+            fed: Vec::new(),
+        }
+    }
+
+    /// Whether a tombstone stands in its place.
+    pub fn deleted(&self) -> bool {
+        self.deleted_by.is_some()
+    }
+
+    /// The change that set or cleared `tag` last.
+    pub fn setter(&self, tag: u32) -> Option<&Setter> {
+        match self.set_by.binary_search_by_key(&tag, |(tag, _)| *tag) {
+            Ok(at) => self.setters.get(usize::from(self.set_by[at].1)),
+            Err(_) if self.fields.get(tag).is_some() => self.setters.first(),
+            Err(_) => None,
+        }
+    }
+
+    /// The change that deleted the record.
+    pub fn tombstone(&self) -> Option<&Setter> {
+        self.setters.get(usize::from(self.deleted_by?))
+    }
+
+    /// All deletes that no other change has seen: the one shown, and others that were concurrent with it,
+    /// which are held as [`Reason::Equal`] for the whole record.
+    pub fn tombstones(&self) -> impl Iterator<Item = &Setter> {
+        let others = self.held.iter().filter(|held| held.tag == 0 && held.reason == Reason::Equal);
+        self.tombstone().into_iter().chain(others.map(|held| &held.by))
+    }
+
+    /// The newest change of `origin` merged into this record; 0 when there is none.
+    pub fn own_seq(&self, origin: Origin) -> u64 {
+        self.writers.iter().find(|writer| writer.origin == origin).map_or(0, |writer| writer.seq)
+    }
+
+    /// The newest stamp among what is shown.
+    pub fn stamp(&self) -> Stamp {
+        self.setters.iter().map(|setter| setter.stamp).max().unwrap_or_default()
+    }
+
+    /// The site that made the newest change shown.
+    pub fn last_site(&self) -> SiteCode {
+        self.setters.iter().max_by_key(|setter| setter.stamp).map_or(self.home, |setter| setter.origin.site)
+    }
+
+    /// Everything this site may see of the record: raw values in place of tokens.
+    pub fn visible(&self) -> Fields {
+        if self.sealed.is_empty() { self.fields.clone() } else { self.fields.patched(&self.sealed, &[]) }
+    }
+
+    /// Bytes for the index.
+    pub fn encode(&self) -> Vec<u8> {
+        let writer_at = |origin: Origin| {
+            self.writers.iter().position(|writer| writer.origin == origin).map_or(0, |at| at as u32)
+        };
+        let setter = |setter: &Setter| pb::Setter {
+            writer: writer_at(setter.origin),
+            seq: setter.seq,
+            hub_seq: setter.hub_seq,
+            stamp: setter.stamp.0,
+        };
+        pb::RecordState {
+            home: self.home.0,
+            hub_seq: self.hub_seq,
+            generation: self.generation,
+            writers: self.writers.iter().map(writer_to_pb).collect(),
+            setters: self.setters.iter().map(setter).collect(),
+            setter_of: self.set_by.iter().flat_map(|(tag, at)| [*tag, u32::from(*at)]).collect(),
+            fields: self.fields.bytes().clone(),
+            sealed: self.sealed.bytes().clone(),
+            deleted_by: self.deleted_by.map_or(0, |at| u32::from(at) + 1),
+            held: self
+                .held
+                .iter()
+                .map(|held| pb::HeldValue { by: Some(setter(&held.by)), ..held_to_pb(held) })
+                .collect(),
+            fed: self.fed.iter().flat_map(|(site, hub_seq)| [u64::from(site.0), *hub_seq]).collect(),
+        }
+        .encode_to_vec()
+    }
+
+    /// Reads what [`RecordState::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the bytes are something else.
+    pub fn decode(bytes: &Bytes) -> Result<RecordState, Malformed> {
+        const SHAPE: Malformed = Malformed { offset: 0, what: "not a record state" };
+        let raw = pb::RecordState::decode(bytes.clone()).map_err(|_| SHAPE)?;
+        let mut writers = Vec::with_capacity(raw.writers.len());
+        for writer in &raw.writers {
+            let epoch = Epoch::from_slice(&writer.epoch).ok_or(SHAPE)?;
+            writers.push(Writer { origin: Origin { site: SiteCode(writer.site), epoch }, seq: writer.seq });
+        }
+        let setter = |raw: &pb::Setter| -> Result<Setter, Malformed> {
+            let writer: &Writer = writers.get(raw.writer as usize).ok_or(SHAPE)?;
+            Ok(Setter {
+                origin: writer.origin,
+                seq: raw.seq,
+                hub_seq: raw.hub_seq,
+                stamp: Stamp(raw.stamp),
+            })
+        };
+        let mut held = Vec::with_capacity(raw.held.len());
+        for value in raw.held {
+            let by = setter(value.by.as_ref().ok_or(SHAPE)?)?;
+            held.push(held_from_pb(value, by)?);
+        }
+        let setters: Vec<Setter> = raw.setters.iter().map(setter).collect::<Result<_, _>>()?;
+        let named = raw.setter_of.iter().skip(1).step_by(2).max().map_or(0, |at| at + 1);
+        if named.max(raw.deleted_by) as usize > setters.len() {
+            return Err(SHAPE);
+        }
+        Ok(RecordState {
+            home: SiteCode(raw.home),
+            hub_seq: raw.hub_seq,
+            generation: raw.generation,
+            fields: Fields::split(raw.fields)?,
+            set_by: raw.setter_of.chunks_exact(2).map(|pair| (pair[0], pair[1] as u16)).collect(),
+            setters,
+            sealed: Fields::split(raw.sealed)?,
+            deleted_by: raw.deleted_by.checked_sub(1).map(|at| at as u16),
+            held,
+            fed: raw.fed.chunks_exact(2).map(|pair| (SiteCode(pair[0] as u32), pair[1])).collect(),
+            writers,
+        })
+    }
+}
+
+fn writer_to_pb(writer: &Writer) -> pb::Writer {
+    pb::Writer {
+        site: writer.origin.site.0,
+        epoch: Bytes::copy_from_slice(&writer.origin.epoch.0),
+        seq: writer.seq,
+    }
+}
+
+/// A held value as it travels: with the writer's name in place of an index.
+pub fn held_to_pb(held: &Held) -> pb::HeldValue {
+    pb::HeldValue {
+        reason: held.reason as i32,
+        by: Some(pb::Setter {
+            writer: 0,
+            seq: held.by.seq,
+            hub_seq: held.by.hub_seq,
+            stamp: held.by.stamp.0,
+        }),
+        tag: held.tag,
+        set: held.set.bytes().clone(),
+        cleared: held.cleared.clone(),
+        site: held.by.origin.site.0,
+        epoch: Bytes::copy_from_slice(&held.by.origin.epoch.0),
+    }
+}
+
+fn held_from_pb(value: pb::HeldValue, by: Setter) -> Result<Held, Malformed> {
+    Ok(Held {
+        reason: Reason::try_from(value.reason).unwrap_or(Reason::Unspecified),
+        by,
+        tag: value.tag,
+        set: Fields::split(value.set)?,
+        cleared: value.cleared,
+    })
+}
+
+/// Reads a held value that travelled.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn held_from_wire(value: pb::HeldValue) -> Result<Held, Malformed> {
+    const SHAPE: Malformed = Malformed { offset: 0, what: "not a held value" };
+    let by = value.by.as_ref().ok_or(SHAPE)?;
+    let epoch = Epoch::from_slice(&value.epoch).ok_or(SHAPE)?;
+    let by = Setter {
+        origin: Origin { site: SiteCode(value.site), epoch },
+        seq: by.seq,
+        hub_seq: by.hub_seq,
+        stamp: Stamp(by.stamp),
+    };
+    held_from_pb(value, by)
+}

@@ -1,0 +1,3 @@
+//! What the tests, the benches and the demonstration share.
+
+pub mod roster;
