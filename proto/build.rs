@@ -1,5 +1,7 @@
 //! Compiles the protos: messages, descriptor set, and the schema's static tables.
 
+#[path = "build/options.rs"]
+mod options;
 #[path = "build/tables.rs"]
 mod tables;
 
@@ -49,7 +51,7 @@ fn generate_messages(root: &Path, files: &[PathBuf]) -> Result<()> {
     let mut compiler = protox::Compiler::new([root])?;
     compiler.include_source_info(true).include_imports(true).open_files(files)?;
     let mut set = compiler.file_descriptor_set();
-    set.file.retain(|file| !matches!(file.package(), "google.protobuf" | tables::PACKAGE));
+    set.file.retain(|file| !matches!(file.package(), "google.protobuf" | options::PACKAGE));
     let rpc = env::var_os("CARGO_FEATURE_RPC").is_some();
     tonic_prost_build::configure()
         .build_client(rpc)

@@ -218,9 +218,10 @@ impl Judge {
         self.search_sanctions(&coming, &own)?;
         let states = self.read_all(&coming, &own)?;
         let mut sanctions = std::mem::take(&mut self.sanctions);
-        let mut fold = Fold::new(&self.lineage, &mut sanctions, states);
-        let (shared, ahead) = (Arc::clone(&self.shared), &self.ahead);
-        let mut read = |key: Key| stored(&shared, ahead, key);
+        let lineage = self.lineage.clone();
+        let mut fold = Fold::new(&lineage, &mut sanctions, states);
+        let (shared, ahead) = (Arc::clone(&self.shared), std::mem::take(&mut self.ahead));
+        let mut read = |key: Key| stored(&shared, &ahead, key);
         let mut accepted = Vec::with_capacity(coming.len());
         let mut hashes = Sha256::new();
         let mut hub_seq = first;
@@ -256,9 +257,9 @@ impl Judge {
             let answers = self.own(&write, &mut fold, &mut hub_seq, &mut take)?;
             told.answers.push(Box::new(move || (write.answer)(answers)));
         }
-        let _ = &mut take;
         let folded = fold.finish();
         self.sanctions = sanctions;
+        self.ahead = ahead;
         let mut rows = folded.rows;
         self.number += 1;
         if !accepted.is_empty() {

@@ -86,6 +86,11 @@ impl Registry {
         self.changed.insert(origin);
     }
 
+    /// Takes over a row that has become durable.
+    pub fn publish(&mut self, origin: Origin, row: pb::OriginRow) {
+        self.origins.insert(origin, row);
+    }
+
     /// Notes a session.
     pub fn opened(&mut self, origin: Origin, nonce: Bytes) -> pb::OriginRow {
         let row = self.origins.entry(origin).or_default();

@@ -1,11 +1,16 @@
 //! One city's site: its log, its index, its record API, its uplink to the hub, import, and the command line.
 
 pub mod api;
+pub mod cli;
+pub mod config;
+pub mod import;
 pub mod index;
+pub mod json;
 pub mod log;
 pub mod now;
 pub mod process;
 pub mod rows;
 pub mod site;
 pub mod store;
+pub mod text;
 pub mod uplink;

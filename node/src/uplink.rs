@@ -71,7 +71,10 @@ pub struct UplinkOptions {
 pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Receiver<bool>) {
     let first_pause = Duration::from_millis(200).min(options.retry_max);
     let mut pause = first_pause;
-    while !*stop.borrow() {
+    loop {
+        if *stop.borrow() {
+            return;
+        }
         let started = now_ms();
         let error = tokio::select! {
             ended = session(&site, &options.hub) => ended,
@@ -149,7 +152,8 @@ async fn drive(site: &Arc<Site>, hub: &str) -> Result<UplinkError, UplinkError> 
     let mut durable = site.durable();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    driver.on(Input::Appended(*durable.borrow_and_update())).await?;
+    let newest = *durable.borrow_and_update();
+    driver.on(Input::Appended(newest)).await?;
     loop {
         let input = tokio::select! {
             message = inbound.message() => match message {
@@ -161,7 +165,10 @@ async fn drive(site: &Arc<Site>, hub: &str) -> Result<UplinkError, UplinkError> 
                 Err(status) => return Ok(UplinkError::Cut(Box::new(status))),
             },
             Some(input) = answered.recv() => input?,
-            Ok(()) = durable.changed() => Input::Appended(*durable.borrow_and_update()),
+            Ok(()) = durable.changed() => {
+                let newest = *durable.borrow_and_update();
+                Input::Appended(newest)
+            }
             _ = tick.tick() => Input::Tick,
         };
         driver.on(input).await?;

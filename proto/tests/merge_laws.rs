@@ -16,8 +16,11 @@ use liandong_proto::schema::{Kind, Party, Type};
 use liandong_proto::stamp::Stamp;
 use liandong_proto::state::{Held, Reason, RecordState, Setter};
 
-fn origin(site: SiteCode) -> Origin {
-    Origin { site, epoch: Epoch([site.0 as u8; 16]) }
+/// The home city; a copy of its node that was started as well; the province; a city that owns nothing here.
+const WRITERS: [(SiteCode, u8); 4] = [(HOME, 1), (HOME, 2), (PROVINCE, 3), (history::OTHER, 4)];
+
+fn origin((site, epoch): (SiteCode, u8)) -> Origin {
+    Origin { site, epoch: Epoch([epoch; 16]) }
 }
 
 // Idempotence ----------------------------------------------------------------------------------------------
@@ -65,11 +68,10 @@ fn a_rebuild_from_recorded_verdicts_gives_the_same_bytes() {
 
 // Nothing held in a sequential history ---------------------------------------------------------------------
 
-/// Fields of a member that both the home city and the province may write, and two that are the home city's.
-fn open_fields(site: SiteCode) -> Vec<&'static str> {
-    let shared = ["registration_no", "tier", "status", "registration"];
-    let own = ["name", "employer", "unknown"];
-    if site == HOME { [shared.as_slice(), &own].concat() } else { shared.to_vec() }
+/// Fields of a member that both the home city and the province may write, and some that are the home city's.
+fn open_fields(site: SiteCode) -> &'static [&'static str] {
+    let all = &["qualification_level", "tier", "registration", "status", "name", "employer", "unknown"];
+    if site == HOME { all } else { &all[..3] }
 }
 
 /// A right value for one field, as `site` may write it over what `view` shows.
@@ -85,21 +87,26 @@ fn set_field(
     match name {
         "status" => {
             let tag = tag(member, "status");
-            let next = next_statuses(member, site, view.map_or(0, |view| view.fields.number(tag)));
+            let next = match view.map(|view| standing(view, tag)).as_deref() {
+                None | Some([]) => next_statuses(member, site, 0),
+                Some([from]) => next_statuses(member, site, *from),
+                // The rules look at the strongest that still stands; which one that is, depends on the order.
+                Some(_) => Vec::new(),
+            };
             if !next.is_empty() {
                 put(tag, number(tag, random.pick(&next) as u64));
             }
         }
-        "tier" => {
-            let tag = tag(member, "tier");
+        "tier" | "qualification_level" => {
+            let tag = tag(member, name);
             put(tag, number(tag, 1 + random.next() % 3));
         }
         "registration" => {
-            let dates = [("2024-01-01", "2026-12-31"), ("2025-01-01", "2027-12-31")];
-            let (from, to) = random.pick(&dates);
-            for (name, date) in [("registered_from", from), ("registered_to", to)] {
+            let papers = [("A1", "2024-01-01", "2026-12-31"), ("A1", "2025-01-01", "2027-12-31")];
+            let (no, from, to) = random.pick(&papers);
+            for (name, value) in [("registration_no", no), ("registered_from", from), ("registered_to", to)] {
                 let tag = tag(member, name);
-                put(tag, text(tag, date));
+                put(tag, text(tag, value));
             }
         }
         "unknown" => {
@@ -107,10 +114,19 @@ fn set_field(
         }
         name => {
             let tag = tag(member, name);
-            put(tag, text(tag, random.pick(&["甲", "乙", "丙"]).replace('甲', if name == "name" { "陈" } else { "A" }).as_str()));
+            put(tag, text(tag, random.pick(&["陈志强", "陈志刚", "陈"])));
         }
     }
     set
+}
+
+/// Statuses that nobody has replaced, shown or held.
+fn standing(view: &RecordState, tag: u32) -> Vec<i32> {
+    let shown = view.fields.get(tag).map(|_| view.fields.number(tag));
+    let siblings = view.held.iter().filter(|held| {
+        held.tag == tag && matches!(held.reason, Reason::Concurrent | Reason::Equal)
+    });
+    shown.into_iter().chain(siblings.map(|held| held.set.number(tag))).collect()
 }
 
 fn next_statuses(member: &Kind, site: SiteCode, from: i32) -> Vec<i32> {
@@ -154,8 +170,9 @@ fn a_sequential_history_holds_nothing() {
         let mut state: Option<RecordState> = None;
         let mut shown: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
         for at in 1..2 + random.next() % 12 {
-            let site = if at == 1 { HOME } else { random.pick(&[HOME, PROVINCE]) };
-            let mut write = blank(origin(site), at);
+            let writer = if at == 1 { WRITERS[0] } else { random.pick(&WRITERS[..3]) };
+            let site = writer.0;
+            let mut write = blank(origin(writer), at);
             (write.hub_seq, write.base) = (at * 3, (at - 1) * 3);
             // Whoever sees everything wins, whatever the clocks say.
             write.stamp = Stamp::at_ms(BEGIN_MS + random.next() % (9 * YEAR_MS));
@@ -164,11 +181,11 @@ fn a_sequential_history_holds_nothing() {
                 shown.clear();
             } else {
                 for _ in 0..random.below(3) + 1 {
-                    let name = random.pick(&open_fields(site));
+                    let name = random.pick(open_fields(site));
                     write.set.extend(set_field(name, site, state.as_ref(), &mut random));
                 }
                 shown.extend(write.set.clone());
-                if random.percent(20) && let Some(tag) = shown.keys().copied().find(|tag| *tag == 1900) {
+                if site == HOME && random.percent(20) && let Some(tag) = shown.keys().copied().find(|tag| *tag == 1900) {
                     (write.set.remove(&tag), write.cleared.insert(tag), shown.remove(&tag));
                 }
             }
@@ -193,29 +210,30 @@ struct Rounds {
 fn rounds(random: &mut Random) -> Rounds {
     let member = kind("member");
     let mut made = Rounds { rounds: vec![vec![first()]] };
-    let mut seqs: BTreeMap<Origin, u64> = [(origin(HOME), 1)].into();
+    let mut seqs: BTreeMap<Origin, u64> = [(origin(WRITERS[0]), 1)].into();
     for round in 1..2 + random.below(4) {
         let mut writes = Vec::new();
-        for site in [HOME, PROVINCE, history::OTHER] {
+        for writer in WRITERS {
+            let site = writer.0;
             // Who was away has seen only older rounds, and everything of its own.
             let known = round - random.below(round.min(2) + 1);
             let known = if random.percent(60) { round } else { known };
             for _ in 0..random.below(3) {
-                let seq = seqs.entry(origin(site)).or_default();
+                let seq = seqs.entry(origin(writer)).or_default();
                 *seq += 1;
-                let view = made.view(known, &writes, site);
-                let mut write = blank(origin(site), *seq);
+                let view = made.view(known, &writes, origin(writer));
+                let mut write = blank(origin(writer), *seq);
                 write.base = made.rounds[..known].iter().map(Vec::len).sum::<usize>() as u64;
                 write.stamp = Stamp(random.next() % 5).max(Stamp::at_ms(BEGIN_MS + random.next() % 4));
                 write.stamp = write.stamp.effective(BEGIN_MS + round as u64);
                 if site == HOME && random.percent(12) {
                     write.op = Op::Delete;
                 } else {
-                    let name = random.pick(&open_fields(site));
+                    let name = random.pick(open_fields(site));
                     write.set = set_field(name, site, view.as_ref(), random);
                     if random.percent(8) {
-                        let tag = tag(member, "registration_no");
-                        (write.set.insert(tag, text(tag, "A 1")), write.invalid.insert(tag));
+                        let tag = tag(member, "qualification_level");
+                        write.set.insert(tag, text(tag, "wrong"));
                     }
                     if random.percent(8) {
                         write.cleared.insert(1900);
@@ -232,7 +250,7 @@ fn rounds(random: &mut Random) -> Rounds {
 
 fn first() -> Write {
     let member = kind("member");
-    let mut write = blank(origin(HOME), 1);
+    let mut write = blank(origin(WRITERS[0]), 1);
     let status = tag(member, "status");
     write.set.insert(status, number(status, choice(member, "status", "ACTIVE")));
     write.stamp = Stamp::at_ms(BEGIN_MS);
@@ -241,12 +259,12 @@ fn first() -> Write {
 
 impl Rounds {
     /// What a site sees that knows the first rounds and its own writes.
-    fn view(&self, known: usize, current: &[Write], site: SiteCode) -> Option<RecordState> {
+    fn view(&self, known: usize, current: &[Write], writer: Origin) -> Option<RecordState> {
         let mut view = History { kind: kind("member").number, lineage: Lineage::default(), writes: Vec::new() };
         for (at, write) in self.rounds.iter().map(Vec::as_slice).chain([current]).enumerate().flat_map(|(at, round)| {
             round.iter().map(move |write| (at, write))
         }) {
-            if at < known || write.origin.site == site {
+            if at < known || write.origin == writer {
                 let mut write = write.clone();
                 write.hub_seq = view.writes.len() as u64 + 1;
                 if at >= known {
@@ -294,7 +312,7 @@ struct Outcome {
 
 fn outcome(state: &RecordState) -> Outcome {
     let tier = tag(kind("member"), "tier");
-    let by = |by: &Setter| format!("{}#{}", by.origin.site, by.seq);
+    let by = |by: &Setter| format!("{}.{}#{}", by.origin.site, by.origin.epoch.0[0], by.seq);
     let refused = |held: &Held| !matches!(held.reason, Reason::Concurrent | Reason::Equal);
     let shown = state.fields.iter().filter(|(tag, _)| *tag != tier);
     let held = state.held.iter().filter(|held| held.reason != Reason::Equal && (held.tag != tier || refused(held)));

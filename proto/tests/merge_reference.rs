@@ -246,8 +246,8 @@ impl<'a> Reference<'a> {
         }
     }
 
-    /// Whether the step may be made from what the writer saw; where that is not known any more, whether the
-    /// writer may make a step there from anywhere.
+    /// Whether the step may be made from the strongest status that still stands and that the writer had seen; where
+    /// there is none, whether the writer may make a step there from anywhere.
     fn may_step(&self, write: &Write, field: &Field) -> bool {
         let Type::Enum(statuses) = field.ty else { return true };
         let tag = field.tag;
@@ -258,23 +258,16 @@ impl<'a> Reference<'a> {
             Party::Shared => [Party::Shared, Party::Home, Party::Province].iter().any(|p| self.is_party(*p, write)),
             by => self.is_party(by, write),
         };
-        let from_somewhere = || target.follows.iter().any(|step| mine(step.by));
-        if self.writes.is_empty() && write.base == 0 {
-            return target.initial;
-        }
-        let seen = |at: &usize| write.seen.contains(&self.writes[*at].id());
-        let end = self.writes.len().saturating_sub(1);
-        let shown = if self.writes.is_empty() { None } else { self.winner(tag, end) };
-        let Some(shown) = shown else { return target.initial || from_somewhere() };
-        let known = if seen(&shown) {
-            Some(shown)
-        } else {
-            let alive = self.alive(tag, end).into_iter().filter(seen);
-            alive.max_by_key(|at| self.strength(Some(field), tag, *at))
+        let Some(end) = self.writes.len().checked_sub(1) else {
+            return target.initial || (write.base > 0 && target.follows.iter().any(|step| mine(step.by)));
         };
-        let Some(known) = known else { return from_somewhere() };
-        let from = self.number(tag, known);
-        from == to || target.follows.iter().any(|step| step.from == from && mine(step.by))
+        let seen = self.alive(tag, end).into_iter().filter(|at| write.seen.contains(&self.writes[*at].id()));
+        match seen.max_by_key(|at| self.strength(Some(field), tag, *at)).map(|at| self.number(tag, at)) {
+            Some(from) => {
+                from == to || target.follows.iter().any(|step| step.from == from && mine(step.by))
+            }
+            None => target.initial || target.follows.iter().any(|step| mine(step.by)),
+        }
     }
 
     // What one sees ------------------------------------------------------------------------------------

@@ -95,7 +95,6 @@ pub async fn open(setup: &Setup) -> Result<Arc<Site>, Failure> {
 }
 
 /// What runs beside the waiting.
-#[derive(Debug)]
 pub struct Running {
     site: Arc<Site>,
     stop: watch::Sender<bool>,

@@ -56,8 +56,8 @@ impl Report {
         let reasons = reasons.join(self.lang.pick("；", "; "));
         let width = self.layout.headings.len();
         let cells = cells.iter().chain(std::iter::repeat("")).take(width.max(cells.len()));
-        let row = cells.chain([reasons.as_str(), &number.to_string()]).map(str::to_owned);
-        out.write_record(row.collect::<Vec<_>>()).map_err(io::Error::from)
+        let number = number.to_string();
+        out.write_record(cells.chain([reasons.as_str(), &number])).map_err(io::Error::from)
     }
 
     fn begin(&self) -> io::Result<Option<(PathBuf, Writer<BufWriter<File>>)>> {

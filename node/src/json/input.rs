@@ -9,7 +9,7 @@ use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::schema::{Field, Format, Kind};
 use liandong_proto::validate::{self, Today};
 use prost::Message as _;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind as Wire, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind as Wire, ReflectMessage as _, Value};
 use serde_json::{Map, Value as Json};
 
 use super::scalar::{self, Scalar, Trouble};

@@ -5,7 +5,7 @@ use liandong_proto::format::text;
 use liandong_proto::id::{RecordId, SiteCode, hex};
 use liandong_proto::schema::{Field, Format, Kind};
 use prost::DecodeError;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, ReflectMessage as _, Value};
 use serde_json::{Map, Value as Json, json};
 
 use super::{message, nested};

@@ -73,7 +73,7 @@ pub enum LogError {
         /// The limit that it passes.
         max: u64,
     },
-    /// Marks must not go back: [`Log::seek`] would miss records. Refused before anything was written.
+    /// Marks must not go back: [`Log::seek`](super::Log::seek) would miss records. Refused before anything was written.
     #[error("mark {given} after mark {last}: marks of a log never go back")]
     MarkWentBack {
         /// The mark of the refused batch.

@@ -133,7 +133,7 @@ impl Log {
         self.ends().synced
     }
 
-    /// How many times the log asked the disk to sync appended batches, for metrics.
+    /// How many times the log asked the disk to sync batches, for metrics; the first was when it was opened.
     pub fn syncs(&self) -> u64 {
         self.disk.syncs()
     }

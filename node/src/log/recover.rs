@@ -33,7 +33,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Log, Opened), LogErr
         disk.wipe(&file, tail.end, to).map_err(LogError::write("write", &path, bytes))?;
     }
     // Also without a cut: a process that was killed leaves batches that were read just now but are not on disk.
-    file.sync_data().map_err(|error| LogError::Broken { path: path.clone(), why: error.to_string() })?;
+    disk.sync(&file).map_err(|error| LogError::Broken { path: path.clone(), why: error.to_string() })?;
 
     let end = Pos { segment: last.number, offset: tail.end };
     let cut = tail.cut_to.map(|to| Cut { at: end, bytes: to - tail.end });

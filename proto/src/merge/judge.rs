@@ -5,7 +5,7 @@ use crate::entry::Op;
 use crate::fields::Fields;
 use crate::id::SiteCode;
 use crate::schema::{self, Audience, Field, Kind, Merge, Party, Share};
-use crate::state::{Held, Reason, RecordState, Setter};
+use crate::state::{Reason, RecordState, Setter};
 use crate::validate::{self, View};
 
 /// Decides what becomes of a change: empty when all of it is shown.
@@ -144,43 +144,25 @@ impl Case<'_> {
         let parties = [Party::Home, Party::Province, Party::Shared, Party::Sites];
         let parties: Vec<Party> = parties.into_iter().filter(|party| self.is_party(*party)).collect();
         let to = self.change.patch.set.number(field.tag);
+        let first = || validate::check_step(kind, None, to, &parties).is_ok();
         match self.stepped_from(field) {
-            From::Nothing if self.state.is_none() && self.change.base == 0 => {
-                validate::check_step(kind, None, to, &parties).is_ok()
-            }
-            // The record has been a draft so far, and what it was then has not travelled.
-            From::Nothing => {
-                validate::check_step(kind, None, to, &parties).is_ok()
-                    || validate::reachable_by(kind, to, &parties)
-            }
-            From::Status(from) => {
-                from == to || validate::check_step(kind, Some(from), to, &parties).is_ok()
-            }
-            From::Unknown => validate::reachable_by(kind, to, &parties),
+            Some(from) => from == to || validate::check_step(kind, Some(from), to, &parties).is_ok(),
+            None if self.state.is_none() && self.change.base == 0 => first(),
+            // What the writer stepped from has been replaced since, or has not travelled: it was a draft.
+            None => first() || validate::reachable_by(kind, to, &parties),
         }
     }
 
-    /// The status that the writer had before its eyes.
-    fn stepped_from(&self, field: &Field) -> From {
-        let Some((state, shown)) = self.state.and_then(|state| Some((state, state.setter(field.tag)?))) else {
-            return From::Nothing;
-        };
-        if self.saw(shown) {
-            return From::Status(state.fields.number(field.tag));
-        }
-        // It was shown the strongest of those that it saw, if that one has not been replaced since.
-        let number = |held: &Held| held.set.number(field.tag);
+    /// The strongest status that the writer had before its eyes and that still stands, shown or held.
+    fn stepped_from(&self, field: &Field) -> Option<i32> {
+        let state = self.state?;
+        let shown = state.setter(field.tag).map(|by| (state.fields.number(field.tag), by));
         let siblings = state.held.iter().filter(|held| held.tag == field.tag && is_sibling(held));
-        let seen = siblings.filter(|held| self.saw(&held.by));
-        let strongest = seen.max_by_key(|held| strength(Some(field), number(held), &held.by));
-        strongest.map_or(From::Unknown, |held| From::Status(number(held)))
+        let standing = siblings.map(|held| (held.set.number(field.tag), &held.by)).chain(shown);
+        let seen = standing.filter(|(_, by)| self.saw(by));
+        let strongest = seen.max_by_key(|(number, by)| strength(Some(field), *number, by));
+        strongest.map(|(number, _)| number)
     }
-}
-
-enum From {
-    Nothing,
-    Status(i32),
-    Unknown,
 }
 
 /// Whether a record lacks a required field that should be shown: such a record is listed, not released.

@@ -1,6 +1,10 @@
 //! What the system knows about every kind of record: static tables, made by the build from the options of
 //! the protos. Validation, merging, sharing, import, forms and dictionaries are generic code over them.
 
+mod lookup;
+
+pub use lookup::{kind, kind_by_name, kinds, parts};
+
 /// A short text in the two languages of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Text {
@@ -13,9 +17,9 @@ pub struct Text {
 /// One kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
-    /// Its number in entries and keys.
+    /// Its number in entries and keys; never given out again.
     pub number: u32,
-    /// Its name in commands: `member`.
+    /// Its name in commands and tables: `award_round`.
     pub name: &'static str,
     /// Full name of its message.
     pub message: &'static str,
@@ -27,9 +31,9 @@ pub struct Kind {
     pub audience: Audience,
     /// Its fields, ascending tags.
     pub fields: &'static [Field],
-    /// Tag of the status.
+    /// Tag of the status: the one field with [`Merge::Status`].
     pub status: Option<u32>,
-    /// Fields of which each alone names one record of a city, in the order an import tries them.
+    /// Tags of fields of which each alone names one record of a city, in the order an import tries them.
     pub identity: &'static [u32],
 }
 
@@ -40,9 +44,9 @@ pub enum Party {
     Home,
     /// The province.
     Province,
-    /// Both.
+    /// Both the home city and the province.
     Shared,
-    /// The sites that the record names.
+    /// The sites that the record names, in the fields of [`Audience::Sites`].
     Sites,
 }
 
@@ -53,13 +57,13 @@ pub enum Audience {
     Home,
     /// Every city.
     AllCities,
-    /// The cities named by these fields.
+    /// The cities whose codes stand in the fields with these tags.
     Sites(&'static [u32]),
     /// None: it stays at the province.
     None,
 }
 
-/// One field.
+/// One field of a kind, or of a message nested in one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
     /// Its tag on the wire.
@@ -70,7 +74,7 @@ pub struct Field {
     pub label: Text,
     /// One sentence that helps a clerk.
     pub description: Text,
-    /// Headers under which it is found in spreadsheets.
+    /// Headers under which it is found in spreadsheets; letter case and blanks do not count.
     pub aliases: &'static [&'static str],
     /// Who may change it.
     pub owner: Party,
@@ -86,7 +90,7 @@ pub struct Field {
     pub format: Format,
     /// Whether a record is incomplete without it.
     pub required: bool,
-    /// Unit behind a number.
+    /// Unit behind a number: `h`, `d`; empty when there is none.
     pub unit: &'static str,
     /// Its type on the wire.
     pub ty: Type,
@@ -97,11 +101,11 @@ pub struct Field {
 /// What becomes of two different values written without knowledge of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merge {
-    /// The later one is shown.
+    /// The later one is shown, the other is held.
     Latest,
-    /// The one that was there stays.
+    /// The one that was there stays, the newcomer is held.
     Review,
-    /// The one of greater rank is shown.
+    /// The one of greater rank is shown, the later among equals.
     Status,
 }
 
@@ -110,63 +114,90 @@ pub enum Merge {
 pub enum Share {
     /// The value.
     Open,
-    /// A token.
+    /// A keyed token of the normalised value, as a string in the same field.
     Token,
     /// Nothing readable.
     Sealed,
 }
 
-/// How personal a value is (Personal Information Protection Law, articles 4, 28, 73).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How personal a value is (Personal Information Protection Law of 2021, articles 4, 28 and 73).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pii {
     /// Says nothing about a person.
     None,
-    /// Says something without naming one.
+    /// Says something about a person without naming one.
     Indirect,
-    /// Names one.
+    /// Names a person or leads straight to one.
     Direct,
-    /// Could harm one.
+    /// Could harm a person's dignity or safety.
     Sensitive,
 }
 
 /// How a value is spelt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "documented in options.proto, value by value")]
 pub enum Format {
+    /// One line.
     Text,
+    /// Several lines.
     LongText,
+    /// Name of a person or an organisation.
     Name,
+    /// An opaque number of a paper: leading zeros count, blanks do not.
     Code,
+    /// GB 11643 when the document type says so.
     ResidentId,
+    /// Unified social credit code, GB 32100.
     Uscc,
+    /// Mobile number of mainland China, 11 digits.
     Mobile,
+    /// E-mail address.
     Email,
+    /// `2024`, `2024-05` or `2024-05-31`: never more exact than what is known.
     Date,
+    /// `2024-05-31`.
     FullDate,
+    /// Four digits.
     Year,
+    /// The 16-byte id of a record.
     Record,
+    /// GB/T 2260 code of a site.
     Site,
+    /// A keyed token, as [`Share::Token`] fields carry it.
     TokenText,
+    /// An opaque id that names nobody to an outsider.
     Opaque,
+    /// One of an enum's values.
     Choice,
+    /// True or false.
     Flag,
+    /// A number.
     Number,
+    /// A nested message: see [`parts`].
     Parts,
 }
 
-/// Type on the wire.
+/// Type on the wire: protobuf's own types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names of protobuf's own types")]
 pub enum Type {
+    /// `string`.
     String,
+    /// `bytes`.
     Bytes,
+    /// `bool`.
     Bool,
+    /// `uint32`.
     Uint32,
+    /// `uint64`.
     Uint64,
+    /// `int32`.
     Int32,
+    /// `int64`.
     Int64,
+    /// `double`.
     Double,
+    /// An enum with its choices.
     Enum(&'static Enum),
+    /// A nested message, by its full name: see [`parts`].
     Message(&'static str),
 }
 
@@ -175,14 +206,14 @@ pub enum Type {
 pub struct Enum {
     /// Name of the proto's enum.
     pub name: &'static str,
-    /// Its values, without the unspecified one.
+    /// Its values without number 0, which means that nothing was chosen.
     pub values: &'static [Value],
 }
 
 /// One choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value {
-    /// Its number on the wire.
+    /// Its number on the wire; never given out again.
     pub number: i32,
     /// Its name without the enum's prefix: `ACTIVE`.
     pub name: &'static str,
@@ -207,55 +238,4 @@ pub struct Step {
     pub from: i32,
     /// Who may make it.
     pub by: Party,
-}
-
-include!(concat!(env!("OUT_DIR"), "/tables.rs"));
-
-/// All kinds, by number.
-pub fn kinds() -> &'static [Kind] {
-    &KINDS
-}
-
-/// The kind with a number.
-pub fn kind(number: u32) -> Option<&'static Kind> {
-    // Numbers are given out from 1 without holes, so this is an index in all but name.
-    let at = usize::try_from(number).ok()?.checked_sub(1)?;
-    KINDS.get(at).filter(|kind| kind.number == number).or_else(|| KINDS.iter().find(|k| k.number == number))
-}
-
-/// The kind with a name.
-pub fn kind_by_name(name: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| kind.name == name)
-}
-
-impl Kind {
-    /// The field with a tag.
-    pub fn field(&self, tag: u32) -> Option<&'static Field> {
-        let at = self.fields.binary_search_by_key(&tag, |field| field.tag).ok()?;
-        self.fields.get(at)
-    }
-
-    /// The field with a name.
-    pub fn field_by_name(&self, name: &str) -> Option<&'static Field> {
-        self.fields.iter().find(|field| field.name == name)
-    }
-}
-
-impl Enum {
-    /// The value with a number.
-    pub fn value(&self, number: i32) -> Option<&'static Value> {
-        self.values.iter().find(|value| value.number == number)
-    }
-
-    /// The value that a text means: its name, a label or an alias.
-    pub fn by_text(&self, text: &str) -> Option<&'static Value> {
-        let text = text.trim();
-        let means = |value: &&Value| {
-            value.name.eq_ignore_ascii_case(text)
-                || value.label.zh == text
-                || value.label.en.eq_ignore_ascii_case(text)
-                || value.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(text))
-        };
-        self.values.iter().find(means)
-    }
 }

@@ -6,7 +6,7 @@ use crate::city;
 use crate::fields::{self, Fields, Value as Wire};
 use crate::format::{Date, Fault, Mobile, ResidentId, Uscc, date, email, name, text};
 use crate::id::SiteCode;
-use crate::schema::{Field, Format, Kind, Pii, Share, Type};
+use crate::schema::{self, Field, Format, Kind, Pii, Share, Type};
 use crate::share::is_token;
 
 use super::{Problem, Today, View};
@@ -46,6 +46,9 @@ pub const CHOICE: Fault =
 /// A number outside what the type holds.
 pub const RANGE: Fault =
     Fault::new("value.range", "数字超出范围，请核对", "the number is out of range; check it");
+/// An entry of a list, or a group of values, that lacks what it needs.
+pub const PART: Fault =
+    Fault::new("value.part", "其中有一项没有填完整，请补齐", "one entry is incomplete; fill it in");
 /// Not the 16 bytes of a record's id.
 pub const RECORD: Fault = Fault::new(
     "value.record",
@@ -132,7 +135,7 @@ impl Context<'_> {
         match (field.ty, value) {
             (Type::String, Wire::Delimited(bytes)) => self.check_text(field, bytes),
             (Type::Bytes, Wire::Delimited(bytes)) => check_bytes(field, bytes),
-            (Type::Message(_), Wire::Delimited(bytes)) => check_parts(bytes),
+            (Type::Message(name), Wire::Delimited(bytes)) => self.check_parts(name, bytes),
             (_, Wire::Varint(number)) => self.check_number(field, number),
             (Type::Double, Wire::Fixed64(bits)) if f64::from_bits(bits).is_finite() => Ok(()),
             (Type::Double, Wire::Fixed64(_)) => Err(RANGE),
@@ -171,6 +174,19 @@ impl Context<'_> {
         }
     }
 
+    fn check_parts(self, message: &str, bytes: &[u8]) -> Result<(), Fault> {
+        let fields = Fields::split(Bytes::copy_from_slice(bytes)).map_err(|_| WIRE)?;
+        for part in schema::parts(message).unwrap_or_default() {
+            match fields.get(part.tag) {
+                Some(raw) => self.check_field(part, raw)?,
+                // A number that is 0 does not travel.
+                None if part.required && part.format != Format::Number => return Err(PART),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     fn check_text(self, field: &Field, bytes: &[u8]) -> Result<(), Fault> {
         let text = std::str::from_utf8(bytes).map_err(|_| UTF8)?;
         if text.is_empty() {
@@ -194,11 +210,6 @@ impl Context<'_> {
             _ => check_line(text),
         }
     }
-}
-
-/// The tables stop at a kind's own fields: of a nested message only the shape is judged.
-fn check_parts(bytes: &[u8]) -> Result<(), Fault> {
-    Fields::split(Bytes::copy_from_slice(bytes)).map(drop).map_err(|_| WIRE)
 }
 
 /// Every value of a `repeated` field, or the one value of any other: a second one could smuggle out what readers, who

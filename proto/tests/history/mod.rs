@@ -230,51 +230,72 @@ fn texts(kind: &Kind, name: &str, right: &[&str], wrong: &[&str]) -> Choice {
     Choice { right: all(right), wrong: all(wrong) }
 }
 
+fn statuses(kind: &Kind) -> Choice {
+    let field = kind.status.and_then(|tag| kind.field(tag)).expect("a kind with a status");
+    let Type::Enum(values) = field.ty else { panic!("a status is a choice") };
+    let travelling = values.values.iter().filter(|value| !value.draft);
+    let right = travelling.map(|value| (field.tag, number(field.tag, value.number as u64)));
+    Choice { right: right.collect(), wrong: Vec::new() }
+}
+
+/// Fields of a newer schema.
+fn unknown(tag: u32) -> Choice {
+    Choice { right: ["x", "y"].map(|value| (tag, text(tag, value))).to_vec(), wrong: Vec::new() }
+}
+
 fn member_choices() -> Vec<Choice> {
     let kind = kind("member");
-    let status = tag(kind, "status");
-    let Type::Enum(statuses) = kind.field_by_name("status").expect("a status").ty else { panic!("no enum") };
-    let statuses = statuses.values.iter().filter(|value| !value.draft);
-    let statuses: Vec<_> =
-        statuses.map(|value| (status, number(status, value.number as u64))).collect();
     let tier = tag(kind, "tier");
-    let tiers = (1..4).map(|n| (tier, number(tier, n))).collect();
-    let unknown = |tag: u32| ["x", "y"].map(|value| (tag, text(tag, value))).to_vec();
-    let dates = ["2024-01-01", "2025-02-03"];
     vec![
         texts(kind, "name", &["陈志强", "陈志刚"], &["陈\n强"]),
         texts(kind, "employer", &["甲中心", "乙中心", "丙中心"], &["甲\u{1}"]),
         texts(kind, "post", &["主任", "干事"], &[]),
         texts(kind, "registration_no", &["A1", "A2"], &["A 1"]),
-        texts(kind, "registered_from", &dates, &["2024-13-01"]),
+        texts(kind, "registered_from", &["2024-01-01", "2025-02-03"], &["2024-13-01"]),
         texts(kind, "registered_to", &["2027-01-01", "2028-02-03"], &["2027-00"]),
         texts(kind, "id_number", &[], &["440100198503121239"]),
-        Choice { right: statuses.clone(), wrong: Vec::new() },
-        Choice { right: statuses, wrong: Vec::new() },
-        Choice { right: tiers, wrong: Vec::new() },
-        Choice { right: unknown(1900), wrong: Vec::new() },
-        Choice { right: unknown(1901), wrong: Vec::new() },
+        statuses(kind),
+        statuses(kind),
+        Choice { right: (1..4).map(|n| (tier, number(tier, n))).collect(), wrong: Vec::new() },
+        unknown(1900),
+        unknown(1901),
+    ]
+}
+
+fn nomination_choices() -> Vec<Choice> {
+    let kind = kind("nomination");
+    vec![
+        texts(kind, "deeds", &["甲", "乙"], &["\u{1}"]),
+        texts(kind, "result_reason", &["丙", "丁"], &["\u{1}"]),
+        statuses(kind),
+        statuses(kind),
+        statuses(kind),
     ]
 }
 
 fn transfer_choices() -> Vec<Choice> {
     let kind = kind("transfer");
-    let site = |name: &str, codes: &[u32]| {
+    let site = |name: &str, codes: &[SiteCode]| {
         let tag = tag(kind, name);
-        let right = codes.iter().map(|code| (tag, number(tag, u64::from(*code)))).collect();
+        let right = codes.iter().map(|code| (tag, number(tag, u64::from(code.0)))).collect();
         Choice { right, wrong: vec![(tag, number(tag, 7))] }
     };
     vec![
-        site("from", &[HOME.0, HOME.0, OTHER.0]),
-        site("to", &[OTHER.0, OTHER.0, 440_500]),
+        site("from", &[HOME, HOME, OTHER]),
+        site("to", &[OTHER, OTHER, SiteCode(440_500)]),
         texts(kind, "effective_on", &["2026-01-01", "2026-02-02"], &["2026-99"]),
-        Choice { right: vec![(1900, text(1900, "x")), (1900, text(1900, "y"))], wrong: Vec::new() },
+        statuses(kind),
+        unknown(1900),
     ]
 }
 
 fn round_choices() -> Vec<Choice> {
     let kind = kind("award_round");
-    vec![texts(kind, "title", &["一", "二"], &["一\u{1}"]), texts(kind, "notice_days", &[], &["五"])]
+    vec![
+        texts(kind, "title", &["一", "二"], &["一\u{1}"]),
+        texts(kind, "opens_on", &["2026-03-01", "2026-04-01"], &["2026-03"]),
+        texts(kind, "notice_days", &[], &["五"]),
+    ]
 }
 
 /// One site while a history is being made.
@@ -296,6 +317,7 @@ pub fn generate(seed: u64) -> History {
     let (name, choices) = match random.below(10) {
         0 => ("award_round", round_choices()),
         1 | 2 => ("transfer", transfer_choices()),
+        3 | 4 => ("nomination", nomination_choices()),
         _ => ("member", member_choices()),
     };
     let mut made = Making::new(kind(name), choices, &mut random);
@@ -320,7 +342,8 @@ struct Making {
 
 impl Making {
     fn new(kind: &'static Kind, choices: Vec<Choice>, random: &mut Random) -> Making {
-        let sites = [HOME, HOME, OTHER, PROVINCE].into_iter().enumerate().skip(1);
+        // The second one is a copy of the home city's node that somebody started.
+        let sites = [HOME, HOME, OTHER, PROVINCE].into_iter().enumerate();
         let sites = sites.map(|(at, site)| Site {
             origin: Origin { site, epoch: Epoch([at as u8; 16]) },
             seq: 0,
@@ -345,7 +368,7 @@ impl Making {
     fn step(&mut self, random: &mut Random) {
         self.now_ms += random.next() % 50;
         // The first site writes most, as homes do.
-        let at = random.pick(&[0, 0, 0, 1, 2, 2]);
+        let at = random.pick(&[0, 0, 0, 1, 2, 3, 3]);
         if random.percent(70) {
             self.write(at, random);
         }

@@ -72,7 +72,7 @@ pub struct Person {
     pub status: &'static str,
 }
 
-/// The year in which all rosters were handed in; nothing on them is later.
+/// The year in which all rosters were handed in; nobody joined or passed an examination later.
 pub const ROSTER_YEAR: u16 = 2025;
 
 /// Birth days that occur: 1961 to 2002.
@@ -159,6 +159,43 @@ impl Person {
             person.qualify(&mut own, human, birth.year());
         }
         person
+    }
+
+    /// (name of the schema's field, value as above) of everything that is known, in no order that matters.
+    pub fn cells(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("name", self.name.as_str()),
+            ("sex", self.sex),
+            ("birth_date", &self.birth_date),
+            ("id_type", self.id_type),
+            ("id_number", &self.id_number),
+            ("mobile", &self.mobile),
+            ("email", &self.email),
+            ("address", &self.address),
+            ("ethnicity", self.ethnicity),
+            ("education", self.education),
+            ("school", self.school),
+            ("major", self.major),
+            ("employer", &self.employer),
+            ("employer_uscc", &self.employer_uscc),
+            ("post", self.post),
+            ("service_field", self.service_field),
+            ("qualification_level", self.qualification_level),
+            ("certificate_no", &self.certificate_no),
+            ("certificate_date", &self.certificate_date),
+            ("registration_no", &self.registration_no),
+            ("registered_from", &self.registered_from),
+            ("registered_to", &self.registered_to),
+            ("cpd_hours", &self.cpd_hours),
+            ("member_no", &self.member_no),
+            ("member_type", self.member_type),
+            ("tier", self.tier),
+            ("joined_on", &self.joined_on),
+            ("dues_paid_to", &self.dues_paid_to),
+            ("status", self.status),
+        ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
     }
 
     fn qualify(&mut self, own: &mut SplitMix64, human: Human, born: u16) {

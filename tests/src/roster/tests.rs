@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use liandong_proto::schema;
+use liandong_proto::fields::FieldsBuilder;
 use liandong_proto::format::{Date, Day, Fault, Mobile, ResidentId, email, name};
+use liandong_proto::schema;
+use liandong_proto::validate::{View, check_record, warnings};
 
 use super::*;
 
@@ -138,16 +140,49 @@ fn headers_and_choices_are_those_of_the_schema() {
     for seed in 0..40 {
         let plan = Plan { cities: 3, members: 300, seed };
         for (text, roster) in render(plan) {
-            let headers = text.trim_start_matches('\u{FEFF}').lines().next().expect("a header line").split(',');
+            let headers =
+                text.trim_start_matches('\u{FEFF}').lines().next().expect("a header line").split(',');
             for (header, name) in headers.zip(&roster.fields) {
-                let field = member.field_by_name(name).unwrap_or_else(|| panic!("members have no field {name}"));
+                let field =
+                    member.field_by_name(name).unwrap_or_else(|| panic!("members have no field {name}"));
                 let is_known = field.aliases.iter().any(|alias| bare(alias) == bare(header));
                 assert!(is_known, "{name} is not found under {header}");
                 let schema::Type::Enum(choices) = field.ty else { continue };
-                for cell in cells(&text, &roster).iter().map(|row| row[name]).filter(|cell| !cell.is_empty()) {
+                for cell in cells(&text, &roster).iter().map(|row| row[name]).filter(|cell| !cell.is_empty())
+                {
                     assert!(choices.by_text(cell).is_some(), "{name} has no choice {cell}");
                 }
             }
         }
+    }
+}
+
+#[test]
+fn everybody_makes_a_record_without_problems() {
+    let member = schema::kind_by_name("member").expect("members are a kind of record");
+    let today = Day::new(2026, 4, 1).expect("a real day");
+    let rosters = PLAN.rosters();
+    for person in (0..rosters.cities()).flat_map(|city| rosters.roster(city).take(100)) {
+        let cells: HashMap<&str, &str> = person.cells().collect();
+        let mut record = FieldsBuilder::new();
+        for field in member.fields {
+            let Some(cell) = cells.get(field.name) else { continue };
+            match field.ty {
+                schema::Type::Enum(choices) => {
+                    let choice = choices.by_text(cell).expect("a choice of the schema");
+                    record.u64(field.tag, u64::try_from(choice.number).expect("choices count from 0"));
+                }
+                schema::Type::Uint32 => {
+                    record.u64(field.tag, cell.parse().expect("a number"));
+                }
+                _ => {
+                    record.str(field.tag, cell);
+                }
+            }
+        }
+        let record = record.finish();
+        assert_eq!(record.len(), cells.len(), "every cell has a field");
+        assert_eq!(check_record(member, &record, View::Full, today), [], "{person:?}");
+        assert_eq!(warnings(member, &record, today), [], "{person:?}");
     }
 }

@@ -30,7 +30,8 @@ fn one_sync_serves_all_who_wait() {
             });
         }
     });
-    assert_eq!(log.syncs(), ROUNDS as u64);
+    // The first was when it was opened.
+    assert_eq!(log.syncs(), 1 + ROUNDS as u64);
     assert_eq!(records(&log).len(), THREADS * ROUNDS);
 }
 
@@ -57,7 +58,7 @@ fn writers_that_come_during_a_sync_share_the_next() {
         }
         drop(go_on);
     });
-    assert_eq!((log.syncs(), log.synced()), (2, log.end()));
+    assert_eq!((log.syncs(), log.synced()), (1 + 2, log.end()));
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn a_segment_is_synced_to_its_end_before_there_is_another() {
     let (log, _) = open(dir.path());
     append(&log, &[b"one"]);
     append(&log, &[&payload(2, 500)]);
-    assert_eq!((log.end().segment, log.syncs()), (2, 1));
+    assert_eq!((log.end().segment, log.syncs()), (2, 1 + 1));
     assert_eq!(log.synced(), Pos { segment: 2, offset: 40 });
     let end = log.end();
 
@@ -126,5 +127,5 @@ fn after_a_failed_sync_nothing_is_promised_any_more() {
     assert!(matches!(log.append(&batch(&[b"x"]), 0), Err(LogError::Broken { .. })));
     assert!(matches!(log.read(Pos::START).next(), Some(Err(LogError::Broken { .. }))));
     assert!(matches!(log.verify(&mut |_, _| {}), Err(LogError::Broken { .. })));
-    assert_eq!((log.synced(), log.syncs()), (saved, 2));
+    assert_eq!((log.synced(), log.syncs()), (saved, 1 + 2));
 }

@@ -1,5 +1,6 @@
 //! Tests of validation over a kind made for them, so that no change of the real schema can hide a fault here.
 
+mod kinds;
 mod records;
 mod steps;
 mod values;

@@ -1,0 +1,264 @@
+//! A hub and its nodes in one process, over the real protocol on loopback.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use liandong_hub::hub::{Hub, HubOptions};
+use liandong_hub::listen::Listener;
+use liandong_node::site::{By, Put, Query, Records, Site, SiteOptions};
+use liandong_node::uplink::{self, UplinkOptions};
+use liandong_proto::fields::Fields;
+use liandong_proto::id::{RecordId, SiteCode};
+use liandong_proto::pb::node::v1::{Comparison, Link};
+use liandong_proto::pb::record::v1 as record;
+use liandong_proto::state::Reason;
+use prost::Message as _;
+use tokio::sync::watch;
+
+const MEMBER: u32 = 1;
+const FINDING: u32 = 7;
+const GUANGZHOU: u32 = 440_100;
+
+struct Province {
+    hub: Arc<Hub>,
+    addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    served: tokio::task::JoinHandle<()>,
+}
+
+impl Province {
+    async fn start(dir: &Path) -> Province {
+        let hub = Hub::open(&HubOptions::new(dir), &mut |_| {}).expect("the hub opens");
+        let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
+        let addr = listener.addr;
+        let (stop, mut stopped) = watch::channel(false);
+        let serving = Arc::clone(&hub);
+        let served = tokio::spawn(async move {
+            let shutdown = async move {
+                let _ = stopped.changed().await;
+            };
+            listener.serve(serving, shutdown).await.expect("the hub serves");
+        });
+        Province { hub, addr, stop, served }
+    }
+
+    async fn close(self) {
+        self.served.abort();
+        let _ = self.stop.send(true);
+        let hub = self.hub;
+        tokio::task::spawn_blocking(move || hub.close()).await.expect("joined").expect("the hub closes");
+    }
+}
+
+struct City {
+    site: Arc<Site>,
+    stop: watch::Sender<bool>,
+    up: tokio::task::JoinHandle<()>,
+}
+
+impl City {
+    fn open(dir: &Path) -> Arc<Site> {
+        let key = dir.with_extension("key");
+        std::fs::write(&key, "07".repeat(32)).expect("a key file");
+        let mut options = SiteOptions::new(dir);
+        options.linking_key = Some(key);
+        Site::open(&options, &mut |_| {}).expect("the site opens")
+    }
+
+    fn connect(site: Arc<Site>, hub: SocketAddr) -> City {
+        let (stop, stopped) = watch::channel(false);
+        let options = UplinkOptions { hub: format!("http://{hub}"), retry_max: Duration::from_millis(200) };
+        let up = tokio::spawn(uplink::run(Arc::clone(&site), options, stopped));
+        City { site, stop, up }
+    }
+
+    async fn disconnect(self) -> Arc<Site> {
+        let _ = self.stop.send(true);
+        self.up.await.expect("the uplink ends");
+        self.site
+    }
+
+    /// Waits until node and hub have proved to each other that they show the same.
+    async fn equal(&self) {
+        let started = tokio::time::Instant::now();
+        loop {
+            let status = self.site.status().expect("a status");
+            let covered = status.compared_own_seq == status.head_seq && status.compared_hub_seq == status.hub_seq;
+            if status.comparison() == Comparison::Equal && covered && status.confirmed_seq == status.head_seq {
+                return;
+            }
+            assert_ne!(status.comparison(), Comparison::Different, "node and hub show different records");
+            assert!(started.elapsed() < Duration::from_secs(60), "not equal after a minute: {status:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn member(n: u32) -> record::Member {
+    record::Member {
+        name: format!("王{}", char::from_u32(0x4e00 + n % 10_000).unwrap_or('一')),
+        employer: "广州市某某社会工作服务中心".into(),
+        status: record::MemberStatus::Active as i32,
+        tier: record::MemberTier::Ordinary as i32,
+        ..record::Member::default()
+    }
+}
+
+fn put(kind: u32, id: Option<RecordId>, message: &impl prost::Message) -> Put {
+    Put::set(kind, id, Fields::split(message.encode_to_vec()).expect("a message"))
+}
+
+fn write(site: &dyn Records, puts: Vec<Put>) -> Vec<RecordId> {
+    let answers = site.put(puts, &By::default(), false).expect("written");
+    for answer in &answers {
+        assert!(answer.problems.is_empty(), "{:?}", answer.problems);
+    }
+    answers.into_iter().map(|answer| answer.record).collect()
+}
+
+fn site_dir(dir: &Path, code: u32) -> std::path::PathBuf {
+    let path = dir.join(code.to_string());
+    Site::init(&path, SiteCode(code)).expect("a site is made");
+    path
+}
+
+fn hub_dir(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("hub");
+    Hub::init(&path).expect("a hub is made");
+    path
+}
+
+fn count(records: &dyn Records, kind: u32) -> usize {
+    let mut query = Query { kind, page_size: 1_000, ..Query::default() };
+    let mut n = 0;
+    loop {
+        let page = records.list(&query).expect("a page");
+        n += page.records.len();
+        if page.next.is_empty() {
+            return n;
+        }
+        query.page_token = page.next;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_city_writes_is_merged_and_proved_equal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let province = Province::start(&hub_dir(dir.path())).await;
+    let site = City::open(&site_dir(dir.path(), GUANGZHOU));
+    write(site.as_ref(), (0..3_000).map(|n| put(MEMBER, None, &member(n))).collect());
+    let city = City::connect(site, province.addr);
+    city.equal().await;
+    assert_eq!(city.site.status().expect("a status").link(), Link::Connected);
+    assert_eq!(count(province.hub.as_ref(), MEMBER), 3_000);
+    assert_eq!(count(province.hub.as_ref(), FINDING), 0);
+    city.disconnect().await.close().expect("closed");
+    province.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_edits_of_a_shared_field_are_both_kept_and_a_settlement_reaches_the_city() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let province = Province::start(&hub_dir(dir.path())).await;
+    let site = City::open(&site_dir(dir.path(), GUANGZHOU));
+    let id = write(site.as_ref(), vec![put(MEMBER, None, &member(1))])[0];
+    let city = City::connect(site, province.addr);
+    city.equal().await;
+    let site = city.disconnect().await;
+    // The city makes the member an expert in its books, the province another thing in its own.
+    let by_city = record::Member { tier: record::MemberTier::Council as i32, ..Default::default() };
+    let by_province = record::Member { tier: record::MemberTier::VicePresident as i32, ..Default::default() };
+    write(province.hub.as_ref(), vec![put(MEMBER, Some(id), &by_province)]);
+    write(site.as_ref(), vec![put(MEMBER, Some(id), &by_city)]);
+    let city = City::connect(site, province.addr);
+    city.equal().await;
+    let shown = city.site.get(MEMBER, id).expect("readable").expect("there");
+    let tier = |fields: &Fields| record::Member::decode(fields.bytes().clone()).expect("a member").tier;
+    assert_eq!(tier(&shown.fields), by_province.tier, "under review, what was there stays");
+    assert_eq!(shown.held.len(), 1);
+    assert_eq!((shown.held[0].reason, tier(&shown.held[0].set)), (Reason::Concurrent, by_city.tier));
+    assert_eq!(count(city.site.as_ref(), FINDING), 1);
+    // An edit by somebody who has seen both settles it.
+    write(province.hub.as_ref(), vec![put(MEMBER, Some(id), &by_city)]);
+    let started = tokio::time::Instant::now();
+    loop {
+        let shown = city.site.get(MEMBER, id).expect("readable").expect("there");
+        if tier(&shown.fields) == by_city.tier && shown.held.is_empty() {
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "the settlement does not arrive");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    city.equal().await;
+    city.disconnect().await.close().expect("closed");
+    province.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_made_again_from_its_log_shows_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let hub = hub_dir(dir.path());
+    let province = Province::start(&hub).await;
+    let site = City::open(&site_dir(dir.path(), GUANGZHOU));
+    let ids = write(site.as_ref(), (0..200).map(|n| put(MEMBER, None, &member(n))).collect());
+    let city = City::connect(site, province.addr);
+    city.equal().await;
+    let edit = record::Member { tier: record::MemberTier::Council as i32, ..Default::default() };
+    write(province.hub.as_ref(), ids.iter().map(|id| put(MEMBER, Some(*id), &edit)).collect());
+    city.equal().await;
+    let site = city.disconnect().await;
+    let records = |hub: &Hub| {
+        let shown = hub.list(&Query { kind: MEMBER, page_size: 1_000, ..Query::default() }).expect("a page");
+        shown.records.into_iter().map(|shown| (shown.record, shown.fields, shown.version)).collect::<Vec<_>>()
+    };
+    let before = records(&province.hub);
+    province.close().await;
+    let again = Hub::rebuild(&HubOptions::new(&hub), &mut |_| {}).expect("rebuilt");
+    assert_eq!(records(&again), before);
+    assert_eq!(again.verify(&mut |_| {}).expect("readable").faults, Vec::<(String, String)>::new());
+    again.close().expect("closed");
+    drop(again);
+    // A new generation: the city goes on where it was.
+    let province = Province::start(&hub).await;
+    write(site.as_ref(), vec![put(MEMBER, None, &member(9_999))]);
+    let city = City::connect(site, province.addr);
+    city.equal().await;
+    assert_eq!(count(province.hub.as_ref(), MEMBER), 201);
+    city.disconnect().await.close().expect("closed");
+    province.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_index_is_gone_shows_the_same_offline() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let province = Province::start(&hub_dir(dir.path())).await;
+    let path = site_dir(dir.path(), GUANGZHOU);
+    let site = City::open(&path);
+    let ids = write(site.as_ref(), (0..50).map(|n| put(MEMBER, None, &member(n))).collect());
+    let round = record::AwardRound { year: 2026, title: "年度优秀社工".into(), ..Default::default() };
+    let _ = round;
+    let city = City::connect(site, province.addr);
+    city.equal().await;
+    let edit = record::Member { tier: record::MemberTier::Council as i32, ..Default::default() };
+    write(province.hub.as_ref(), vec![put(MEMBER, Some(ids[7]), &edit)]);
+    let started = tokio::time::Instant::now();
+    while city.site.status().expect("a status").hub_seq < province.hub.published().row.hub_seq {
+        assert!(started.elapsed() < Duration::from_secs(30), "the edit does not arrive");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let all = |site: &Site| {
+        let page = site.list(&Query { kind: MEMBER, page_size: 1_000, ..Query::default() }).expect("a page");
+        page.records.into_iter().map(|shown| (shown.record, shown.fields, shown.version)).collect::<Vec<_>>()
+    };
+    let site = city.disconnect().await;
+    let before = all(&site);
+    site.close().expect("closed");
+    drop(site);
+    province.close().await;
+    std::fs::remove_dir_all(path.join("index")).expect("the index is removed");
+    let site = City::open(&path);
+    assert_eq!(all(&site), before);
+    site.close().expect("closed");
+}
