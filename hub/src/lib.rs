@@ -3,6 +3,8 @@
 
 pub mod api;
 pub mod audience;
+pub mod cli;
+pub mod config;
 mod commit;
 mod compare;
 mod feed;

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            screen.fail(&Failure::file(std::path::Path::new("/proc"), &error));
+            screen.fail(&Failure::runtime(&error));
             return Exit::Internal.into();
         }
     };

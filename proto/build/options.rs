@@ -62,7 +62,8 @@ impl Written {
 
     /// `Text { zh: "…", en: "…" }`.
     pub fn text(&self, name: &str) -> String {
-        let nested = self.0.get_field_by_name(name).and_then(|value| value.as_message().cloned().map(Written));
+        let nested =
+            self.0.get_field_by_name(name).and_then(|value| value.as_message().cloned().map(Written));
         let (zh, en) = nested.map(|text| (text.string("zh"), text.string("en"))).unwrap_or_default();
         format!("Text {{ zh: {zh:?}, en: {en:?} }}")
     }

@@ -167,7 +167,8 @@ impl Tables {
         let prefix = format!("{}_", snake(values.name()).to_uppercase());
         let mut all: Vec<(i32, String, Written)> = Vec::new();
         for value in values.values().filter(|value| value.number() != 0) {
-            let name = value.name().strip_prefix(&prefix).ok_or(format!("{} lacks {prefix}", value.full_name()))?;
+            let name =
+                value.name().strip_prefix(&prefix).ok_or(format!("{} lacks {prefix}", value.full_name()))?;
             let option = Written::read(&value.options(), &self.options.value);
             let option = option.ok_or(format!("{} has no schema option", value.full_name()))?;
             all.push((value.number(), name.to_owned(), option));
@@ -177,7 +178,8 @@ impl Tables {
             for step in option.nested("next") {
                 let to = step.string("to");
                 let target = all.iter().find(|(_, name, _)| *name == to);
-                let (target, _, _) = target.ok_or(format!("{name} of {} leads to no {to}", values.full_name()))?;
+                let (target, _, _) =
+                    target.ok_or(format!("{name} of {} leads to no {to}", values.full_name()))?;
                 let by = must(&step, "by", &format!("{} {name} → {to}", values.full_name()))?;
                 follows.entry(*target).or_default().push(format!("Step {{ from: {from}, by: Party::{by} }}"));
             }

@@ -46,39 +46,48 @@ impl Generations {
         self.0.last().map_or(0, |start| start.generation)
     }
 
+    /// Takes over a hub's history without forgetting generations that a restored hub has lost: positions that they
+    /// gave out are still around.
+    pub fn learn(&mut self, hub: &Generations) {
+        for start in &hub.0 {
+            if !self.0.contains(start) {
+                self.0.push(*start);
+            }
+        }
+    }
+
     /// The place of this history that `position` stands for: `min(hub_seq, where the histories part)`.
     ///
     /// `known` are the starts that the holder of the position learned; the newest generation that both
     /// histories share decides where they part. A generation shared with nobody stands for place 0.
     pub fn resolve(&self, position: Position, known: &Generations) -> u64 {
-        let end_here = |generation: u64| -> Option<u64> {
-            let at = self.0.iter().position(|start| start.generation == generation)?;
-            Some(self.0.get(at + 1).map_or(u64::MAX, |next| next.first_hub_seq - 1))
-        };
-        if let Some(end) = end_here(position.generation) {
+        if let Some(end) = self.end_of(position.generation) {
             return position.hub_seq.min(end);
         }
         let Some(at) = known.0.iter().position(|start| start.generation == position.generation) else {
             return 0;
         };
-        for older in known.0[..at].iter().rev() {
-            if let Some(end) = end_here(older.generation) {
-                let left_there = known.end_of(older.generation);
+        // Whichever of the later starts followed the shared generation: none of their lines left it after this.
+        let mut left_there = u64::MAX;
+        for start in known.0[..=at].iter().rev() {
+            if let Some(end) = self.end_of(start.generation) {
                 return position.hub_seq.min(end).min(left_there);
             }
+            left_there = left_there.min(start.first_hub_seq.saturating_sub(1));
         }
         0
+    }
+
+    /// The last place of a generation that is in this history.
+    fn end_of(&self, generation: u64) -> Option<u64> {
+        let at = self.0.iter().position(|start| start.generation == generation)?;
+        Some(self.0.get(at + 1).map_or(u64::MAX, |next| next.first_hub_seq.saturating_sub(1)))
     }
 
     /// The generation that gave out a place; 0 when it is before the first.
     pub fn owner(&self, hub_seq: u64) -> u64 {
         let started = self.0.iter().rev().find(|start| start.first_hub_seq <= hub_seq);
         started.map_or(0, |start| start.generation)
-    }
-
-    fn end_of(&self, generation: u64) -> u64 {
-        let at = self.0.iter().position(|start| start.generation == generation);
-        at.and_then(|at| self.0.get(at + 1)).map_or(u64::MAX, |next| next.first_hub_seq - 1)
     }
 }
 
@@ -116,6 +125,27 @@ mod tests {
         // The backup was taken in generation 7 at place 20; 8 was lost; 9 is the restored hub.
         check(&[(7, 1), (9, 21)], &[(7, 1), (8, 31)], (8, 50), 20);
         check(&[(7, 1), (9, 61)], &[(7, 1), (8, 31)], (8, 50), 30);
+    }
+
+    #[test]
+    fn a_generation_lost_twice_over_is_still_known() {
+        // Generation 8 ran from 31 and was lost; 9 began at 21 and was lost as well.
+        let mut known = history(&[(7, 1), (8, 31)]);
+        known.learn(&history(&[(7, 1), (9, 21)]));
+        let restored = history(&[(7, 1), (10, 29)]);
+        known.learn(&restored);
+        let place = |generation, hub_seq| restored.resolve(Position { generation, hub_seq }, &known);
+        assert_eq!(place(9, 25), 20, "places 21 to 25 of generation 9 are not those of generation 7");
+        assert_eq!(place(8, 45), 28);
+        assert_eq!(place(7, 30), 28);
+        assert_eq!(place(10, 30), 30);
+        assert_eq!(known.current(), 10);
+    }
+
+    #[test]
+    fn a_bent_history_resolves_to_the_beginning() {
+        check(&[(7, 0), (9, 0)], &[(8, 0)], (7, 5), 0);
+        check(&[(7, 1), (9, 0)], &[(7, 1), (8, 0)], (8, 5), 0);
     }
 
     #[test]

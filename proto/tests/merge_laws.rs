@@ -211,13 +211,14 @@ fn rounds(random: &mut Random) -> Rounds {
     let member = kind("member");
     let mut made = Rounds { rounds: vec![vec![first()]] };
     let mut seqs: BTreeMap<Origin, u64> = [(origin(WRITERS[0]), 1)].into();
+    let mut knows = BTreeMap::new();
     for round in 1..2 + random.below(4) {
         let mut writes = Vec::new();
         for writer in WRITERS {
             let site = writer.0;
             // Who was away has seen only older rounds, and everything of its own.
-            let known = round - random.below(round.min(2) + 1);
-            let known = if random.percent(60) { round } else { known };
+            let known = if random.percent(60) { round } else { round - random.below(round.min(2) + 1) };
+            let known = *knows.entry(writer).and_modify(|before| *before = known.max(*before)).or_insert(known);
             for _ in 0..random.below(3) {
                 let seq = seqs.entry(origin(writer)).or_default();
                 *seq += 1;

@@ -330,8 +330,29 @@ fn sight_of(state: &RecordState) -> Sight {
     sight
 }
 
+/// How often the histories have led where it matters.
+#[derive(Default, Debug)]
+struct Met(BTreeMap<&'static str, u64>);
+
+impl Met {
+    fn note(&mut self, before: Option<&Sight>, after: &Sight) {
+        let mut met = |what, n: usize| *self.0.entry(what).or_default() += n as u64;
+        for ((group, ..), (reason, _)) in &after.held {
+            let reason = Reason::try_from(*reason).expect("a reason");
+            met(reason.as_str_name(), 1);
+            met("a whole change held", usize::from(*group == 0));
+        }
+        met("two deletes at once", usize::from(after.tombstones.len() > 1));
+        let Some(before) = before else { return };
+        met("undeleted", usize::from(!before.tombstones.is_empty() && after.tombstones.is_empty()));
+        let raised = after.shown.iter().filter(|(tag, (_, by))| before.held.contains_key(&(**tag, *by, false)));
+        met("a held value shown again", raised.count());
+    }
+}
+
 /// Runs one history through both; says at which write they part.
-fn differ(history: &History) -> Option<String> {
+fn differ(history: &History, met: &mut Met) -> Option<String> {
+    let mut before = None;
     let mut reference = Reference::new(history.kind);
     let mut state: Option<RecordState> = None;
     for (at, write) in history.writes.iter().enumerate() {
@@ -345,27 +366,29 @@ fn differ(history: &History) -> Option<String> {
                 history.writes.len()
             ));
         }
-        state = Some(next);
+        met.note(before.as_ref(), &expected);
+        (state, before) = (Some(next), Some(expected));
     }
     None
 }
 
 #[test]
 fn the_merge_agrees_with_the_reference() {
-    let mut writes = 0;
+    let mut met = Met::default();
     for seed in 0..histories(5_000) {
         let history = generate(seed);
-        writes += history.writes.len();
-        if let Some(difference) = differ(&history) {
+        if let Some(difference) = differ(&history, &mut met) {
             panic!("seed {seed} (paste it into `one_seed` below): {difference}");
         }
     }
-    assert!(writes > 0, "the generator makes writes");
+    println!("{met:#?}");
+    assert_eq!(met.0.len(), 11, "{met:?}");
+    assert!(met.0.values().all(|n| *n > 0), "the histories lead everywhere: {met:?}");
 }
 
 /// Paste the seed of a failed run here.
 #[test]
 fn one_seed() {
     let seed = 0;
-    assert_eq!(differ(&generate(seed)), None, "seed {seed}");
+    assert_eq!(differ(&generate(seed), &mut Met::default()), None, "seed {seed}");
 }

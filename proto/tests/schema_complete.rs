@@ -3,8 +3,7 @@
 use liandong_proto::pb::DESCRIPTORS;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, EnumDescriptor, ExtensionDescriptor, Kind, MessageDescriptor,
-    Value,
+    DescriptorPool, DynamicMessage, EnumDescriptor, ExtensionDescriptor, Kind, MessageDescriptor, Value,
 };
 
 const PACKAGE: &str = "liandong.schema.v1";
@@ -31,7 +30,8 @@ fn faults(pool: &DescriptorPool) -> Vec<String> {
     for message in pool.all_messages() {
         let options = message.options();
         if options.has_extension(&kind) {
-            let mut owed = Owed { of: message.full_name(), option: option(&options, &kind), found: &mut found };
+            let mut owed =
+                Owed { of: message.full_name(), option: option(&options, &kind), found: &mut found };
             owed.text("title");
             owed.set("number");
             owed.set("owner");
@@ -125,7 +125,8 @@ fn faults_after(path: &[(&str, &str)], edit: impl FnOnce(&mut DynamicMessage)) -
 
 fn find<'a>(message: &'a mut DynamicMessage, path: &[(&str, &str)]) -> &'a mut DynamicMessage {
     let [(list, name), rest @ ..] = path else { return message };
-    let list = message.get_field_by_name_mut(list).and_then(Value::as_list_mut).expect("a list of descriptors");
+    let list =
+        message.get_field_by_name_mut(list).and_then(Value::as_list_mut).expect("a list of descriptors");
     let named = |item: &DynamicMessage| {
         item.get_field_by_name("name").is_some_and(|known| known.as_str() == Some(*name))
     };
@@ -136,7 +137,8 @@ fn find<'a>(message: &'a mut DynamicMessage, path: &[(&str, &str)]) -> &'a mut D
 /// An option of a descriptor, to be edited.
 fn option_mut<'a>(descriptor: &'a mut DynamicMessage, name: &str) -> &'a mut DynamicMessage {
     let extension = extension(&pool(), name);
-    let options = descriptor.get_field_by_name_mut("options").and_then(Value::as_message_mut).expect("options");
+    let options =
+        descriptor.get_field_by_name_mut("options").and_then(Value::as_message_mut).expect("options");
     let known = options.extensions().find(|(known, _)| known.full_name() == extension.full_name());
     let extension = known.expect("the option is written").0;
     options.get_extension_mut(&extension).as_message_mut().expect("the options are messages")
@@ -155,7 +157,12 @@ fn a_missing_option_of_a_field_is_found() {
     let name = [MEMBER[0], MEMBER[1], ("field", "name")];
     let of = "liandong.record.v1.Member.name";
     check(&name, "field", "label", &[&format!("{of}: no label zh"), &format!("{of}: no label en")]);
-    check(&name, "field", "description", &[&format!("{of}: no description zh"), &format!("{of}: no description en")]);
+    check(
+        &name,
+        "field",
+        "description",
+        &[&format!("{of}: no description zh"), &format!("{of}: no description en")],
+    );
     check(&name, "field", "owner", &[&format!("{of}: no owner")]);
     check(&name, "field", "share", &[&format!("{of}: no share")]);
     check(&name, "field", "pii", &[&format!("{of}: no pii")]);
@@ -174,11 +181,14 @@ fn a_missing_option_of_a_kind_a_value_and_a_nested_field_is_found() {
     let of = "liandong.record.v1.Member";
     check(&MEMBER, "kind", "title", &[&format!("{of}: no title zh"), &format!("{of}: no title en")]);
     check(&MEMBER, "kind", "audience", &[&format!("{of}: no audience")]);
-    let female = [MEMBER[0], ("enum_type", "Sex"), ("value", "SEX_FEMALE")];
+    let female = [("file", "liandong/record/v1/person.proto"), ("enum_type", "Sex"), ("value", "SEX_FEMALE")];
     let of = "liandong.record.v1.SEX_FEMALE";
     check(&female, "value", "label", &[&format!("{of}: no label zh"), &format!("{of}: no label en")]);
-    let places =
-        [("file", "liandong/record/v1/award_round.proto"), ("message_type", "AwardQuota"), ("field", "places")];
+    let places = [
+        ("file", "liandong/record/v1/award_round.proto"),
+        ("message_type", "AwardQuota"),
+        ("field", "places"),
+    ];
     check(&places, "field", "pii", &["liandong.record.v1.AwardQuota.places: no pii"]);
 }
 

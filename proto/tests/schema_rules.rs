@@ -69,7 +69,9 @@ fn field_faults(kind: &Kind, field: &Field, fault: &mut dyn FnMut(&str)) {
     if field.share != Share::Open && field.owner != Party::Home {
         fault("what stays in the city is the city's own");
     }
-    if field.share == Share::Open && matches!(field.format, Format::ResidentId | Format::Mobile | Format::Email) {
+    if field.share == Share::Open
+        && matches!(field.format, Format::ResidentId | Format::Mobile | Format::Email)
+    {
         fault("identity numbers, mobiles and addresses do not leave the city");
     }
     if field.share == Share::Token && (field.ty != Type::String || field.repeated) {
@@ -78,7 +80,9 @@ fn field_faults(kind: &Kind, field: &Field, fault: &mut dyn FnMut(&str)) {
     if field.share == Share::Sealed && field.pii < Pii::Direct {
         fault("sealed although it is not personal");
     }
-    if field.merge == Merge::Status && (field.repeated || !matches!(field.ty, Type::Enum(_)) || !field.required) {
+    if field.merge == Merge::Status
+        && (field.repeated || !matches!(field.ty, Type::Enum(_)) || !field.required)
+    {
         fault("a status is one required choice");
     }
     if !field.group.contains(&field.tag) || !field.group.is_sorted() {
@@ -130,7 +134,8 @@ fn enum_faults(field: &Field, choices: &Enum, is_status: bool, fault: &mut dyn F
         if value.draft && !value.initial {
             fault(&format!("{} is a draft in which no record starts", value.name));
         }
-        let leads_on = choices.values.iter().any(|next| next.follows.iter().any(|step| step.from == value.number));
+        let leads_on =
+            choices.values.iter().any(|next| next.follows.iter().any(|step| step.from == value.number));
         if !leads_on && value.rank == 0 {
             fault(&format!("{} is an end without a rank", value.name));
         }
@@ -226,8 +231,16 @@ const PLAIN: Field = Field {
     repeated: false,
 };
 
-const START: Value =
-    Value { number: 1, name: "START", label: NOTHING, aliases: &[], rank: 0, initial: true, draft: false, follows: &[] };
+const START: Value = Value {
+    number: 1,
+    name: "START",
+    label: NOTHING,
+    aliases: &[],
+    rank: 0,
+    initial: true,
+    draft: false,
+    follows: &[],
+};
 
 const fn end(follows: &'static [Step]) -> Value {
     Value { number: 2, name: "END", rank: 9, initial: false, follows, ..START }
@@ -302,13 +315,16 @@ macro_rules! status {
 fn broken_machines_are_found() {
     const BY_HOME: &[Step] = &[Step { from: 1, by: Party::Home }];
     check(status![START, end(BY_HOME)], &[]);
+    check(status![Value { rank: 1, ..START }, end(&[])], &["made_up.status: END cannot be reached"]);
     check(
-        status![Value { rank: 1, ..START }, end(&[])],
-        &["made_up.status: END cannot be reached"],
+        status![START, Value { rank: 0, ..end(BY_HOME) }],
+        &["made_up.status: END is an end without a rank"],
     );
-    check(status![START, Value { rank: 0, ..end(BY_HOME) }], &["made_up.status: END is an end without a rank"]);
     check(
-        status![Value { rank: 1, ..START }, Value { initial: true, ..end(&[Step { from: 7, by: Party::Home }]) }],
+        status![
+            Value { rank: 1, ..START },
+            Value { initial: true, ..end(&[Step { from: 7, by: Party::Home }]) }
+        ],
         &["made_up.status: END follows 7, which is no value"],
     );
     check(
@@ -317,6 +333,9 @@ fn broken_machines_are_found() {
     );
     check(
         status![Value { initial: false, draft: true, ..START }, Value { initial: true, ..end(BY_HOME) }],
-        &["made_up.status: START is a draft in which no record starts", "made_up.status: START cannot be reached"],
+        &[
+            "made_up.status: START is a draft in which no record starts",
+            "made_up.status: START cannot be reached",
+        ],
     );
 }

@@ -9,8 +9,12 @@ use std::{env, fs};
 use liandong_proto::pb::DESCRIPTORS;
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::field_descriptor_proto::Type;
-use prost_reflect::prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet};
-use prost_reflect::{Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, ReflectMessage as _};
+use prost_reflect::prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet,
+};
+use prost_reflect::{
+    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, ReflectMessage as _,
+};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/descriptors.binpb");
 const BLESS: &str = "LIANDONG_BLESS";
@@ -19,7 +23,10 @@ const BLESS: &str = "LIANDONG_BLESS";
 fn released_messages_stay_as_they_are() {
     let bless = env::var_os(BLESS).is_some();
     let golden = fs::read(GOLDEN).unwrap_or_default();
-    assert!(bless || !golden.is_empty(), "there is no {GOLDEN}; write it by running this test with {BLESS}=1");
+    assert!(
+        bless || !golden.is_empty(),
+        "there is no {GOLDEN}; write it by running this test with {BLESS}=1"
+    );
     let Changes { broken, added } = compare(&facts(&golden), &facts(DESCRIPTORS));
     assert!(
         broken.is_empty(),

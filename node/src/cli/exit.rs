@@ -1,5 +1,8 @@
 //! How a command ends: one table from everything that can go wrong to an exit code and to words.
 
+use std::io;
+use std::path::Path;
+
 use tonic::{Code, Status};
 
 use crate::api::ServeError;
@@ -107,11 +110,34 @@ impl Failure {
     }
 
     /// A file that cannot be read or written.
-    pub fn file(path: &std::path::Path, error: &std::io::Error) -> Failure {
+    pub fn file(path: &Path, error: &io::Error) -> Failure {
         let (shown, why) = (path.display(), error.kind());
+        match why {
+            io::ErrorKind::NotFound => {
+                Failure::usage(say!("没有 {shown}；请检查路径", "there is no {shown}; check the path"))
+            }
+            io::ErrorKind::PermissionDenied => Failure {
+                exit: Exit::Denied,
+                said: say!(
+                    "没有读写 {shown} 的权限；请换用有权限的账户，或检查文件归属",
+                    "{shown} may not be read or written by this account; use one that may, or check who owns it"
+                ),
+            },
+            _ => Failure::internal(say!(
+                "无法读写 {shown}（{why}）；请检查路径和磁盘空间",
+                "{shown} cannot be read or written ({why}); check the path and the free space"
+            )),
+        }
+    }
+}
+
+impl Failure {
+    /// The runtime could not be started.
+    pub fn runtime(error: &io::Error) -> Failure {
+        let why = error.kind();
         Failure::internal(say!(
-            "无法读写 {shown}（{why}）；请检查路径、权限和磁盘空间",
-            "{shown} cannot be read or written ({why}); check the path, the permissions and the free space"
+            "无法启动（{why}）；请检查系统的线程数和文件数限制",
+            "cannot start ({why}); check the system's limits of threads and files"
         ))
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use liandong_proto::pb::node::v1::Link;
+use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -102,7 +103,7 @@ pub struct Running {
     uplink: JoinHandle<()>,
 }
 
-/// Starts the socket and the uplink.
+/// Starts the socket and the uplink, and says where the socket is.
 ///
 /// # Errors
 /// [`Failure`] when the socket cannot be bound.
@@ -121,7 +122,16 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
             tokio::spawn(async {})
         }
     };
-    tracing::info!(site = %site.code(), socket = %socket(&setup.data_dir).display(), "serving");
+    let (code, socket) = (site.code(), socket(&setup.data_dir));
+    tracing::info!(site = %code, socket = %socket.display(), "serving");
+    if setup.screen.json {
+        let json = json!({
+            "site": code.to_string(),
+            "socket": socket.display().to_string(),
+            "pid": std::process::id(),
+        });
+        setup.screen.line(&json.to_string())?;
+    }
     Ok(Running { site, stop, served, uplink })
 }
 
@@ -150,7 +160,10 @@ impl Running {
         let seconds = setup.config.drain_seconds;
         let drained = tokio::time::timeout(Duration::from_secs(seconds), async move {
             // Whatever they ended with has been logged; the site is put away in any case.
-            let _ = tokio::join!(uplink, async { if !served.is_finished() { let _ = served.await; } });
+            let _ = uplink.await;
+            if !served.is_finished() {
+                let _ = served.await;
+            }
             blocking(move || site.close()).await
         });
         match drained.await {

@@ -15,7 +15,7 @@ use crate::text::Lang;
 /// Flags of `status`.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct StatusArgs {
-    /// 按状态给出退出码：5 连不上枢纽、6 被拒绝、4 需要人工处理 · Tell by the exit code: 5 hub unreachable, 6 refused, 4 review needed
+    /// 按状态给出退出码：1 没有运行、4 需要人工处理、5 连不上枢纽、6 被拒绝 · Tell by the exit code: 1 not running, 4 review needed, 5 hub unreachable, 6 refused
     #[arg(long)]
     check: bool,
 }
@@ -27,12 +27,13 @@ pub struct StatusArgs {
 pub async fn run(door: &Door, args: &StatusArgs, screen: &Screen) -> Result<Exit, Failure> {
     let status = door.upkeep().status(StatusRequest {}).await?.into_inner();
     screen.answer(&json(&status, door.is_elsewhere()), || text(&status, door.is_elsewhere(), screen.lang))?;
-    Ok(if args.check { exit(&status) } else { Exit::Done })
+    Ok(if args.check { exit(&status, door.is_elsewhere()) } else { Exit::Done })
 }
 
 /// What a watchdog should know.
-fn exit(status: &StatusResponse) -> Exit {
+fn exit(status: &StatusResponse, is_running: bool) -> Exit {
     match (status.link(), status.comparison()) {
+        _ if !is_running => Exit::Internal,
         (Link::Refused, _) => Exit::Denied,
         (Link::Diverged, _) | (_, Comparison::Different) => Exit::Review,
         (Link::Offline, _) => Exit::Unreachable,
@@ -97,7 +98,7 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
         let outbox = status.head_seq.saturating_sub(status.confirmed_seq);
         lines.push((say("本地日志", "own log"), status.head_seq.to_string()));
         lines.push((say("待上报", "outbox"), outbox.to_string()));
-        lines.push((say("同步", "sync"), link(status, lang)));
+        lines.push((say("同步", "sync"), if is_running { link(status, lang) } else { say("站点没有运行，不同步", "the site is not running, nothing syncs").to_owned() }));
         lines.push((say("最近同步", "last sync"), moment(status.last_sync_ms)));
         lines.push((say("与枢纽核对", "comparison"), comparison(status, lang)));
         let key = if status.linking_key.is_empty() { say("未配置", "none") } else { &status.linking_key };
@@ -160,7 +161,8 @@ mod tests {
             open_findings,
             ..StatusResponse::default()
         };
-        assert_eq!(exit(&status), expected);
+        assert_eq!(exit(&status, true), expected);
+        assert_eq!(exit(&status, false), Exit::Internal);
     }
 
     #[test]

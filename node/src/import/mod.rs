@@ -3,7 +3,7 @@
 //! | step | where |
 //! |---|---|
 //! | is it text in UTF-8, and its hash | [`survey`] |
-//! | separator and headings | [`sheet`] |
+//! | lines, separator and headings | [`sheet`] |
 //! | headings to fields; questions end it here, before anything is written | [`headers`] |
 //! | identities of the records that there are | [`known`] |
 //! | cells to values, batches over the record API | [`row`], [`send`] |
@@ -14,6 +14,7 @@
 
 pub mod headers;
 pub mod known;
+mod lines;
 pub mod report;
 pub mod row;
 pub mod send;

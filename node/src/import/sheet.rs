@@ -7,6 +7,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder, StringRecord};
 use liandong_proto::schema::Kind;
 
 use super::headers;
+use super::lines::Lines;
 use crate::say;
 use crate::text::Said;
 
@@ -36,7 +37,7 @@ impl Layout {
     pub fn sniff(kind: &'static Kind, head: &[u8]) -> Result<Layout, Said> {
         let mut best: Option<(usize, Layout)> = None;
         for separator in SEPARATORS {
-            let mut rows = reader(separator, head).into_records();
+            let mut rows = reader(separator, Lines::new(head)).into_records();
             for above in 0..HEADER_WITHIN {
                 let Some(Ok(row)) = rows.next() else { break };
                 let score = headers::recognised(kind, row.iter());
@@ -73,7 +74,7 @@ pub struct Row {
 /// The rows below the headings; memory does not grow with them.
 #[derive(Debug)]
 pub struct Rows {
-    reader: Reader<BufReader<File>>,
+    reader: Reader<Lines<BufReader<File>>>,
     columns: usize,
     record: ByteRecord,
     /// Line breaks within cells so far: a spreadsheet does not count them.
@@ -87,7 +88,7 @@ impl Rows {
     /// # Errors
     /// When the file cannot be read.
     pub fn new(file: File, layout: &Layout, text_from: u64) -> Result<Rows, csv::Error> {
-        let reader = reader(layout.separator, BufReader::with_capacity(1 << 20, file));
+        let reader = reader(layout.separator, Lines::new(BufReader::with_capacity(1 << 20, file)));
         let columns = layout.headings.len();
         let mut rows = Rows { reader, columns, record: ByteRecord::new(), inner_breaks: 0, text_from };
         for _ in 0..=layout.above {
@@ -98,7 +99,7 @@ impl Rows {
 
     /// How many bytes of the file have been read.
     pub fn bytes_read(&self) -> u64 {
-        self.text_from + self.reader.position().byte()
+        self.text_from + self.reader.get_ref().bytes()
     }
 
     /// The next row with anything in it; `None` at the end.
@@ -137,9 +138,10 @@ impl Rows {
         if !self.reader.read_byte_record(&mut self.record)? {
             return Ok(None);
         }
-        let line = self.record.position().map_or(0, csv::Position::line);
         let breaks = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
-        let number = line - self.inner_breaks;
+        // The reader stands behind the line end of the record; empty lines before it count as rows as well.
+        let last_line = self.reader.position().line() - 1;
+        let number = last_line - breaks - self.inner_breaks;
         self.inner_breaks += breaks;
         Ok(Some((number, breaks + 1)))
     }

@@ -129,7 +129,8 @@ mod tests {
     fn organisations_have_longer_names() {
         assert!(is_organisation("广州市示例社会工作服务中心(第2分部)"));
         assert!(is_organisation("示例社工中心"));
-        for name in ["欧阳小娜", "上官欧阳娜", "阿依古丽·买买提江·吐尔逊", "Guangdong Association"] {
+        for name in ["欧阳小娜", "上官欧阳娜", "阿依古丽·买买提江·吐尔逊", "Guangdong Association"]
+        {
             assert!(!is_organisation(name), "{name}");
         }
     }

@@ -72,16 +72,8 @@ mod tests {
     #[test]
     fn kinds_are_found_by_number_and_name() {
         let names: Vec<_> = (1..=8).map(|number| kind(number).map(|kind| kind.name)).collect();
-        let expected = [
-            "member",
-            "award_round",
-            "nomination",
-            "case",
-            "sanction",
-            "transfer",
-            "finding",
-            "person_link",
-        ];
+        let expected =
+            ["member", "award_round", "nomination", "case", "sanction", "transfer", "finding", "person_link"];
         assert_eq!(names, expected.map(Some));
         assert_eq!(kinds().len(), expected.len());
         for known in kinds() {

@@ -78,6 +78,8 @@ pub const SEALED: Fault = Fault::new(
 pub const MAX_LINE: usize = 1000;
 /// Longest text of several lines, in bytes of UTF-8.
 pub const MAX_TEXT: usize = 100_000;
+/// Longest value of raw bytes.
+pub const MAX_BYTES: usize = 100_000;
 /// Longest code or opaque id, in bytes.
 pub const MAX_CODE: usize = 100;
 
@@ -233,7 +235,7 @@ fn check_token(value: Wire<'_>) -> Result<(), Fault> {
 fn check_bytes(field: &Field, bytes: &[u8]) -> Result<(), Fault> {
     match field.format {
         Format::Record if !matches!(bytes.len(), 0 | 16) => Err(RECORD),
-        _ if bytes.len() > MAX_TEXT => Err(LENGTH),
+        _ if bytes.len() > MAX_BYTES => Err(LENGTH),
         _ => Ok(()),
     }
 }

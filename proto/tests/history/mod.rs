@@ -321,6 +321,12 @@ pub fn generate(seed: u64) -> History {
         _ => ("member", member_choices()),
     };
     let mut made = Making::new(kind(name), choices, &mut random);
+    if random.percent(90) {
+        // Most records are begun by whom they belong to.
+        let at = if name == "award_round" { 3 } else { 0 };
+        made.write(at, &mut random);
+        made.push(at, 1);
+    }
     for _ in 0..random.below(40) + 4 {
         made.step(&mut random);
     }
@@ -374,7 +380,8 @@ impl Making {
         }
         for at in 0..self.sites.len() {
             if random.percent(self.eagerness) {
-                self.push(at, random);
+                let n = random.below(self.sites[at].outbox.len() + 1);
+                self.push(at, n);
             }
             if random.percent(self.eagerness) {
                 let site = &mut self.sites[at];
@@ -420,12 +427,10 @@ impl Making {
         site.outbox.push(write);
     }
 
-    fn push(&mut self, at: usize, random: &mut Random) {
-        let site = &mut self.sites[at];
-        let n = random.below(site.outbox.len() + 1);
-        for mut write in site.outbox.drain(..n) {
+    fn push(&mut self, at: usize, n: usize) {
+        for mut write in self.sites[at].outbox.drain(..n) {
             // Other records take places in between.
-            self.hub_seq += 1 + random.next() % 3;
+            self.hub_seq += 1 + write.stamp.0 % 3;
             write.hub_seq = self.hub_seq;
             write.stamp = write.stamp.effective(self.now_ms);
             self.hub.push(write);

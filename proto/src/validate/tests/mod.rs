@@ -35,6 +35,13 @@ const CERTIFICATE: u32 = 19;
 const CODES: u32 = 20;
 const EMPLOYER: u32 = 21;
 const FLAG: u32 = 22;
+const SUBJECT: u32 = 23;
+const BALANCE: u32 = 24;
+const RATE: u32 = 25;
+const OPENS: u32 = 26;
+const CLOSES: u32 = 27;
+const BLOB: u32 = 28;
+const NEWER: u32 = 29;
 const STATUS: u32 = 30;
 
 const fn text(zh: &'static str, en: &'static str) -> Text {
@@ -107,7 +114,7 @@ static STATUSES: Enum = Enum {
     ],
 };
 
-static FIELDS: [Field; 23] = [
+static FIELDS: [Field; 29] = [
     Field { required: true, pii: Pii::Direct, ..field(NAME, "name", Format::Name, Type::String) },
     field(BIRTH, "birth_date", Format::Date, Type::String),
     field(SEX, "sex", Format::Choice, Type::Enum(&SEXES)),
@@ -138,6 +145,12 @@ static FIELDS: [Field; 23] = [
     Field { repeated: true, ..field(CODES, "codes", Format::Number, Type::Uint32) },
     field(EMPLOYER, "employer", Format::Name, Type::String),
     field(FLAG, "flag", Format::Flag, Type::Bool),
+    field(SUBJECT, "subject", Format::TokenText, Type::String),
+    field(BALANCE, "balance", Format::Number, Type::Int32),
+    field(RATE, "rate", Format::Number, Type::Double),
+    field(OPENS, "opens_on", Format::FullDate, Type::String),
+    field(CLOSES, "closes_on", Format::FullDate, Type::String),
+    field(BLOB, "blob", Format::Opaque, Type::Bytes),
     Field {
         required: true,
         merge: Merge::Status,

@@ -37,6 +37,8 @@ fn all_problems_of_a_record_are_found_at_once() {
     let expected =
         [(NAME, name::CHARACTER), (MOBILE, mobile::SHAPE), (ADDRESS, record::REQUIRED), (TO, record::PERIOD)];
     check_whole(&fields, View::Full, &expected);
+    let shapeless = FieldsBuilder::new().u64(NAME, 1).take();
+    check_whole(&member().patched(&shapeless, &[]), View::Full, &[(NAME, value::WIRE)]);
 }
 
 #[test]
@@ -49,13 +51,17 @@ fn a_period_may_not_end_before_it_begins() {
     check_whole(&period("2024-06", "2024"), View::Full, &[]);
     check_whole(&period("2024-06", "2024-05-31"), View::Full, &[(TO, record::PERIOD)]);
     check_whole(&member().patched(&Fields::default(), &[FROM]), View::Full, &[]);
+    let round = FieldsBuilder::new().str(OPENS, "2026-03-02").str(CLOSES, "2026-03-01").take();
+    check_whole(&member().patched(&round, &[]), View::Full, &[(CLOSES, record::PERIOD)]);
 }
 
 #[test]
 fn fields_of_newer_nodes_are_left_alone() {
-    let newer = FieldsBuilder::new().str(99, "\u{0}").take();
+    let newer = FieldsBuilder::new().str(NEWER, "\u{0}").str(99, "\u{0}").take();
     check_whole(&shared().patched(&newer, &[]), View::Shared, &[]);
     check_whole(&member().patched(&newer, &[]), View::Full, &[]);
+    let behind = member().patched(&newer, &[]).patched(&raw_number(STATUS, 77), &[]);
+    check_whole(&behind, View::Full, &[(STATUS, value::CHOICE)]);
 }
 
 #[test]

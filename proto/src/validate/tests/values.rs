@@ -58,12 +58,18 @@ fn numbers_and_choices_stay_in_their_range() {
     check(HOURS, u64::from(u32::MAX) + 1, Err(value::RANGE));
     check(CITY, 440_100, Ok(()));
     check(CITY, 440_000, Ok(()));
+    check(CITY, 0, Ok(()));
     check(CITY, 440_104, Err(value::SITE));
     check(CITY, 441_000, Err(value::SITE));
     check(CITY, (1 << 32) + 440_100, Err(value::RANGE));
     check(CITY, 110_000, Err(value::SITE));
     check(YEAR, 2026, Ok(()));
     check(YEAR, 26, Err(date::YEAR));
+    check(YEAR, 0, Ok(()));
+    check(BALANCE, -5_i64 as u64, Ok(()));
+    check(BALANCE, 1 << 31, Err(value::RANGE));
+    check(BALANCE, i64::MIN as u64, Err(value::RANGE));
+    check(RATE, 1, Err(value::WIRE));
     check(FLAG, 1, Ok(()));
     check(FLAG, 2, Err(value::RANGE));
     check(SEX, 2, Ok(()));
@@ -83,6 +89,17 @@ fn the_wire_must_fit_the_schema() {
     check_one(&bytes(NAME, &[0xff]), View::Full, Err(value::UTF8));
     check_one(&bytes(ROUND, &[7; 16]), View::Full, Ok(()));
     check_one(&bytes(ROUND, &[7; 15]), View::Full, Err(value::RECORD));
+    check_one(&bytes(ROUND, &[]), View::Full, Ok(()));
+    check_one(&bytes(BLOB, &[7; value::MAX_BYTES]), View::Full, Ok(()));
+    check_one(&bytes(BLOB, &[7; value::MAX_BYTES + 1]), View::Full, Err(value::LENGTH));
+    let double = |value: f64| {
+        let mut raw = vec![0xc9, 0x01];
+        raw.extend_from_slice(&value.to_le_bytes());
+        Fields::split(raw).expect("tag 25 with eight bytes")
+    };
+    check_one(&double(0.5), View::Full, Ok(()));
+    check_one(&double(f64::NAN), View::Full, Err(value::RANGE));
+    check_one(&double(f64::INFINITY), View::Full, Err(value::RANGE));
 }
 
 #[test]
@@ -125,6 +142,8 @@ fn what_travels_is_a_token_or_nothing() {
     check_one(&raw_text(ID_NUMBER, ""), View::Shared, Err(value::TOKEN));
     check_one(&raw_number(ID_NUMBER, 7), View::Shared, Err(value::TOKEN));
     check_one(&raw_text(ID_NUMBER, TOKEN), View::Full, Err(resident_id::CHARACTER));
+    check_one(&raw_text(SUBJECT, TOKEN), View::Shared, Ok(()));
+    check_one(&raw_text(SUBJECT, ID), View::Shared, Err(value::TOKEN));
     check_one(&raw_text(EMAIL, "a@b.cn"), View::Shared, Err(value::SEALED));
     check_one(&raw_text(NAME, "王芳2"), View::Shared, Err(name::CHARACTER));
 }

@@ -1,0 +1,121 @@
+//! The hub's command line. What is general comes from the node's; here is what only a hub does.
+
+mod city;
+mod finding;
+mod init;
+mod rebuild;
+pub mod run;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use liandong_node::cli::door::Door;
+use liandong_node::cli::exit::{Exit, Failure};
+use liandong_node::cli::global::{Global, data_dir};
+use liandong_node::cli::screen::Screen;
+use liandong_node::cli::{config, logs, record, status, verify};
+use liandong_node::config::Flag;
+
+use crate::config::{HubConfig, KEYS};
+
+/// Name of the program.
+pub const PROGRAM: &str = "liandong-hub";
+
+/// 省级枢纽：汇总 21 个地市，合并、核对、下发 · The provincial hub: orders, merges and reconciles what 21 cities sync
+#[derive(Debug, Parser)]
+#[command(name = PROGRAM, version, max_term_width = 120)]
+pub struct Args {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands of the hub.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// 建立省级枢纽 · Make the hub
+    Init,
+    /// 运行枢纽：本地接口和同步端口 · Run the hub: local interface and sync port
+    Run(run::RunArgs),
+    /// 查看枢纽状态 · Show how the hub is
+    Status(status::StatusArgs),
+    /// 各市情况 · The cities
+    #[command(subcommand)]
+    City(city::CityCommand),
+    /// 查看和修改记录 · Read and change records
+    #[command(subcommand)]
+    Record(record::RecordCommand),
+    /// 查看和处理核对事项 · Read and settle findings
+    #[command(subcommand)]
+    Finding(finding::FindingCommand),
+    /// 检查日志和索引 · Check log and index
+    Verify,
+    /// 由日志重建索引 · Make the index again from the log
+    Rebuild,
+    /// 配置样例与检查 · Template and check of the settings
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// A command with its settings.
+pub struct Setup {
+    /// What was configured.
+    pub config: HubConfig,
+    /// How to speak.
+    pub screen: Screen,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Who does this.
+    pub author: String,
+}
+
+impl Setup {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// All mistakes at once; no data directory.
+    pub fn load(global: &Global, flags: Vec<Flag>, screen: &mut Screen) -> Result<Setup, Failure> {
+        let settings = global.settings(KEYS, flags, screen)?;
+        let data_dir = data_dir(&settings)?.to_path_buf();
+        Ok(Setup { config: HubConfig::read(&settings), screen: *screen, data_dir, author: global.author() })
+    }
+
+    /// The way to the hub.
+    ///
+    /// # Errors
+    /// When it can neither be reached nor opened.
+    pub async fn door(&self) -> Result<Door, Failure> {
+        logs::start_quietly(&self.config.log, &self.screen)?;
+        Door::open(&run::socket(&self.data_dir), run::opener(self), &self.screen).await
+    }
+}
+
+/// Carries out a command other than `run`.
+///
+/// # Errors
+/// [`Failure`] with the exit code.
+pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
+    match command {
+        Command::Config(command) => return config::run(&command, PROGRAM, KEYS, global, screen),
+        Command::Init => return init::run(global, screen).await,
+        Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
+        _ => {}
+    }
+    let setup = Setup::load(global, Vec::new(), screen)?;
+    let door = setup.door().await?;
+    let ended = match command {
+        Command::Status(args) => status::run(&door, &args, &setup.screen).await,
+        Command::City(command) => city::run(&door, &command, &setup.screen).await,
+        Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
+        Command::Finding(command) => finding::run(&door, command, &setup).await,
+        Command::Verify => verify::run(&door, &setup.screen).await,
+        Command::Init | Command::Run(_) | Command::Rebuild | Command::Config(_) => Ok(Exit::Done),
+    };
+    let closed = door.close().await;
+    let exit = ended?;
+    closed?;
+    Ok(exit)
+}

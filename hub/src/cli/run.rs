@@ -1,0 +1,176 @@
+//! `run`: what the process that stays is made of, step by step; `main` is their order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use liandong_node::api::{ServeError, Socket};
+use liandong_node::cli::door::{self, NotOpened, Opened, Opener, blocking};
+use liandong_node::cli::exit::{Exit, Failure};
+use liandong_node::cli::run::stopped;
+use liandong_node::config::Flag;
+use liandong_node::say;
+use liandong_node::site::Class;
+use liandong_proto::id::SiteCode;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{PROGRAM, Setup};
+use crate::api;
+use crate::hub::{Hub, HubOptions};
+use crate::listen::{ListenError, Listener};
+
+/// Flags of `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// 同步端口的地址 · Address of the sync port
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+}
+
+impl RunArgs {
+    /// The settings they stand for.
+    pub fn flags(self) -> Vec<Flag> {
+        vec![Flag { flag: "--listen", key: "listen", value: self.listen }]
+    }
+}
+
+/// The socket of the hub in a directory.
+pub fn socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("hub.sock")
+}
+
+/// How the hub is opened.
+pub(super) fn options(setup: &Setup) -> HubOptions {
+    HubOptions {
+        segment_bytes: setup.config.segment_bytes,
+        overlay_bytes: setup.config.overlay_bytes,
+        cache_bytes: setup.config.cache_bytes,
+        ..HubOptions::new(&setup.data_dir)
+    }
+}
+
+/// Opens the hub for a command that finds nobody serving it.
+pub(super) fn opener(setup: &Setup) -> Opener {
+    let options = options(setup);
+    Box::new(move |progress| {
+        let hub = Hub::open(&options, progress)
+            .map_err(|error| NotOpened { locked: error.class() == Class::Locked, failure: error.into() })?;
+        let served = Arc::clone(&hub);
+        Ok(Opened { routes: Box::pin(api::routes(served)), close: Box::new(move || Ok(hub.close()?)) })
+    })
+}
+
+/// Says who runs, and where.
+pub fn who_we_are(setup: &Setup) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %setup.data_dir.display(),
+        listen = %setup.config.listen,
+        "{PROGRAM} starts"
+    );
+}
+
+/// Opens the hub, with a bar when its index has to be made again.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn open(setup: &Setup) -> Result<Arc<Hub>, Failure> {
+    let options = options(setup);
+    let bar = setup.screen.bar(door::OPENING);
+    let work = bar.clone();
+    let opened = blocking(move || Hub::open(&options, &mut |progress| work.on(progress))).await;
+    bar.finish();
+    Ok(opened??)
+}
+
+/// What runs beside the waiting.
+pub struct Running {
+    hub: Arc<Hub>,
+    stop: watch::Sender<bool>,
+    served: JoinHandle<Result<(), ServeError>>,
+    listened: JoinHandle<Result<(), ListenError>>,
+}
+
+/// Starts the socket and the sync port, and says where they are.
+///
+/// # Errors
+/// [`Failure`] when one of them cannot be bound.
+pub async fn start(setup: &Setup, hub: Arc<Hub>) -> Result<Running, Failure> {
+    let (stop, stopping) = watch::channel(false);
+    let port = Listener::bind(setup.config.listen).await.map_err(no_port)?;
+    let socket = socket(&setup.data_dir);
+    let listening = Socket::bind(&socket)?;
+    let sync = format!("http://{}", port.addr);
+    let served = tokio::spawn(listening.serve(api::routes(Arc::clone(&hub)).await, stopped(stopping.clone())));
+    let listened = tokio::spawn(port.serve(Arc::clone(&hub), stopped(stopping)));
+    tracing::info!(%sync, socket = %socket.display(), "serving");
+    if setup.screen.json {
+        let json = json!({
+            "site": SiteCode::PROVINCE.to_string(),
+            "sync": sync,
+            "socket": socket.display().to_string(),
+            "pid": std::process::id(),
+        });
+        setup.screen.line(&json.to_string())?;
+    }
+    Ok(Running { hub, stop, served, listened })
+}
+
+fn no_port(error: ListenError) -> Failure {
+    let en = error.to_string();
+    let said = say!("同步端口无法使用：{en}；请换一个端口，或停止占用它的程序", "the sync port cannot be used: {en}");
+    match error {
+        ListenError::NotLoopback(_) => Failure::usage(said),
+        ListenError::Bind { .. } | ListenError::Transport(_) => Failure::internal(said),
+    }
+}
+
+impl Running {
+    /// Waits until the socket or the port is no longer served, which happens by itself only when something is wrong.
+    pub async fn broken(&mut self) -> Failure {
+        tokio::select! {
+            served = &mut self.served => match served {
+                Ok(Err(error)) => error.into(),
+                _ => Failure::internal(say!("本地接口意外停止", "the local socket has stopped by itself")),
+            },
+            listened = &mut self.listened => match listened {
+                Ok(Err(error)) => no_port(error),
+                _ => Failure::internal(say!("同步端口意外停止", "the sync port has stopped by itself")),
+            },
+        }
+    }
+
+    /// Finishes what is under way and puts the hub away, within the deadline.
+    ///
+    /// # Errors
+    /// [`Failure`] when the time was too short; what was answered is durable all the same.
+    pub async fn drain(self, setup: &Setup) -> Result<Exit, Failure> {
+        let Running { hub, stop, served, listened } = self;
+        stop.send_replace(true);
+        let seconds = setup.config.drain_seconds;
+        let drained = tokio::time::timeout(Duration::from_secs(seconds), async move {
+            // Whatever they ended with has been told; the hub is put away in any case.
+            if !listened.is_finished() {
+                let _ = listened.await;
+            }
+            if !served.is_finished() {
+                let _ = served.await;
+            }
+            blocking(move || hub.close()).await
+        });
+        match drained.await {
+            Ok(closed) => {
+                closed??;
+                tracing::info!("stopped");
+                Ok(Exit::Done)
+            }
+            Err(_) => Err(Failure::internal(say!(
+                "{seconds} 秒内没有全部收尾；已保存的都在，下次启动会从日志补齐索引",
+                "not everything was finished within {seconds} seconds; what was saved is safe, the next start reads the log \
+                 into the index"
+            ))),
+        }
+    }
+}

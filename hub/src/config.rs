@@ -1,0 +1,175 @@
+//! The settings of the hub.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use liandong_node::config::{Key, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, Settings, Shape};
+use liandong_node::say;
+use liandong_node::text::Said;
+use liandong_proto::schema::Text;
+
+/// Every key of the hub, in the order of the template.
+pub static KEYS: &[Key] = &[
+    Key {
+        name: "data_dir",
+        doc: Text {
+            zh: "数据目录：日志和索引都在其中，请放在本机磁盘上并限制访问权限。",
+            en: "Data directory with log and index; keep it on a local disk that only this service can read.",
+        },
+        shape: Shape::Path,
+        default: "",
+        example: "\"/var/lib/liandong-hub\"",
+    },
+    Key {
+        name: "listen",
+        doc: Text {
+            zh: "各市站点同步用的地址和端口；0 号端口由系统选择。目前只能是本机地址，因为还没有加密传输。",
+            en: "Address and port where nodes sync; port 0 lets the system choose. Only this machine for now, since encrypted \
+                 transport is not there yet.",
+        },
+        shape: Shape::Checked(check_listen),
+        default: "\"127.0.0.1:7443\"",
+        example: "",
+    },
+    Key {
+        name: "log.segment_mib",
+        doc: Text { zh: "每个日志段文件的大小（MiB）。", en: "Size of one segment file of the log, in MiB." },
+        shape: Shape::Whole { least: 1, most: 1024 },
+        default: "64",
+        example: "",
+    },
+    Key {
+        name: "index.overlay_mib",
+        doc: Text {
+            zh: "索引写盘之前在内存中暂存的上限（MiB）。",
+            en: "How much the index keeps in memory before it writes, in MiB.",
+        },
+        shape: Shape::Whole { least: 1, most: 4096 },
+        default: "48",
+        example: "",
+    },
+    Key {
+        name: "index.cache_mib",
+        doc: Text { zh: "索引的读缓存（MiB）。", en: "Read cache of the index, in MiB." },
+        shape: Shape::Whole { least: 1, most: 65_536 },
+        default: "64",
+        example: "",
+    },
+    Key {
+        name: "drain_seconds",
+        doc: Text {
+            zh: "收到停止信号后，最多用多少秒把手头的事做完。",
+            en: "How many seconds there are to finish what is under way after a signal to stop.",
+        },
+        shape: Shape::Whole { least: 1, most: 600 },
+        default: "20",
+        example: "",
+    },
+    LOG_LEVEL,
+    LOG_FORMAT,
+    LANG,
+];
+
+/// Checks the address of the sync port: on this machine. Sync over a network needs encryption, which this version does
+/// not have yet.
+pub fn check_listen(text: &str) -> Result<(), Said> {
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => Ok(()),
+        Ok(_) => Err(say!(
+            "目前只能监听本机地址（如 127.0.0.1:7443）：本版本还没有加密传输，不能在网络上传送个人信息",
+            "only an address of this machine can be listened on for now (such as 127.0.0.1:7443): encrypted transport is not \
+             there yet, and personal data must not cross a network in clear"
+        )),
+        Err(_) => Err(say!(
+            "应为地址和端口，如 127.0.0.1:7443",
+            "an address with a port is wanted, such as 127.0.0.1:7443"
+        )),
+    }
+}
+
+/// What the hub is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubConfig {
+    /// Where its files are, when that was said.
+    pub data_dir: Option<PathBuf>,
+    /// Where nodes sync.
+    pub listen: SocketAddr,
+    /// Size of a log segment in bytes.
+    pub segment_bytes: u64,
+    /// How much the index stages before it writes, in bytes.
+    pub overlay_bytes: usize,
+    /// Cache of the store in bytes.
+    pub cache_bytes: u64,
+    /// Seconds to finish what is under way.
+    pub drain_seconds: u64,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+impl HubConfig {
+    /// Reads checked settings of [`KEYS`].
+    ///
+    /// # Panics
+    /// Never for settings that were checked against the table.
+    pub fn read(settings: &Settings) -> HubConfig {
+        let mib = |key| settings.whole(key) << 20;
+        let listen = settings.text("listen").and_then(|text| text.parse().ok());
+        HubConfig {
+            data_dir: settings.path("data_dir").map(Path::to_path_buf),
+            listen: listen.expect("the table has a default and a check for it"),
+            segment_bytes: mib("log.segment_mib"),
+            overlay_bytes: mib("index.overlay_mib") as usize,
+            cache_bytes: mib("index.cache_mib"),
+            drain_seconds: settings.whole("drain_seconds"),
+            log: LogConfig::read(settings),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use liandong_node::config::{Layers, template};
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold() {
+        let config = HubConfig::read(&Layers::new(KEYS).finish().unwrap());
+        assert_eq!((config.listen.port(), config.drain_seconds, config.data_dir), (7443, 20, None));
+    }
+
+    #[test]
+    fn only_this_machine_is_listened_on() {
+        for address in ["127.0.0.1:0", "127.1.2.3:7443", "[::1]:7443"] {
+            assert_eq!(check_listen(address), Ok(()), "{address}");
+        }
+        for address in ["0.0.0.0:7443", "10.1.1.1:7443", "[::]:7443"] {
+            let said = check_listen(address).unwrap_err();
+            assert!(said.en.contains("encrypted transport is not there yet"), "{said}");
+        }
+        for address in ["7443", "localhost:7443", "127.0.0.1"] {
+            assert!(check_listen(address).unwrap_err().en.contains("with a port"), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_template_names_every_key_and_reads_back() {
+        let text = template("liandong-hub", KEYS);
+        let active: String = text
+            .lines()
+            .filter_map(|line| line.strip_prefix('#').filter(|setting| !setting.starts_with(' ')))
+            .map(|setting| format!("{setting}\n"))
+            .collect();
+        let settings = Layers::new(KEYS).file(Path::new("config.toml"), &active).finish().unwrap();
+        assert_eq!(settings.iter().count(), KEYS.len());
+        assert_eq!(HubConfig::read(&settings).listen, "127.0.0.1:7443".parse().unwrap());
+    }
+
+    #[test]
+    fn mistakes_name_the_setting() {
+        let mistakes = Layers::new(KEYS).options(&["listen=0.0.0.0:1".into(), "listn=x".into()]).finish();
+        let said: Vec<String> = mistakes.unwrap_err().0.into_iter().map(|said| said.en).collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].contains("did you mean listen?") && said[1].contains("--option: listen:"), "{said:?}");
+    }
+}

@@ -1,0 +1,287 @@
+//! Real processes on one machine: a hub and its nodes, each in a directory of its own, over loopback.
+//!
+//! ```text
+//! DIR/hub/…  DIR/nodes/440100/…  DIR/logs/440100.log  DIR/linking.key
+//! ```
+//!
+//! Every data directory holds the settings that its site runs with, so that a site which was stopped or killed can be
+//! started again by hand with its directory alone.
+
+mod equal;
+mod home;
+mod place;
+mod process;
+mod socket;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use liandong_node::now::random;
+use liandong_proto::id::{SiteCode, hex};
+use place::Place;
+use tokio::task::JoinSet;
+
+pub use equal::Standing;
+pub use home::Home;
+pub use process::{SITE_HUB, SITE_NODE, TIED, stand_in, stop_when_stdin_ends};
+pub use socket::{Door, decoded, fields_of, id_of, put_of};
+
+/// Why something with a cluster did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A file, a directory or a program.
+    #[error("{path}: {source}; check the path, the permissions and the free space")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A command of a site failed.
+    #[error("{what} failed ({status}): {said}")]
+    Command {
+        /// Site and command.
+        what: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said.
+        said: String,
+    },
+    /// A process that should stay has ended.
+    #[error("the process of {name} has ended ({status}); the last it said:\n{said}")]
+    Ended {
+        /// Which site.
+        name: String,
+        /// How.
+        status: ExitStatus,
+        /// The end of its log.
+        said: String,
+    },
+    /// Something did not happen in time.
+    #[error("waited in vain for {0}")]
+    Slow(String),
+    /// A site refused a change.
+    #[error("a site refused a change: {0}")]
+    Refused(String),
+    /// A call over a socket.
+    #[error("a call to a site failed: {0}")]
+    Status(Box<tonic::Status>),
+    /// Nobody serves the socket of a site.
+    #[error("site {0} does not run")]
+    NotRunning(SiteCode),
+    /// Two sites that have exchanged everything show different records.
+    #[error("city {0} and the hub show different records; run verify at both")]
+    Different(SiteCode),
+}
+
+impl ClusterError {
+    /// For `map_err`: an error of this path.
+    pub fn file(path: &Path) -> impl FnOnce(io::Error) -> ClusterError + '_ {
+        move |source| ClusterError::File { path: path.to_path_buf(), source }
+    }
+}
+
+impl From<tonic::Status> for ClusterError {
+    fn from(status: tonic::Status) -> Self {
+        ClusterError::Status(Box::new(status))
+    }
+}
+
+/// A hub and its nodes.
+#[derive(Debug)]
+pub struct Cluster {
+    dir: PathBuf,
+    hub: Place,
+    nodes: BTreeMap<SiteCode, Place>,
+    /// Where the hub listens, once it has been started; it listens there again.
+    sync: Option<String>,
+}
+
+impl Cluster {
+    /// Makes a hub and a node for each city; nothing runs yet. `program` has the hidden subcommands.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn make(program: &Path, dir: &Path, cities: &[SiteCode]) -> Result<Cluster, ClusterError> {
+        let logs = dir.join("logs");
+        fs::create_dir_all(&logs).map_err(ClusterError::file(&logs))?;
+        let place = |site: SiteCode| Place::new(program, dir, site);
+        let hub = place(SiteCode::PROVINCE);
+        let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
+        let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, sync: None };
+        let key = cluster.linking_key();
+        fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
+        cluster.hub.home.init().await?;
+        cluster.each_node(|node| async move { node.home.init().await.map(|()| node) }).await?;
+        Ok(cluster)
+    }
+
+    /// The directory with everything in it.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file with the province's linking key.
+    pub fn linking_key(&self) -> PathBuf {
+        self.dir.join("linking.key")
+    }
+
+    /// The hub.
+    pub fn hub(&self) -> &Home {
+        &self.hub.home
+    }
+
+    /// The node of a city.
+    ///
+    /// # Panics
+    /// When the cluster was made without it.
+    pub fn node(&self, city: SiteCode) -> &Home {
+        &self.nodes[&city].home
+    }
+
+    /// The cities, in the order of their codes.
+    pub fn cities(&self) -> impl Iterator<Item = SiteCode> {
+        self.nodes.keys().copied()
+    }
+
+    /// Process id of a site, while it runs.
+    pub fn pid(&self, site: SiteCode) -> Option<u32> {
+        if site.is_province() { self.hub.pid() } else { self.nodes.get(&site)?.pid() }
+    }
+
+    /// Where the hub listens for nodes, as a URL; `None` before its first start.
+    pub fn sync_url(&self) -> Option<String> {
+        self.sync.as_ref().map(|addr| format!("http://{addr}"))
+    }
+
+    /// Starts the hub, where it listened before if it has run already.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn start_hub(&mut self) -> Result<(), ClusterError> {
+        let addr = self.sync.as_deref().unwrap_or("127.0.0.1:0");
+        self.hub.home.settings(&format!("listen = \"{addr}\"\n"))?;
+        let addr = self.hub.start_listening().await?;
+        // For whoever starts it again by hand: the nodes look for it here.
+        self.hub.home.settings(&format!("listen = \"{addr}\"\n"))?;
+        self.sync = Some(addr);
+        Ok(())
+    }
+
+    /// Starts a city's node.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn start_node(&mut self, city: SiteCode) -> Result<(), ClusterError> {
+        let settings = self.node_settings();
+        let node = self.nodes.get_mut(&city).ok_or(ClusterError::NotRunning(city))?;
+        node.home.settings(&settings)?;
+        node.start().await
+    }
+
+    /// Starts all nodes that do not run, at the same time.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn start_nodes(&mut self) -> Result<(), ClusterError> {
+        let settings = self.node_settings();
+        self.each_node(|mut node| {
+            let settings = settings.clone();
+            async move {
+                if !node.runs() {
+                    node.home.settings(&settings)?;
+                    node.start().await?;
+                }
+                Ok(node)
+            }
+        })
+        .await
+    }
+
+    /// What a node runs with: without a hub that has ever listened it works on its own.
+    fn node_settings(&self) -> String {
+        let mut settings = format!("linking_key = {:?}\n", self.linking_key().display().to_string());
+        if let Some(url) = self.sync_url() {
+            settings.push_str(&format!("hub = \"{url}\"\n"));
+        }
+        settings + "[sync]\nretry_max_s = 1\n"
+    }
+
+    /// The nodes that were started and not stopped since.
+    fn running(&self) -> impl Iterator<Item = &Home> {
+        self.nodes.values().filter(|node| node.runs()).map(|node| &node.home)
+    }
+
+    /// Ends the hub at once (SIGKILL).
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn kill_hub(&mut self) -> Result<(), ClusterError> {
+        self.hub.kill().await
+    }
+
+    /// Ends a city's node at once (SIGKILL).
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn kill_node(&mut self, city: SiteCode) -> Result<(), ClusterError> {
+        self.nodes.get_mut(&city).ok_or(ClusterError::NotRunning(city))?.kill().await
+    }
+
+    /// Asks the hub to stop and waits until it has.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn stop_hub(&mut self) -> Result<(), ClusterError> {
+        self.hub.stop().await
+    }
+
+    /// Asks a city's node to stop and waits until it has.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn stop_node(&mut self, city: SiteCode) -> Result<(), ClusterError> {
+        self.nodes.get_mut(&city).ok_or(ClusterError::NotRunning(city))?.stop().await
+    }
+
+    /// Asks everything that runs to stop: the nodes at the same time, then the hub.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; the first of those that did not end well.
+    pub async fn stop(&mut self) -> Result<(), ClusterError> {
+        let nodes = self.each_node(|mut node| async move { node.stop().await.map(|()| node) }).await;
+        let hub = self.hub.stop().await;
+        nodes.and(hub)
+    }
+
+    /// Sites whose processes have ended by themselves since the last call, and how.
+    pub fn ended(&mut self) -> Vec<(SiteCode, ClusterError)> {
+        let all = std::iter::once(&mut self.hub).chain(self.nodes.values_mut());
+        all.filter_map(|place| Some((place.home.site, place.ended()?))).collect()
+    }
+
+    /// Does something with all nodes at once.
+    async fn each_node<F>(&mut self, work: impl Fn(Place) -> F) -> Result<(), ClusterError>
+    where
+        F: Future<Output = Result<Place, ClusterError>> + Send + 'static,
+    {
+        let mut all = JoinSet::new();
+        for node in std::mem::take(&mut self.nodes).into_values() {
+            all.spawn(work(node));
+        }
+        let mut first = Ok(());
+        while let Some(done) = all.join_next().await {
+            match done {
+                Ok(Ok(node)) => {
+                    self.nodes.insert(node.home.site, node);
+                }
+                Ok(Err(error)) => first = first.and(Err(error)),
+                Err(_) => first = first.and(Err(ClusterError::Slow("a task that was cut short".into()))),
+            }
+        }
+        first
+    }
+}

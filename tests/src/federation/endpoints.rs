@@ -1,0 +1,67 @@
+//! `federation.json`: where everything is, for other programs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use liandong_node::cli::exit::Failure;
+use serde::Serialize;
+
+use super::rosters::Roster;
+use crate::cluster::Cluster;
+
+#[derive(Serialize)]
+struct Endpoints<'a> {
+    hub: Hub<'a>,
+    cities: Vec<City<'a>>,
+    /// File with the province's linking key: 64 hexadecimal digits.
+    linking_key: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Hub<'a> {
+    sync: String,
+    data_dir: &'a Path,
+    /// Absent when it does not run.
+    pid: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct City<'a> {
+    code: String,
+    data_dir: &'a Path,
+    roster: &'a Path,
+    /// Absent when it does not run.
+    pid: Option<u32>,
+}
+
+/// Where the file is.
+pub fn path(cluster: &Cluster) -> PathBuf {
+    cluster.dir().join("federation.json")
+}
+
+/// Writes it, in place of an older one at once.
+pub fn write(cluster: &Cluster, rosters: &[Roster]) -> Result<(), Failure> {
+    let hub = cluster.hub();
+    let cities = rosters.iter().map(|roster| {
+        let node = cluster.node(roster.city);
+        City {
+            code: roster.city.to_string(),
+            data_dir: &node.data_dir,
+            roster: &roster.path,
+            pid: cluster.pid(roster.city),
+        }
+    });
+    let endpoints = Endpoints {
+        hub: Hub {
+            sync: cluster.sync_url().unwrap_or_default(),
+            data_dir: &hub.data_dir,
+            pid: cluster.pid(hub.site),
+        },
+        cities: cities.collect(),
+        linking_key: cluster.linking_key(),
+    };
+    let text = serde_json::to_string_pretty(&endpoints).expect("paths and numbers have a JSON form");
+    let (path, new) = (path(cluster), cluster.dir().join("federation.json.new"));
+    let written = fs::write(&new, text + "\n").and_then(|()| fs::rename(&new, &path));
+    written.map_err(|error| Failure::file(&path, &error))
+}

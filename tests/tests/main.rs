@@ -1,0 +1,1 @@
+//! Integration tests over real processes: one binary, one module for each promise.
