@@ -1,7 +1,7 @@
 //! The one committer. Two threads in a row: the judge orders, decides and folds; the writer appends, syncs,
 //! stages the rows and only then tells anybody. While one commit is being synced the next is judged.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
@@ -12,7 +12,7 @@ use liandong_node::now::now_ms;
 use liandong_node::rows;
 use liandong_node::site::{Author, PutAnswer, SiteError, Verdict, record_kind};
 use liandong_proto::entry::{Head, Patch};
-use liandong_proto::id::{Hash, Origin, SiteCode};
+use liandong_proto::id::{Hash, Origin, RecordMap, SiteCode};
 use liandong_proto::merge::{self, Lineage, Verdicts};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::position::{Generations, Position};
@@ -65,7 +65,7 @@ pub struct Told {
 
 /// States of rounds that are judged but not stored yet, newest last.
 #[derive(Default)]
-struct Ahead(VecDeque<(u64, HashMap<Key, Bytes>)>);
+struct Ahead(VecDeque<(u64, RecordMap<Bytes>)>);
 
 impl Ahead {
     fn get(&self, key: &Key) -> Option<&Bytes> {
@@ -354,12 +354,13 @@ impl Judge {
         &self,
         coming: &[Coming],
         own: &[OwnWrite],
-    ) -> Result<HashMap<Key, Stored>, SiteError> {
+    ) -> Result<RecordMap<Stored>, SiteError> {
         let pushed = coming.iter().map(|coming| (coming.entry.header.kind, coming.entry.header.record));
         let written = own.iter().flat_map(|write| &write.puts).filter_map(|put| Some((put.kind, put.record?)));
-        let mut keys: Vec<Key> = pushed.chain(written).collect::<HashSet<Key>>().into_iter().collect();
+        let mut keys: Vec<Key> = pushed.chain(written).collect();
         keys.sort_unstable();
-        let mut out = HashMap::with_capacity(keys.len());
+        keys.dedup();
+        let mut out = RecordMap::with_capacity_and_hasher(keys.len(), Default::default());
         for key in keys {
             if let Some(found) = stored(&self.shared, &self.ahead, key)? {
                 out.insert(key, found);

@@ -24,7 +24,8 @@ pub static KEYS: &[Key] = &[
         name: "listen",
         doc: Text {
             zh: "各市站点同步用的地址和端口；0 号端口由系统选择。目前只能是本机地址，因为还没有加密传输。",
-            en: "Address and port where nodes sync; port 0 lets the system choose. Only this machine for now, since encrypted \
+            en: "Address and port where nodes sync; port 0 lets the system choose. Only this machine for \
+             now, since encrypted \
                  transport is not there yet.",
         },
         shape: Shape::Checked(check_listen),
@@ -33,7 +34,9 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "log.segment_mib",
-        doc: Text { zh: "每个日志段文件的大小（MiB）。", en: "Size of one segment file of the log, in MiB." },
+        doc: Text {
+            zh: "每个日志段文件的大小（MiB）。", en: "Size of one segment file of the log, in MiB."
+        },
         shape: Shape::Whole { least: 1, most: 1024 },
         default: "64",
         example: "",
@@ -70,14 +73,16 @@ pub static KEYS: &[Key] = &[
     LANG,
 ];
 
-/// Checks the address of the sync port: on this machine. Sync over a network needs encryption, which this version does
+/// Checks the address of the sync port: on this machine. Sync over a network needs encryption, which this
+/// version does
 /// not have yet.
 pub fn check_listen(text: &str) -> Result<(), Said> {
     match text.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_loopback() => Ok(()),
         Ok(_) => Err(say!(
             "目前只能监听本机地址（如 127.0.0.1:7443）：本版本还没有加密传输，不能在网络上传送个人信息",
-            "only an address of this machine can be listened on for now (such as 127.0.0.1:7443): encrypted transport is not \
+            "only an address of this machine can be listened on for now (such as 127.0.0.1:7443): encrypted \
+             transport is not \
              there yet, and personal data must not cross a network in clear"
         )),
         Err(_) => Err(say!(
@@ -170,6 +175,9 @@ mod tests {
         let mistakes = Layers::new(KEYS).options(&["listen=0.0.0.0:1".into(), "listn=x".into()]).finish();
         let said: Vec<String> = mistakes.unwrap_err().0.into_iter().map(|said| said.en).collect();
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[0].contains("did you mean listen?") && said[1].contains("--option: listen:"), "{said:?}");
+        assert!(
+            said[0].contains("did you mean listen?") && said[1].contains("--option: listen:"),
+            "{said:?}"
+        );
     }
 }

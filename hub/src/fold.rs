@@ -1,14 +1,14 @@
 //! Folding accepted entries into states, findings and feeds: the same code when a commit is made and when
 //! the index is made again from the log.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use liandong_node::index::{Staged, check_of};
 use liandong_node::rows;
 use liandong_node::site::SiteError;
 use liandong_proto::entry::{Header, Op, Patch};
-use liandong_proto::id::{RecordId, SiteCode};
+use liandong_proto::id::{RecordId, RecordMap, SiteCode};
 use liandong_proto::merge::{self, Change, Lineage, Verdicts};
 use liandong_proto::schema;
 use liandong_proto::share;
@@ -51,7 +51,7 @@ pub struct Accepting<'a> {
 pub struct Fold<'a> {
     lineage: &'a Lineage,
     sanctions: &'a mut Sanctions,
-    states: HashMap<Key, Stored>,
+    states: RecordMap<Stored>,
     changed: Vec<Key>,
     feed: BTreeMap<Bytes, FeedRow>,
     /// Sites whose feed has news.
@@ -68,7 +68,7 @@ struct FeedRow {
 #[derive(Debug)]
 pub struct Folded {
     /// States that changed, for the rounds that come before these are stored.
-    pub states: HashMap<Key, Bytes>,
+    pub states: RecordMap<Bytes>,
     /// Rows to stage.
     pub rows: Vec<Staged>,
     /// Sites whose feed has news.
@@ -80,7 +80,7 @@ impl<'a> Fold<'a> {
     pub fn new(
         lineage: &'a Lineage,
         sanctions: &'a mut Sanctions,
-        states: HashMap<Key, Stored>,
+        states: RecordMap<Stored>,
     ) -> Fold<'a> {
         Fold {
             lineage,
@@ -251,7 +251,7 @@ impl<'a> Fold<'a> {
         self.changed.sort_unstable();
         self.changed.dedup();
         let mut out = Vec::with_capacity(self.changed.len() + self.feed.len() + 2);
-        let mut states = HashMap::with_capacity(self.changed.len());
+        let mut states = RecordMap::with_capacity_and_hasher(self.changed.len(), Default::default());
         for key in self.changed {
             let Some(stored) = self.states.get(&key) else { continue };
             let value = Bytes::from(stored.state.encode());

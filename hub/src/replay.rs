@@ -1,6 +1,6 @@
 //! Making the hub's index, or its tail, from the log: the recorded verdicts are repeated, never re-judged.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use liandong_node::index::{Index, Staged};
@@ -8,7 +8,7 @@ use liandong_node::log::{Log, Pos};
 use liandong_node::rows;
 use liandong_node::site::{OnProgress, Progress, SiteError, record_kind};
 use liandong_proto::entry::{Head, Header, Op, Patch};
-use liandong_proto::id::{Epoch, Origin, SiteCode, sha256};
+use liandong_proto::id::{Epoch, Origin, RecordMap, SiteCode, sha256};
 use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::position::{GenerationStart, Generations};
@@ -135,7 +135,7 @@ impl Replay {
             .collect();
         keys.sort_unstable();
         let mut read = |key: Key| read_state(index, key);
-        let mut states = HashMap::with_capacity(keys.len());
+        let mut states = RecordMap::with_capacity_and_hasher(keys.len(), Default::default());
         for key in keys {
             if let Some(stored) = read(key)? {
                 states.insert(key, stored);

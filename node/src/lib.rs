@@ -14,3 +14,7 @@ pub mod site;
 pub mod store;
 pub mod text;
 pub mod uplink;
+
+/// A change costs some dozens of small allocations at each side, many of them freed by another thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -24,7 +24,8 @@ impl Lang {
         }
     }
 
-    /// The language of a locale: the first of LC_ALL, LC_MESSAGES and LANG that is set decides, as POSIX has it.
+    /// The language of a locale: the first of LC_ALL, LC_MESSAGES and LANG that is set decides, as POSIX has
+    /// it.
     /// Chinese when none is set, or when it names no language (`C`).
     pub fn of_locale(variable: impl Fn(&str) -> Option<String>) -> Lang {
         let mut set = ["LC_ALL", "LC_MESSAGES", "LANG"].iter().filter_map(|name| variable(name));
@@ -51,7 +52,8 @@ impl Lang {
     }
 }
 
-/// One message in both languages. A complaint says what is wrong, what follows from it, and what to do next; it never
+/// One message in both languages. A complaint says what is wrong, what follows from it, and what to do next;
+/// it never
 /// holds a personal value.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Said {
@@ -99,7 +101,8 @@ mod tests {
 
     #[track_caller]
     fn check(set: &[(&str, &str)], expected: Lang) {
-        let variable = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        let variable =
+            |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
         assert_eq!(Lang::of_locale(variable), expected, "{set:?}");
     }
 

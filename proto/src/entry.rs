@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::fields::{Fields, MAX_TAG, Malformed};
+use crate::fields::{self, Fields, MAX_TAG, Malformed, Value, put_varint};
 use crate::id::{Epoch, Hash, Origin, RecordId, SiteCode, sha256};
 use crate::pb::log::v1 as pb;
 use crate::position::Position;
@@ -89,82 +89,98 @@ pub enum EntryError {
     Open(#[from] Malformed),
 }
 
-fn hash_of(bytes: &[u8], what: &'static str) -> Result<Option<Hash>, EntryError> {
-    match bytes.len() {
-        0 => Ok(None),
-        32 => Ok(bytes.try_into().ok()),
-        _ => Err(EntryError::Header(what)),
-    }
-}
-
 fn payload_hash(payload: &[u8]) -> Option<Hash> {
     (!payload.is_empty()).then(|| sha256(payload))
 }
 
-fn bytes_of(hash: &Option<Hash>) -> Bytes {
-    hash.as_ref().map_or_else(Bytes::new, |hash| Bytes::copy_from_slice(hash))
-}
-
 impl Header {
-    /// Reads a header.
+    /// Reads a header. Written out by hand, as is [`Header::encode`]: both sides do this once for every
+    /// change, and a decoder that owns its parts would cost five allocations.
     ///
     /// # Errors
     /// [`EntryError::Header`] naming what is missing or has a wrong length.
     pub fn decode(bytes: &Bytes) -> Result<Header, EntryError> {
-        let raw = pb::EntryHeader::decode(bytes.clone()).map_err(|_| EntryError::Header("not protobuf"))?;
-        let epoch = Epoch::from_slice(&raw.epoch).ok_or(EntryError::Header("epoch is not 16 bytes"))?;
-        let record = RecordId::from_slice(&raw.record).ok_or(EntryError::Header("record is not 16 bytes"))?;
-        if raw.seq == 0 {
+        let mut header = Header::blank();
+        let (mut epoch, mut record) = (None, None);
+        for field in fields::each(bytes) {
+            let (tag, value) = field.map_err(|_| EntryError::Header("not protobuf"))?;
+            match (tag, value) {
+                (1, Value::Varint(site)) => header.origin.site = SiteCode(site as u32),
+                (2, Value::Delimited(bytes)) => epoch = Epoch::from_slice(bytes),
+                (3, Value::Varint(seq)) => header.seq = seq,
+                (4, Value::Fixed64(stamp)) => header.stamp = Stamp(stamp),
+                (5, Value::Varint(generation)) => header.base.generation = generation,
+                (6, Value::Varint(hub_seq)) => header.base.hub_seq = hub_seq,
+                (7, Value::Varint(kind)) => header.kind = kind as u32,
+                (8, Value::Delimited(bytes)) => record = RecordId::from_slice(bytes),
+                (9, Value::Varint(op)) => {
+                    header.op = Op::try_from(op as i32).map_err(|_| EntryError::Header("unknown op"))?;
+                }
+                (10, Value::Delimited(bytes)) => {
+                    let author = std::str::from_utf8(bytes).map_err(|_| EntryError::Header("author"))?;
+                    header.author = author.to_owned();
+                }
+                (11, Value::Delimited(import)) => header.import_id = bytes.slice_ref(import),
+                (12, Value::Delimited(bytes)) => header.prev = Some(hash_of(bytes)?),
+                (13, Value::Delimited(bytes)) => header.open_hash = Some(hash_of(bytes)?),
+                (14, Value::Delimited(bytes)) => header.sealed_hash = Some(hash_of(bytes)?),
+                (15, Value::Delimited(bytes)) => header.anchor = Some(read_anchor(bytes)?),
+                // A newer writer may say more.
+                _ => {}
+            }
+        }
+        header.origin.epoch = epoch.ok_or(EntryError::Header("epoch is not 16 bytes"))?;
+        header.record = record.ok_or(EntryError::Header("record is not 16 bytes"))?;
+        if header.seq == 0 {
             return Err(EntryError::Header("seq is 0"));
         }
-        let anchor = match raw.anchor {
-            None => None,
-            Some(anchor) => Some(Anchor {
-                epoch: Epoch::from_slice(&anchor.epoch).ok_or(EntryError::Header("anchor epoch"))?,
-                seq: anchor.seq,
-                hash: hash_of(&anchor.hash, "anchor hash")?.ok_or(EntryError::Header("anchor hash"))?,
-            }),
-        };
-        Ok(Header {
-            origin: Origin { site: SiteCode(raw.site), epoch },
-            seq: raw.seq,
-            stamp: Stamp(raw.stamp),
-            base: Position { generation: raw.base_generation, hub_seq: raw.base_hub_seq },
-            kind: raw.kind,
-            record,
-            op: Op::try_from(raw.op).map_err(|_| EntryError::Header("unknown op"))?,
-            author: raw.author,
-            import_id: raw.import_id,
-            prev: hash_of(&raw.prev_hash, "prev hash is not 32 bytes")?,
-            open_hash: hash_of(&raw.open_hash, "open hash is not 32 bytes")?,
-            sealed_hash: hash_of(&raw.sealed_hash, "sealed hash is not 32 bytes")?,
-            anchor,
-        })
+        Ok(header)
+    }
+
+    fn blank() -> Header {
+        Header {
+            origin: Origin { site: SiteCode(0), epoch: Epoch::default() },
+            seq: 0,
+            stamp: Stamp::default(),
+            base: Position::default(),
+            kind: 0,
+            record: RecordId::default(),
+            op: Op::Put,
+            author: String::new(),
+            import_id: Bytes::new(),
+            prev: None,
+            open_hash: None,
+            sealed_hash: None,
+            anchor: None,
+        }
     }
 
     fn encode(&self) -> Bytes {
-        let raw = pb::EntryHeader {
-            site: self.origin.site.0,
-            epoch: Bytes::copy_from_slice(&self.origin.epoch.0),
-            seq: self.seq,
-            stamp: self.stamp.0,
-            base_generation: self.base.generation,
-            base_hub_seq: self.base.hub_seq,
-            kind: self.kind,
-            record: Bytes::copy_from_slice(&self.record.0),
-            op: self.op as i32,
-            author: self.author.clone(),
-            import_id: self.import_id.clone(),
-            prev_hash: bytes_of(&self.prev),
-            open_hash: bytes_of(&self.open_hash),
-            sealed_hash: bytes_of(&self.sealed_hash),
-            anchor: self.anchor.map(|anchor| pb::Anchor {
+        let mut out = Vec::with_capacity(224 + self.author.len());
+        put_number(&mut out, 1, u64::from(self.origin.site.0));
+        put_bytes(&mut out, 2, &self.origin.epoch.0);
+        put_number(&mut out, 3, self.seq);
+        out.push(4 << 3 | 1);
+        out.extend_from_slice(&self.stamp.0.to_le_bytes());
+        put_number(&mut out, 5, self.base.generation);
+        put_number(&mut out, 6, self.base.hub_seq);
+        put_number(&mut out, 7, u64::from(self.kind));
+        put_bytes(&mut out, 8, &self.record.0);
+        put_number(&mut out, 9, self.op as u64);
+        put_bytes(&mut out, 10, self.author.as_bytes());
+        put_bytes(&mut out, 11, &self.import_id);
+        for (tag, hash) in [(12, &self.prev), (13, &self.open_hash), (14, &self.sealed_hash)] {
+            put_bytes(&mut out, tag, hash.as_ref().map_or(&[], |hash| hash.as_slice()));
+        }
+        if let Some(anchor) = &self.anchor {
+            let anchor = pb::Anchor {
                 epoch: Bytes::copy_from_slice(&anchor.epoch.0),
                 seq: anchor.seq,
                 hash: Bytes::copy_from_slice(&anchor.hash),
-            }),
-        };
-        raw.encode_to_vec().into()
+            };
+            put_bytes(&mut out, 15, &anchor.encode_to_vec());
+        }
+        out.into()
     }
 
     /// Whether this entry directly follows `head` in its origin's log.
@@ -178,6 +194,33 @@ impl Header {
         } else {
             Err(EntryError::Chain { after: head.seq, found: self.seq })
         }
+    }
+}
+
+fn hash_of(bytes: &[u8]) -> Result<Hash, EntryError> {
+    bytes.try_into().map_err(|_| EntryError::Header("a hash is not 32 bytes"))
+}
+
+fn read_anchor(bytes: &[u8]) -> Result<Anchor, EntryError> {
+    let anchor = pb::Anchor::decode(bytes).map_err(|_| EntryError::Header("anchor"))?;
+    let epoch = Epoch::from_slice(&anchor.epoch).ok_or(EntryError::Header("anchor epoch"))?;
+    Ok(Anchor { epoch, seq: anchor.seq, hash: hash_of(&anchor.hash)? })
+}
+
+/// A number as proto3 has it: nothing for 0.
+fn put_number(out: &mut Vec<u8>, tag: u8, value: u64) {
+    if value != 0 {
+        out.push(tag << 3);
+        put_varint(out, value);
+    }
+}
+
+/// Bytes as proto3 has them: nothing for none.
+fn put_bytes(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    if !value.is_empty() {
+        out.push(tag << 3 | 2);
+        put_varint(out, value.len() as u64);
+        out.extend_from_slice(value);
     }
 }
 
@@ -261,5 +304,56 @@ impl Patch {
             cleared: self.cleared.clone(),
         };
         raw.encode_to_vec().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            origin: Origin { site: SiteCode(440_100), epoch: Epoch([7; 16]) },
+            seq: 300,
+            stamp: Stamp(1 << 40),
+            base: Position { generation: u64::MAX, hub_seq: 9 },
+            kind: 1,
+            record: RecordId([3; 16]),
+            op: Op::Delete,
+            author: "clerk-7".into(),
+            import_id: Bytes::from_static(b"batch"),
+            prev: Some([1; 32]),
+            open_hash: None,
+            sealed_hash: Some([2; 32]),
+            anchor: Some(Anchor { epoch: Epoch([8; 16]), seq: 4, hash: [5; 32] }),
+        }
+    }
+
+    #[test]
+    fn the_hand_written_codec_is_the_proto() {
+        let header = header();
+        let bytes = header.encode();
+        assert_eq!(Header::decode(&bytes), Ok(header));
+        let generic = pb::EntryHeader::decode(bytes.clone()).expect("protobuf");
+        assert_eq!(Bytes::from(generic.encode_to_vec()), bytes);
+    }
+
+    #[test]
+    fn a_header_cut_anywhere_is_refused_or_lacks_what_it_needs() {
+        let bytes = header().encode();
+        for end in 0..40 {
+            assert!(Header::decode(&bytes.slice(..end)).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_payload_that_was_altered_is_found() {
+        let open = Patch { set: Fields::split(vec![0x08, 1]).expect("a message"), cleared: vec![] };
+        let (mut entry, head) = make(header(), open.to_open([9; 16]), Bytes::new());
+        assert_eq!(check(&entry).map(|(_, hash)| hash), Ok(head.hash));
+        let mut bent = entry.open.to_vec();
+        bent[3] ^= 1;
+        entry.open = bent.into();
+        assert_eq!(check(&entry), Err(EntryError::PayloadHash { seq: 300, part: "open" }));
     }
 }

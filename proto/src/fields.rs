@@ -198,6 +198,28 @@ pub fn values(raw: &[u8]) -> impl Iterator<Item = Value<'_>> {
     })
 }
 
+/// Every field of a message with its tag, in the order of the wire, one value at a time.
+pub fn each(message: &[u8]) -> impl Iterator<Item = Result<(u32, Value<'_>), Malformed>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        if at >= message.len() {
+            return None;
+        }
+        let start = at;
+        Some(match field_at(message, start) {
+            Ok((tag, end)) => {
+                at = end;
+                let value = values(&message[start..end]).next();
+                value.map(|value| (tag, value)).ok_or(Malformed { offset: start, what: "no value" })
+            }
+            Err(error) => {
+                at = message.len();
+                Err(error)
+            }
+        })
+    })
+}
+
 fn last_value(raw: &[u8]) -> Option<Value<'_>> {
     values(raw).last()
 }

@@ -120,6 +120,42 @@ pub struct Origin {
     pub epoch: Epoch,
 }
 
+/// Hasher for maps keyed by record: ids are random enough by themselves. Whoever chooses ids can make such a
+/// map slow for its own batch, not for others' data.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct IdHasher(u64);
+
+impl std::hash::Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.write_u64(u64::from(word));
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // Multiplication by an odd constant (Knuth, TAOCP 6.4) spreads low bits upwards, the rotation down.
+        self.0 = (self.0.rotate_left(26) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.rotate_left(26)
+    }
+}
+
+/// A map keyed by kind and record.
+pub type RecordMap<V> =
+    std::collections::HashMap<(u32, RecordId), V, std::hash::BuildHasherDefault<IdHasher>>;
+
 /// SHA-256.
 pub type Hash = [u8; 32];
 

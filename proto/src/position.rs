@@ -22,6 +22,9 @@ pub struct GenerationStart {
 ///
 /// Every start of the hub begins a new one. Places up to the end of a generation that is in the history
 /// stand for the same entries for everybody; what a generation outside of it gave out is unknown here.
+///
+/// A node that has seen its hub restored knows more than one such line: they stand one behind the other, the living
+/// one last, and each begins with the same first generation.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Generations(Vec<GenerationStart>);
 
@@ -49,11 +52,24 @@ impl Generations {
     /// Takes over a hub's history without forgetting generations that a restored hub has lost: positions that they
     /// gave out are still around.
     pub fn learn(&mut self, hub: &Generations) {
-        for start in &hub.0 {
-            if !self.0.contains(start) {
-                self.0.push(*start);
-            }
-        }
+        let mut lines: Vec<&[GenerationStart]> = self.lines().collect();
+        // Of a hub that began anew nothing is shared, and a line that goes on needs to stand here only once.
+        lines.retain(|line| line.first() == hub.0.first() && !hub.0.starts_with(line));
+        let mut all = lines.concat();
+        all.extend_from_slice(&hub.0);
+        self.0 = all;
+    }
+
+    /// The lines known, the living one last.
+    fn lines(&self) -> impl Iterator<Item = &[GenerationStart]> {
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || {
+            let first = rest.first()?;
+            let again = rest[1..].iter().position(|start| start.generation == first.generation);
+            let (line, more) = rest.split_at(again.map_or(rest.len(), |at| at + 1));
+            rest = more;
+            Some(line)
+        })
     }
 
     /// The place of this history that `position` stands for: `min(hub_seq, where the histories part)`.
@@ -61,34 +77,35 @@ impl Generations {
     /// `known` are the starts that the holder of the position learned; the newest generation that both
     /// histories share decides where they part. A generation shared with nobody stands for place 0.
     pub fn resolve(&self, position: Position, known: &Generations) -> u64 {
-        if let Some(end) = self.end_of(position.generation) {
+        if let Some(end) = end_of(&self.0, position.generation) {
             return position.hub_seq.min(end);
         }
-        let Some(at) = known.0.iter().position(|start| start.generation == position.generation) else {
-            return 0;
-        };
-        // Whichever of the later starts followed the shared generation: none of their lines left it after this.
-        let mut left_there = u64::MAX;
-        for start in known.0[..=at].iter().rev() {
-            if let Some(end) = self.end_of(start.generation) {
-                return position.hub_seq.min(end).min(left_there);
+        for line in known.lines() {
+            let Some(at) = line.iter().position(|start| start.generation == position.generation) else {
+                continue;
+            };
+            for older in line[..at].iter().rev() {
+                if let Some(end) = end_of(&self.0, older.generation) {
+                    let left_there = end_of(line, older.generation).unwrap_or(0);
+                    return position.hub_seq.min(end).min(left_there);
+                }
             }
-            left_there = left_there.min(start.first_hub_seq.saturating_sub(1));
         }
         0
     }
 
-    /// The last place of a generation that is in this history.
-    fn end_of(&self, generation: u64) -> Option<u64> {
-        let at = self.0.iter().position(|start| start.generation == generation)?;
-        Some(self.0.get(at + 1).map_or(u64::MAX, |next| next.first_hub_seq.saturating_sub(1)))
-    }
-
     /// The generation that gave out a place; 0 when it is before the first.
     pub fn owner(&self, hub_seq: u64) -> u64 {
-        let started = self.0.iter().rev().find(|start| start.first_hub_seq <= hub_seq);
+        let line = self.lines().last().unwrap_or_default();
+        let started = line.iter().rev().find(|start| start.first_hub_seq <= hub_seq);
         started.map_or(0, |start| start.generation)
     }
+}
+
+/// The last place of a generation that is in a line.
+fn end_of(line: &[GenerationStart], generation: u64) -> Option<u64> {
+    let at = line.iter().position(|start| start.generation == generation)?;
+    Some(line.get(at + 1).map_or(u64::MAX, |next| next.first_hub_seq.saturating_sub(1)))
 }
 
 #[cfg(test)]
@@ -128,18 +145,26 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_lost_twice_over_is_still_known() {
-        // Generation 8 ran from 31 and was lost; 9 began at 21 and was lost as well.
-        let mut known = history(&[(7, 1), (8, 31)]);
-        known.learn(&history(&[(7, 1), (9, 21)]));
-        let restored = history(&[(7, 1), (10, 29)]);
-        known.learn(&restored);
-        let place = |generation, hub_seq| restored.resolve(Position { generation, hub_seq }, &known);
-        assert_eq!(place(9, 25), 20, "places 21 to 25 of generation 9 are not those of generation 7");
-        assert_eq!(place(8, 45), 28);
-        assert_eq!(place(7, 30), 28);
-        assert_eq!(place(10, 30), 30);
-        assert_eq!(known.current(), 10);
+    fn generations_lost_in_several_restores_are_still_known() {
+        let mut known = history(&[(7, 1), (8, 11)]);
+        known.learn(&history(&[(7, 1), (8, 11), (9, 31)]));
+        known.learn(&history(&[(7, 1), (10, 21)]));
+        assert_eq!(known, history(&[(7, 1), (8, 11), (9, 31), (7, 1), (10, 21)]), "one line for each branch");
+        let hub = history(&[(7, 1), (10, 21), (11, 61)]);
+        known.learn(&hub);
+        let place = |generation, hub_seq| hub.resolve(Position { generation, hub_seq }, &known);
+        assert_eq!(place(9, 40), 10, "9 left the line of 7 with 8, at 10");
+        assert_eq!(place(8, 9), 9);
+        assert_eq!(place(10, 70), 60);
+        assert_eq!(place(11, 70), 70);
+        assert_eq!((known.current(), known.owner(30), known.owner(5)), (11, 10, 7));
+    }
+
+    #[test]
+    fn a_hub_that_began_anew_shares_nothing() {
+        let mut known = history(&[(7, 1), (8, 11)]);
+        known.learn(&history(&[(9, 1)]));
+        assert_eq!(known, history(&[(9, 1)]));
     }
 
     #[test]

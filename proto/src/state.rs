@@ -184,12 +184,7 @@ impl RecordState {
         }
         let setter = |raw: &pb::Setter| -> Result<Setter, Malformed> {
             let writer: &Writer = writers.get(raw.writer as usize).ok_or(SHAPE)?;
-            Ok(Setter {
-                origin: writer.origin,
-                seq: raw.seq,
-                hub_seq: raw.hub_seq,
-                stamp: Stamp(raw.stamp),
-            })
+            Ok(Setter { origin: writer.origin, seq: raw.seq, hub_seq: raw.hub_seq, stamp: Stamp(raw.stamp) })
         };
         let mut held = Vec::with_capacity(raw.held.len());
         for value in raw.held {

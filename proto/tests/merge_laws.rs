@@ -6,8 +6,8 @@ mod history;
 use std::collections::{BTreeMap, BTreeSet};
 
 use history::{
-    BEGIN_MS, HOME, History, PROVINCE, Random, Write, YEAR_MS, choice, fields, fold, generate, histories, kind,
-    number, plain, replay, reread, step, tag, text,
+    BEGIN_MS, HOME, History, PROVINCE, Random, Write, YEAR_MS, choice, fields, fold, generate, histories,
+    kind, number, plain, replay, reread, step, tag, text,
 };
 use liandong_proto::entry::Op;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
@@ -123,14 +123,17 @@ fn set_field(
 /// Statuses that nobody has replaced, shown or held.
 fn standing(view: &RecordState, tag: u32) -> Vec<i32> {
     let shown = view.fields.get(tag).map(|_| view.fields.number(tag));
-    let siblings = view.held.iter().filter(|held| {
-        held.tag == tag && matches!(held.reason, Reason::Concurrent | Reason::Equal)
-    });
+    let siblings = view
+        .held
+        .iter()
+        .filter(|held| held.tag == tag && matches!(held.reason, Reason::Concurrent | Reason::Equal));
     shown.into_iter().chain(siblings.map(|held| held.set.number(tag))).collect()
 }
 
 fn next_statuses(member: &Kind, site: SiteCode, from: i32) -> Vec<i32> {
-    let Some(Type::Enum(statuses)) = member.field_by_name("status").map(|field| field.ty) else { return Vec::new() };
+    let Some(Type::Enum(statuses)) = member.field_by_name("status").map(|field| field.ty) else {
+        return Vec::new();
+    };
     let may = |by: Party| match by {
         Party::Home => site == HOME,
         Party::Province => site == PROVINCE,
@@ -185,7 +188,10 @@ fn a_sequential_history_holds_nothing() {
                     write.set.extend(set_field(name, site, state.as_ref(), &mut random));
                 }
                 shown.extend(write.set.clone());
-                if site == HOME && random.percent(20) && let Some(tag) = shown.keys().copied().find(|tag| *tag == 1900) {
+                if site == HOME
+                    && random.percent(20)
+                    && let Some(tag) = shown.keys().copied().find(|tag| *tag == 1900)
+                {
                     (write.set.remove(&tag), write.cleared.insert(tag), shown.remove(&tag));
                 }
             }
@@ -218,7 +224,8 @@ fn rounds(random: &mut Random) -> Rounds {
             let site = writer.0;
             // Who was away has seen only older rounds, and everything of its own.
             let known = if random.percent(60) { round } else { round - random.below(round.min(2) + 1) };
-            let known = *knows.entry(writer).and_modify(|before| *before = known.max(*before)).or_insert(known);
+            let known =
+                *knows.entry(writer).and_modify(|before| *before = known.max(*before)).or_insert(known);
             for _ in 0..random.below(3) {
                 let seq = seqs.entry(origin(writer)).or_default();
                 *seq += 1;
@@ -261,10 +268,16 @@ fn first() -> Write {
 impl Rounds {
     /// What a site sees that knows the first rounds and its own writes.
     fn view(&self, known: usize, current: &[Write], writer: Origin) -> Option<RecordState> {
-        let mut view = History { kind: kind("member").number, lineage: Lineage::default(), writes: Vec::new() };
-        for (at, write) in self.rounds.iter().map(Vec::as_slice).chain([current]).enumerate().flat_map(|(at, round)| {
-            round.iter().map(move |write| (at, write))
-        }) {
+        let mut view =
+            History { kind: kind("member").number, lineage: Lineage::default(), writes: Vec::new() };
+        for (at, write) in self
+            .rounds
+            .iter()
+            .map(Vec::as_slice)
+            .chain([current])
+            .enumerate()
+            .flat_map(|(at, round)| round.iter().map(move |write| (at, write)))
+        {
             if at < known || write.origin == writer {
                 let mut write = write.clone();
                 write.hub_seq = view.writes.len() as u64 + 1;
@@ -316,7 +329,8 @@ fn outcome(state: &RecordState) -> Outcome {
     let by = |by: &Setter| format!("{}.{}#{}", by.origin.site, by.origin.epoch.0[0], by.seq);
     let refused = |held: &Held| !matches!(held.reason, Reason::Concurrent | Reason::Equal);
     let shown = state.fields.iter().filter(|(tag, _)| *tag != tier);
-    let held = state.held.iter().filter(|held| held.reason != Reason::Equal && (held.tag != tier || refused(held)));
+    let held =
+        state.held.iter().filter(|held| held.reason != Reason::Equal && (held.tag != tier || refused(held)));
     let held = held.map(|held| {
         let value: Vec<String> = held.set.iter().map(|(_, raw)| plain(raw)).collect();
         format!("{}={value:?} -{:?} by {} {:?}", held.tag, held.cleared, by(&held.by), held.reason)
@@ -328,7 +342,10 @@ fn outcome(state: &RecordState) -> Outcome {
         deleted: state.deleted(),
         shown: shown.map(|(tag, raw)| (tag, plain(raw))).collect(),
         held: held.collect(),
-        undecided: siblings.chain(seat).map(|(value, setter)| format!("{value} by {}", by(&setter))).collect(),
+        undecided: siblings
+            .chain(seat)
+            .map(|(value, setter)| format!("{value} by {}", by(&setter)))
+            .collect(),
     }
 }
 

@@ -81,17 +81,15 @@ impl<'a> Reference<'a> {
     /// Accepted writes of a group, up to and with the write `end`, that nothing accepted has seen since.
     fn alive(&self, group: u32, end: usize) -> Vec<usize> {
         let counts = |at: usize| self.accepted(at, group).is_some();
-        let dead = |at: usize| {
-            (at + 1..=end).any(|by| (counts(by) || self.is_delete(by)) && self.saw(by, at))
-        };
+        let dead =
+            |at: usize| (at + 1..=end).any(|by| (counts(by) || self.is_delete(by)) && self.saw(by, at));
         (0..=end).filter(|at| counts(*at) && !dead(*at)).collect()
     }
 
     /// Deletes that neither another delete nor an edit has seen.
     fn tombstones(&self, end: usize) -> Vec<usize> {
-        let undone = |at: usize| {
-            (at + 1..=end).any(|by| (self.is_edit(by) || self.is_delete(by)) && self.saw(by, at))
-        };
+        let undone =
+            |at: usize| (at + 1..=end).any(|by| (self.is_edit(by) || self.is_delete(by)) && self.saw(by, at));
         (0..=end).filter(|at| self.is_delete(*at) && !undone(*at)).collect()
     }
 
@@ -203,7 +201,9 @@ impl<'a> Reference<'a> {
     fn value(&self, write: &Write, group: &[u32]) -> Values {
         let mut value = self.shown_value(group[0]);
         value.retain(|tag, _| !write.cleared.contains(tag));
-        value.extend(write.set.iter().filter(|(tag, _)| group.contains(tag)).map(|(t, raw)| (*t, raw.clone())));
+        value.extend(
+            write.set.iter().filter(|(tag, _)| group.contains(tag)).map(|(t, raw)| (*t, raw.clone())),
+        );
         value
     }
 
@@ -255,7 +255,9 @@ impl<'a> Reference<'a> {
         let to = liandong_proto::fields::numbers(raw)[0] as i32;
         let Some(target) = statuses.values.iter().find(|value| value.number == to) else { return false };
         let mine = |by: Party| match by {
-            Party::Shared => [Party::Shared, Party::Home, Party::Province].iter().any(|p| self.is_party(*p, write)),
+            Party::Shared => {
+                [Party::Shared, Party::Home, Party::Province].iter().any(|p| self.is_party(*p, write))
+            }
             by => self.is_party(by, write),
         };
         let Some(end) = self.writes.len().checked_sub(1) else {
@@ -263,9 +265,7 @@ impl<'a> Reference<'a> {
         };
         let seen = self.alive(tag, end).into_iter().filter(|at| write.seen.contains(&self.writes[*at].id()));
         match seen.max_by_key(|at| self.strength(Some(field), tag, *at)).map(|at| self.number(tag, at)) {
-            Some(from) => {
-                from == to || target.follows.iter().any(|step| step.from == from && mine(step.by))
-            }
+            Some(from) => from == to || target.follows.iter().any(|step| step.from == from && mine(step.by)),
             None => target.initial || target.follows.iter().any(|step| mine(step.by)),
         }
     }
@@ -274,7 +274,8 @@ impl<'a> Reference<'a> {
 
     fn sight(&self) -> Sight {
         let end = self.writes.len() - 1;
-        let groups: BTreeSet<u32> = self.fates.iter().flat_map(|f| f.keys().copied()).filter(|g| *g != 0).collect();
+        let groups: BTreeSet<u32> =
+            self.fates.iter().flat_map(|f| f.keys().copied()).filter(|g| *g != 0).collect();
         let mut sight = Sight {
             home: self.home(self.writes[0]),
             shown: BTreeMap::new(),
@@ -345,7 +346,8 @@ impl Met {
         met("two deletes at once", usize::from(after.tombstones.len() > 1));
         let Some(before) = before else { return };
         met("undeleted", usize::from(!before.tombstones.is_empty() && after.tombstones.is_empty()));
-        let raised = after.shown.iter().filter(|(tag, (_, by))| before.held.contains_key(&(**tag, *by, false)));
+        let raised =
+            after.shown.iter().filter(|(tag, (_, by))| before.held.contains_key(&(**tag, *by, false)));
         met("a held value shown again", raised.count());
     }
 }

@@ -31,7 +31,8 @@ pub async fn run(door: &Door, command: &CityCommand, screen: &Screen) -> Result<
         return Ok(Exit::Done);
     }
     let zh = ["城市", "连接", "日志", "最近收到", "待下发", "记录", "草稿", "核对事项", "与本市核对"];
-    let en = ["city", "link", "log", "last received", "to deliver", "records", "drafts", "findings", "comparison"];
+    let en =
+        ["city", "link", "log", "last received", "to deliver", "records", "drafts", "findings", "comparison"];
     let mut table = Table::new(screen.lang.pick(zh, en));
     for city in &answer.cities {
         table.row([

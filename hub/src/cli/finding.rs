@@ -114,7 +114,9 @@ async fn encode(door: &Door, id: RecordId, values: &[String]) -> Result<Bytes, F
         ))
     })?;
     let is_in_group = |name: &str| {
-        kind.fields.iter().any(|other| field.group.contains(&other.tag) && (other.name == name || other.label.zh == name))
+        kind.fields
+            .iter()
+            .any(|other| field.group.contains(&other.tag) && (other.name == name || other.label.zh == name))
     };
     let pairs: Vec<(String, String)> = values
         .iter()

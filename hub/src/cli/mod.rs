@@ -1,6 +1,7 @@
 //! The hub's command line. What is general comes from the node's; here is what only a hub does.
 
 mod city;
+mod entry;
 mod finding;
 mod init;
 mod rebuild;
@@ -17,6 +18,8 @@ use liandong_node::cli::{config, logs, record, status, verify};
 use liandong_node::config::Flag;
 
 use crate::config::{HubConfig, KEYS};
+
+pub use entry::main_with;
 
 /// Name of the program.
 pub const PROGRAM: &str = "liandong-hub";

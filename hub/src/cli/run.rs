@@ -103,7 +103,8 @@ pub async fn start(setup: &Setup, hub: Arc<Hub>) -> Result<Running, Failure> {
     let socket = socket(&setup.data_dir);
     let listening = Socket::bind(&socket)?;
     let sync = format!("http://{}", port.addr);
-    let served = tokio::spawn(listening.serve(api::routes(Arc::clone(&hub)).await, stopped(stopping.clone())));
+    let served =
+        tokio::spawn(listening.serve(api::routes(Arc::clone(&hub)).await, stopped(stopping.clone())));
     let listened = tokio::spawn(port.serve(Arc::clone(&hub), stopped(stopping)));
     tracing::info!(%sync, socket = %socket.display(), "serving");
     if setup.screen.json {
@@ -120,7 +121,10 @@ pub async fn start(setup: &Setup, hub: Arc<Hub>) -> Result<Running, Failure> {
 
 fn no_port(error: ListenError) -> Failure {
     let en = error.to_string();
-    let said = say!("同步端口无法使用：{en}；请换一个端口，或停止占用它的程序", "the sync port cannot be used: {en}");
+    let said = say!(
+        "同步端口无法使用：{en}；请换一个端口，或停止占用它的程序",
+        "the sync port cannot be used: {en}"
+    );
     match error {
         ListenError::NotLoopback(_) => Failure::usage(said),
         ListenError::Bind { .. } | ListenError::Transport(_) => Failure::internal(said),
@@ -128,7 +132,8 @@ fn no_port(error: ListenError) -> Failure {
 }
 
 impl Running {
-    /// Waits until the socket or the port is no longer served, which happens by itself only when something is wrong.
+    /// Waits until the socket or the port is no longer served, which happens by itself only when something
+    /// is wrong.
     pub async fn broken(&mut self) -> Failure {
         tokio::select! {
             served = &mut self.served => match served {
@@ -168,7 +173,8 @@ impl Running {
             }
             Err(_) => Err(Failure::internal(say!(
                 "{seconds} 秒内没有全部收尾；已保存的都在，下次启动会从日志补齐索引",
-                "not everything was finished within {seconds} seconds; what was saved is safe, the next start reads the log \
+                "not everything was finished within {seconds} seconds; what was saved is safe, the next \
+                 start reads the log \
                  into the index"
             ))),
         }

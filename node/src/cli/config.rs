@@ -32,7 +32,8 @@ pub fn run(
         ConfigCommand::Template => screen.line(template(program, table).trim_end())?,
         ConfigCommand::Check => {
             let settings = global.settings(table, Vec::new(), screen)?;
-            let mut rows = Table::new(screen.lang.pick(["配置项", "值", "来自"], ["setting", "value", "from"]));
+            let mut rows =
+                Table::new(screen.lang.pick(["配置项", "值", "来自"], ["setting", "value", "from"]));
             let mut object = Map::new();
             for (name, value, source) in settings.iter() {
                 rows.row([name.to_owned(), value.to_string(), source.to_string()]);

@@ -1,4 +1,5 @@
-//! The one way to a site's records: its Unix socket. Where nobody serves it, this process opens the site and serves it
+//! The one way to a site's records: its Unix socket. Where nobody serves it, this process opens the site and
+//! serves it
 //! for as long as the command runs.
 
 use std::future::Future;

@@ -120,7 +120,8 @@ impl Failure {
                 exit: Exit::Denied,
                 said: say!(
                     "没有读写 {shown} 的权限；请换用有权限的账户，或检查文件归属",
-                    "{shown} may not be read or written by this account; use one that may, or check who owns it"
+                    "{shown} may not be read or written by this account; use one that may, or check who owns \
+                     it"
                 ),
             },
             _ => Failure::internal(say!(
@@ -178,10 +179,7 @@ fn of_class(class: Class) -> &'static str {
 }
 
 fn no_such_record() -> Said {
-    say!(
-        "没有这条记录；请用 record list 查看编号",
-        "there is no such record; see the ids with record list"
-    )
+    say!("没有这条记录；请用 record list 查看编号", "there is no such record; see the ids with record list")
 }
 
 impl From<Status> for Failure {
@@ -193,7 +191,8 @@ impl From<Status> for Failure {
             Code::Unavailable | Code::Cancelled | Code::Unknown => {
                 return Failure::internal(say!(
                     "与站点的连接中断（{en}）；已回答的都已保存，请重新运行命令",
-                    "the connection to the site broke ({en}); what was answered is saved, run the command again"
+                    "the connection to the site broke ({en}); what was answered is saved, run the command \
+                     again"
                 ));
             }
             Code::PermissionDenied | Code::Unauthenticated => "没有权限：",
@@ -212,7 +211,8 @@ impl From<ServeError> for Failure {
         let en = error.to_string();
         Failure::internal(say!(
             "无法在数据目录中提供本地接口：{en}；请检查目录权限，路径总长不要超过 100 字节",
-            "the local socket in the data directory cannot be served: {en}; check the directory's permissions, and that \
+            "the local socket in the data directory cannot be served: {en}; check the directory's \
+             permissions, and that \
              its path is not longer than 100 bytes"
         ))
     }

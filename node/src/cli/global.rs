@@ -56,8 +56,14 @@ impl Global {
     ///
     /// # Errors
     /// All mistakes at once.
-    pub fn settings(&self, table: &'static [Key], flags: Vec<Flag>, screen: &mut Screen) -> Result<Settings, Failure> {
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    pub fn settings(
+        &self,
+        table: &'static [Key],
+        flags: Vec<Flag>,
+        screen: &mut Screen,
+    ) -> Result<Settings, Failure> {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let mut layers = Layers::new(table);
         if let Some((path, is_wanted)) = self.config_path() {
             match std::fs::read_to_string(&path) {
@@ -76,7 +82,8 @@ impl Global {
             Flag { flag: "--data-dir", key: "data_dir", value: self.data_dir.as_deref().map(path_text) },
             Flag { flag: "--lang", key: "lang", value: self.lang.clone() },
         ];
-        let settings = layers.environment(environment).options(&self.options).flags(own).flags(flags).finish()?;
+        let settings =
+            layers.environment(environment).options(&self.options).flags(own).flags(flags).finish()?;
         screen.lang = lang_of(&settings).unwrap_or(screen.lang);
         Ok(settings)
     }

@@ -16,20 +16,18 @@ use super::Setup;
 use super::door::{Door, blocking};
 use super::exit::{Exit, Failure};
 use super::global::this_day;
-use super::record::{kind_of, problem_json};
+use super::record::kind_of;
 use super::screen::Screen;
 use super::signals::Signals;
+use super::told::Told;
 use crate::import::headers::{Answer, Mapping};
 use crate::import::report::{Place, Report};
 use crate::import::send::{self, Writing};
 use crate::import::survey::Unreadable;
-use crate::import::{ImportError, RowProblem, Sheet, Summary};
+use crate::import::{ImportError, Sheet, Summary};
 use crate::now::random;
 use crate::say;
 use crate::text::Said;
-
-/// How many problems are printed for a person; the report has them all.
-const PRINTED: usize = 50;
 
 /// Flags of `import`.
 #[derive(Debug, clap::Args)]
@@ -61,7 +59,8 @@ pub async fn run(door: &Door, args: ImportArgs, setup: &Setup) -> Result<Exit, F
     let salt = salt(&setup.data_dir)?;
     let bar = screen.bar(Text { zh: "检查文件", en: "looking at the file" });
     let (path, work) = (args.file.clone(), bar.clone());
-    let looked = blocking(move || Sheet::look(&path, kind, &args.map, &salt, &mut |done, total| work.at(done, total)));
+    let looked =
+        blocking(move || Sheet::look(&path, kind, &args.map, &salt, &mut |done, total| work.at(done, total)));
     let sheet = looked.await?.map_err(|error| failure(&args.file, error))?;
     bar.finish();
     if !sheet.mapping.questions.is_empty() {
@@ -71,9 +70,11 @@ pub async fn run(door: &Door, args: ImportArgs, setup: &Setup) -> Result<Exit, F
 
     let status = door.upkeep().status(StatusRequest {}).await?.into_inner();
     let bar = screen.bar(Text { zh: "读取已有记录", en: "reading the records there are" });
-    let there_are = status.counts.iter().find(|count| count.kind == kind.number).map_or(0, |count| count.records);
+    let there_are =
+        status.counts.iter().find(|count| count.kind == kind.number).map_or(0, |count| count.records);
     let mut records = door.records();
-    let known = send::known(&mut records, kind, SiteCode(status.site), |seen| bar.at(seen, there_are.max(seen)));
+    let known =
+        send::known(&mut records, kind, SiteCode(status.site), |seen| bar.at(seen, there_are.max(seen)));
     let known = known.await.map_err(|error| failure(&args.file, error))?;
     bar.finish();
 
@@ -89,12 +90,14 @@ pub async fn run(door: &Door, args: ImportArgs, setup: &Setup) -> Result<Exit, F
     let mut summary = Summary::default();
     let writing = Writing { author: setup.author.clone(), dry_run: args.dry_run, today: this_day(), stop };
     let bar = screen.bar(Text { zh: "导入", en: "importing" });
-    let ended =
-        send::rows(records, sheet, known, writing, &mut report, &mut summary, |done, total| bar.at(done, total));
+    let ended = send::rows(records, sheet, known, writing, &mut report, &mut summary, |done, total| {
+        bar.at(done, total)
+    });
     let ended = ended.await;
     bar.finish();
     summary.report = report.finish().map_err(|error| Failure::file(&args.file, &error))?;
-    let told = Told { file: &args.file, kind: kind.name, dry_run: args.dry_run, import_id, mapping: &mapping };
+    let told =
+        Told { file: &args.file, kind: kind.name, dry_run: args.dry_run, import_id, mapping: &mapping };
     screen.answer(&told.json(&summary), || told.text(&summary, screen))?;
     ended.map_err(|error| failure(&args.file, error))?;
     Ok(match summary {
@@ -116,7 +119,8 @@ fn stop_at_signal() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-/// Random bytes of this site that keep the hash of a sheet, which travels with its changes, from telling anything about
+/// Random bytes of this site that keep the hash of a sheet, which travels with its changes, from telling
+/// anything about
 /// a sheet that could be guessed. Made by the first import.
 fn salt(data_dir: &Path) -> Result<Vec<u8>, Failure> {
     let path = data_dir.join("import.salt");
@@ -160,7 +164,8 @@ fn failure(file: &Path, error: ImportError) -> Failure {
             };
             Failure::internal(say!(
                 "读取 {shown} 中途失败（{why}）；已保存的不受影响，再次导入同一文件会从停下的地方继续",
-                "reading {shown} failed halfway ({why}); what is saved stays, importing the same file again goes on from there"
+                "reading {shown} failed halfway ({why}); what is saved stays, importing the same file again \
+                 goes on from there"
             ))
         }
         ImportError::CutShort => Failure::internal(say!(
@@ -174,22 +179,22 @@ fn report_failed(error: &io::Error) -> Said {
     let why = error.kind();
     say!(
         "退回的行写不出去（{why}），导入停止；已保存的不受影响。请用 --report 指定可写的位置后再导入同一文件",
-        "rows sent back cannot be written ({why}), so the import stopped; what is saved stays. Name a place that can be written \
+        "rows sent back cannot be written ({why}), so the import stopped; what is saved stays. Name a place \
+         that can be written \
          with --report and import the same file again"
     )
 }
 
 fn ask(mapping: &Mapping, file: &Path, screen: &Screen) -> Result<Exit, Failure> {
-    let questions: Vec<Value> = mapping
-        .questions
-        .iter()
-        .map(|question| {
-            json!({ "heading": question.heading, "fields": question.fields, "zh": question.said.zh, "en": question.said.en })
-        })
-        .collect();
+    let questions = mapping.questions.iter().map(|question| {
+        let (zh, en) = (&question.said.zh, &question.said.en);
+        json!({ "heading": question.heading, "fields": question.fields, "zh": zh, "en": en })
+    });
+    let questions: Vec<Value> = questions.collect();
     let json = json!({ "file": file.display().to_string(), "rows": 0, "saved": 0, "questions": questions });
     screen.answer(&json, || {
-        let lines: Vec<&str> = mapping.questions.iter().map(|question| question.said.in_lang(screen.lang)).collect();
+        let lines: Vec<&str> =
+            mapping.questions.iter().map(|question| question.said.in_lang(screen.lang)).collect();
         let lines = lines.join("\n  ");
         let said = say!(
             "有几列需要您来确定，还没有导入任何内容：\n  {lines}",
@@ -209,95 +214,4 @@ fn tell_columns(mapping: &Mapping, screen: &Screen) {
         "这些列不认识，不导入：{zh}。如有需要，用 --map 表头=字段 指明",
         "these columns are not understood and left out: {en}. Say what they are with --map HEADING=FIELD"
     ));
-}
-
-/// What is told at the end.
-struct Told<'a> {
-    file: &'a Path,
-    kind: &'static str,
-    dry_run: bool,
-    import_id: String,
-    mapping: &'a Mapping,
-}
-
-impl Told<'_> {
-    fn json(&self, summary: &Summary) -> Value {
-        let columns = self.mapping.columns.iter();
-        let columns: Vec<Value> =
-            columns.map(|column| json!({ "heading": column.heading, "field": column.field.name })).collect();
-        json!({
-            "file": self.file.display().to_string(),
-            "kind": self.kind,
-            "dry_run": self.dry_run,
-            "import_id": self.import_id,
-            "rows": summary.rows,
-            "saved": summary.saved,
-            "updated": summary.updated,
-            "unchanged": summary.unchanged,
-            "rejected": summary.rejected,
-            "interrupted": summary.interrupted,
-            "questions": [],
-            "columns": columns,
-            "ignored": self.mapping.ignored,
-            "problems": summary.problems.iter().map(row_json).collect::<Vec<_>>(),
-            "problems_left_out": summary.problems_left_out,
-            "notes": summary.notes.iter().map(row_json).collect::<Vec<_>>(),
-            "notes_left_out": summary.notes_left_out,
-            "report": summary.report.as_ref().map(|path| path.display().to_string()),
-        })
-    }
-
-    fn text(&self, summary: &Summary, screen: &Screen) -> String {
-        let Summary { rows, saved, updated, unchanged, rejected, .. } = summary;
-        let file = self.file.display();
-        let head = if self.dry_run {
-            say!("{file}：只检查，没有写入", "{file}: checked only, nothing was written")
-        } else {
-            say!("{file}：导入结束", "{file}: imported")
-        };
-        let counts = say!(
-            "  {rows} 行：新增 {saved}，更新 {updated}，未变 {unchanged}，退回 {rejected}",
-            "  {rows} rows: {saved} new, {updated} updated, {unchanged} unchanged, {rejected} sent back"
-        );
-        let mut lines = vec![head, counts];
-        if summary.interrupted {
-            let done = saved + updated + unchanged;
-            lines.push(say!(
-                "  被中断：前 {rows} 行中 {done} 行已保存；再次导入同一文件会从停下的地方继续",
-                "  interrupted: {done} of the first {rows} rows are saved; importing the same file again goes on from there"
-            ));
-        }
-        lines.extend(listed(&summary.problems, summary.problems_left_out));
-        if let Some(path) = &summary.report {
-            let path = path.display();
-            lines.push(say!(
-                "  退回的行在 {path}；改好后直接导入这个文件即可",
-                "  rows sent back are in {path}; mend them there and import that file"
-            ));
-        }
-        if !summary.notes.is_empty() {
-            lines.push(say!("  已保存，但请留意：", "  saved, but please look at:"));
-            lines.extend(listed(&summary.notes, summary.notes_left_out));
-        }
-        lines.iter().map(|said| said.in_lang(screen.lang)).collect::<Vec<_>>().join("\n")
-    }
-}
-
-fn listed(problems: &[RowProblem], left_out: u64) -> Vec<Said> {
-    let line = |RowProblem { row, problem }: &RowProblem| {
-        let (zh, en) = (&problem.zh, &problem.en);
-        say!("    第 {row} 行  {zh}", "    row {row}  {en}")
-    };
-    let mut lines: Vec<Said> = problems.iter().take(PRINTED).map(line).collect();
-    let more = problems.len().saturating_sub(PRINTED) as u64 + left_out;
-    if more > 0 {
-        lines.push(say!("    还有 {more} 处", "    and {more} more"));
-    }
-    lines
-}
-
-fn row_json(found: &RowProblem) -> Value {
-    let mut json = problem_json(&found.problem);
-    json["row"] = found.row.into();
-    json
 }

@@ -30,7 +30,8 @@ pub async fn run(args: &InitArgs, global: &Global, screen: &mut Screen) -> Resul
     let site = site_named(given).filter(|site| !site.is_province()).ok_or_else(|| {
         Failure::usage(say!(
             "“{given}”不是本省 21 个地级市之一；请写代码或名称，如 440100 或 广州",
-            "\"{given}\" is none of the province's 21 cities; give its code or name, such as 440100 or Guangzhou"
+            "\"{given}\" is none of the province's 21 cities; give its code or name, such as 440100 or \
+             Guangzhou"
         ))
     })?;
     let place = dir.clone();
@@ -38,8 +39,11 @@ pub async fn run(args: &InitArgs, global: &Global, screen: &mut Screen) -> Resul
     let (shown, name) = (dir.display().to_string(), crate::json::site_text(site, screen.lang));
     screen.answer(&json!({ "site": site.to_string(), "data_dir": shown }), || {
         let said = say!(
-            "已在 {shown} 建立站点：{name}\n请备份 {shown}/keys 中的密钥：没有它，密封的内容无法恢复。\n下一步：liandong-node import 花名册.csv --kind member --data-dir {shown}",
-            "made the site {name} in {shown}\nKeep a copy of the keys in {shown}/keys: without them nothing sealed can be read again.\nNext: liandong-node import ROSTER.csv --kind member --data-dir {shown}"
+            "已在 {shown} 建立站点：{name}\n请备份 {shown}/keys 中的密钥：没有它，密封的内容无法恢复。\n下一步：liandong-node import 花名册.csv \
+             --kind member --data-dir {shown}",
+            "made the site {name} in {shown}\nKeep a copy of the keys in {shown}/keys: without them nothing \
+             sealed can be read again.\nNext: liandong-node import ROSTER.csv --kind member --data-dir \
+             {shown}"
         );
         said.in_lang(screen.lang).to_owned()
     })?;

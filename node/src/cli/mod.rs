@@ -1,8 +1,10 @@
-//! The command line. Commands speak to a site through its socket ([`door`]); what is general is used by the hub's
+//! The command line. Commands speak to a site through its socket ([`door`]); what is general is used by the
+//! hub's
 //! command line as well.
 
 pub mod config;
 pub mod door;
+mod entry;
 pub mod exit;
 pub mod finding;
 pub mod global;
@@ -17,12 +19,14 @@ pub mod screen;
 pub mod signals;
 pub mod status;
 pub mod table;
+mod told;
 pub mod verify;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{NODE_KEYS, NodeConfig};
 use door::Door;
+pub use entry::main_with;
 use exit::{Exit, Failure};
 use global::Global;
 use screen::Screen;
@@ -85,7 +89,11 @@ impl Setup {
     ///
     /// # Errors
     /// All mistakes at once; no data directory.
-    pub fn load(global: &Global, flags: Vec<crate::config::Flag>, screen: &mut Screen) -> Result<Setup, Failure> {
+    pub fn load(
+        global: &Global,
+        flags: Vec<crate::config::Flag>,
+        screen: &mut Screen,
+    ) -> Result<Setup, Failure> {
         let settings = global.settings(NODE_KEYS, flags, screen)?;
         let data_dir = global::data_dir(&settings)?.to_path_buf();
         Ok(Setup { config: NodeConfig::read(&settings), screen: *screen, data_dir, author: global.author() })

@@ -66,8 +66,8 @@ impl Screen {
         }
         if self.json {
             let Failure { exit, said } = failure;
-            let error = json!({ "error": { "exit": *exit as u8, "code": exit.word(), "zh": said.zh, "en": said.en } });
-            return self.complain(&error.to_string());
+            let error = json!({ "exit": *exit as u8, "code": exit.word(), "zh": said.zh, "en": said.en });
+            return self.complain(&json!({ "error": error }).to_string());
         }
         let word = self.lang.pick("错误：", "error: ");
         let word = if self.color { format!("\x1b[1;31m{word}\x1b[0m") } else { word.to_owned() };

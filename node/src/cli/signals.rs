@@ -23,7 +23,10 @@ impl Signals {
     pub fn listen() -> Result<Signals, Failure> {
         let on = |kind| {
             signal(kind).map_err(|error| {
-                Failure::internal(say!("无法接收停止信号：{error}", "signals to stop cannot be received: {error}"))
+                Failure::internal(say!(
+                    "无法接收停止信号：{error}",
+                    "signals to stop cannot be received: {error}"
+                ))
             })
         };
         Ok(Signals { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })

@@ -15,7 +15,8 @@ use crate::text::Lang;
 /// Flags of `status`.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct StatusArgs {
-    /// 按状态给出退出码：1 没有运行、4 需要人工处理、5 连不上枢纽、6 被拒绝 · Tell by the exit code: 1 not running, 4 review needed, 5 hub unreachable, 6 refused
+    /// 按状态给出退出码：1 没有运行、4 需要人工处理、5 连不上枢纽、6 被拒绝 · Tell by the exit code: 1 not running, 4 review needed, 5 hub
+    /// unreachable, 6 refused
     #[arg(long)]
     check: bool,
 }
@@ -98,7 +99,14 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
         let outbox = status.head_seq.saturating_sub(status.confirmed_seq);
         lines.push((say("本地日志", "own log"), status.head_seq.to_string()));
         lines.push((say("待上报", "outbox"), outbox.to_string()));
-        lines.push((say("同步", "sync"), if is_running { link(status, lang) } else { say("站点没有运行，不同步", "the site is not running, nothing syncs").to_owned() }));
+        lines.push((
+            say("同步", "sync"),
+            if is_running {
+                link(status, lang)
+            } else {
+                say("站点没有运行，不同步", "the site is not running, nothing syncs").to_owned()
+            },
+        ));
         lines.push((say("最近同步", "last sync"), moment(status.last_sync_ms)));
         lines.push((say("与枢纽核对", "comparison"), comparison(status, lang)));
         let key = if status.linking_key.is_empty() { say("未配置", "none") } else { &status.linking_key };
@@ -130,14 +138,20 @@ fn mib(bytes: u64) -> u64 {
 fn link(status: &StatusResponse, lang: Lang) -> String {
     let word = match status.link() {
         Link::Unspecified => Text { zh: "未知", en: "not known" },
-        Link::None => Text { zh: "未配置枢纽，只在本地工作", en: "no hub configured, local work only" },
+        Link::None => {
+            Text { zh: "未配置枢纽，只在本地工作", en: "no hub configured, local work only" }
+        }
         Link::Offline => Text { zh: "离线", en: "offline" },
         Link::Connected => Text { zh: "已连接", en: "connected" },
         Link::Diverged => Text { zh: "已分叉，同步停止", en: "diverged, sync has stopped" },
         Link::Refused => Text { zh: "被拒绝，同步停止", en: "refused, sync has stopped" },
     };
     let why = lang.pick(&status.link_zh, &status.link_en);
-    if why.is_empty() { lang.of(word).to_owned() } else { format!("{}{}{why}", lang.of(word), lang.pick("：", ": ")) }
+    if why.is_empty() {
+        lang.of(word).to_owned()
+    } else {
+        format!("{}{}{why}", lang.of(word), lang.pick("：", ": "))
+    }
 }
 
 fn comparison(status: &StatusResponse, lang: Lang) -> String {

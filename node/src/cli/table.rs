@@ -34,7 +34,9 @@ impl Table {
         let lines = || std::iter::once(&self.headings).chain(&self.rows);
         let columns = lines().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
-            .map(|column| lines().filter_map(|line| line.get(column)).map(|cell| cell.width()).max().unwrap_or(0))
+            .map(|column| {
+                lines().filter_map(|line| line.get(column)).map(|cell| cell.width()).max().unwrap_or(0)
+            })
             .collect();
         let mut out = String::new();
         for line in lines() {
@@ -109,6 +111,8 @@ mod tests {
     fn long_cells_are_cut() {
         let mut table = Table::new(["a"]);
         table.row(["字".repeat(60)]);
-        assert!(table.render().lines().nth(1).is_some_and(|line| line.width() <= MAX_CELL && line.ends_with('…')));
+        assert!(
+            table.render().lines().nth(1).is_some_and(|line| line.width() <= MAX_CELL && line.ends_with('…'))
+        );
     }
 }

@@ -27,7 +27,8 @@ pub async fn run(door: &Door, screen: &Screen) -> Result<Exit, Failure> {
     let found = last.ok_or_else(|| {
         Failure::internal(say!("检查没有做完，请重试", "the check was not finished; try again"))
     })?;
-    let faults: Vec<_> = found.zh.iter().zip(&found.en).map(|(zh, en)| json!({ "zh": zh, "en": en })).collect();
+    let faults: Vec<_> =
+        found.zh.iter().zip(&found.en).map(|(zh, en)| json!({ "zh": zh, "en": en })).collect();
     let json = json!({
         "sound": found.sound,
         "entries": found.total,
@@ -46,12 +47,13 @@ pub async fn run(door: &Door, screen: &Screen) -> Result<Exit, Failure> {
             let faults = found.zh.len();
             say!(
                 "发现 {faults} 处损坏；本地工作请先停下，联系维护人员。索引的问题可用 rebuild 重建，日志的损坏要从备份或省级枢纽恢复：",
-                "{faults} faults found; stop working here and tell whoever maintains this. Faults of the index are mended by \
+                "{faults} faults found; stop working here and tell whoever maintains this. Faults of the \
+                 index are mended by \
                  rebuild, damage to the log needs a backup or the hub:"
             )
         };
-        let faults = screen.lang.pick(&found.zh, &found.en);
-        std::iter::once(head.in_lang(screen.lang)).chain(faults.iter().map(String::as_str)).collect::<Vec<_>>().join("\n  ")
+        let faults = screen.lang.pick(&found.zh, &found.en).iter().map(String::as_str);
+        std::iter::once(head.in_lang(screen.lang)).chain(faults).collect::<Vec<_>>().join("\n  ")
     })?;
     Ok(if found.sound { Exit::Done } else { Exit::Damaged })
 }

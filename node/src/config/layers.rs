@@ -25,6 +25,14 @@ pub struct Flag {
     pub value: Option<String>,
 }
 
+/// A file that is being read.
+struct Read<'a> {
+    path: &'a Path,
+    text: &'a str,
+    /// Lines that are no TOML; what was guessed from them is not a mistake of its own.
+    broken: Vec<usize>,
+}
+
 /// Values from all places, later ones over earlier ones; call in the order file, environment, command line.
 #[derive(Debug)]
 pub struct Layers {
@@ -45,36 +53,45 @@ impl Layers {
     /// Lays a file over it; its relative paths are relative to it.
     pub fn file(mut self, path: &Path, text: &str) -> Layers {
         let (root, errors) = DeTable::parse_recoverable(text);
+        let mut broken = Vec::new();
         for error in errors {
             let line = line_of(text, error.span().map_or(0, |span| span.start));
+            broken.push(line);
             let (shown, why) = (path.display(), error.message());
-            self.mistakes.push(say!("{shown}:{line}：TOML 写法有误（{why}）", "{shown}:{line}: not valid TOML: {why}"));
+            self.mistakes.push(say!(
+                "{shown}:{line}：TOML 写法有误（{why}）",
+                "{shown}:{line}: not valid TOML: {why}"
+            ));
         }
-        self.table_of(path, text, "", root.get_ref());
+        self.table_of(&Read { path, text, broken }, "", root.get_ref());
         self
     }
 
-    fn table_of(&mut self, path: &Path, text: &str, prefix: &str, table: &DeTable<'_>) {
+    fn table_of(&mut self, file: &Read<'_>, prefix: &str, table: &DeTable<'_>) {
         for (name, value) in table {
             let full = format!("{prefix}{}", name.get_ref());
-            let line = line_of(text, name.span().start);
+            let line = line_of(file.text, name.span().start);
+            if file.broken.contains(&line) {
+                continue;
+            }
             let is_section = self.table.iter().any(|key| key.name.starts_with(&format!("{full}.")));
             let given = match value.get_ref() {
                 DeValue::Table(inner) if is_section => {
-                    self.table_of(path, text, &format!("{full}."), inner);
+                    self.table_of(file, &format!("{full}."), inner);
                     continue;
                 }
                 DeValue::String(text) => Given::Text(text.to_string()),
                 DeValue::Integer(number) if number.radix() == 10 => Given::Whole(number.as_str().to_owned()),
                 other => Given::Other(other.type_str()),
             };
-            let source = Source::File { path: path.to_path_buf(), line };
-            let base = path.parent().unwrap_or(Path::new("")).to_path_buf();
+            let source = Source::File { path: file.path.to_path_buf(), line };
+            let base = file.path.parent().unwrap_or(Path::new("")).to_path_buf();
             self.give(&full, given, source, base);
         }
     }
 
-    /// Lays environment variables over it; those without the prefix are not looked at, empty ones count as absent.
+    /// Lays environment variables over it; those without the prefix are not looked at, empty ones count as
+    /// absent.
     pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Layers {
         for (name, value) in variables {
             let is_other = OTHER_VARIABLES.contains(&name.as_str()) || name.starts_with(TEST_VARIABLES);
@@ -139,7 +156,10 @@ impl Layers {
             None => {
                 let hint = nearest(name, self.table.iter().map(|key| key.name.to_owned()));
                 let (zh, en) = (hint_zh(&hint), hint_en(&hint));
-                self.mistakes.push(say!("{source}：没有配置项 {name}{zh}", "{source}: there is no setting {name}{en}"));
+                self.mistakes.push(say!(
+                    "{source}：没有配置项 {name}{zh}",
+                    "{source}: there is no setting {name}{en}"
+                ));
             }
         }
     }
@@ -177,12 +197,15 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 fn hint_zh(hint: &Option<String>) -> String {
-    hint.as_ref().map_or_else(|| "；用 config template 查看全部配置项".into(), |name| format!("；是不是 {name}？"))
+    hint.as_ref()
+        .map_or_else(|| "；用 config template 查看全部配置项".into(), |name| format!("；是不是 {name}？"))
 }
 
 fn hint_en(hint: &Option<String>) -> String {
-    hint.as_ref()
-        .map_or_else(|| "; config template shows all of them".into(), |name| format!("; did you mean {name}?"))
+    hint.as_ref().map_or_else(
+        || "; config template shows all of them".into(),
+        |name| format!("; did you mean {name}?"),
+    )
 }
 
 /// The candidate that differs in at most a third of its letters, if any.

@@ -13,7 +13,8 @@ pub static KEYS: &[Key] = &[
         name: "data_dir",
         doc: Text {
             zh: "数据目录：日志、索引和密钥都在其中，请放在本机磁盘上并限制访问权限。",
-            en: "Data directory with log, index and keys; keep it on a local disk that only this service can read.",
+            en: "Data directory with log, index and keys; keep it on a local disk that only this service can \
+             read.",
         },
         shape: Shape::Path,
         default: "",
@@ -23,7 +24,8 @@ pub static KEYS: &[Key] = &[
         name: "hub",
         doc: Text {
             zh: "省级枢纽的地址；不设则只在本地工作，不同步。目前只能是本机地址，因为还没有加密传输。",
-            en: "Address of the provincial hub; without it the node works on its own and does not sync. Only this machine \
+            en: "Address of the provincial hub; without it the node works on its own and does not sync. Only \
+             this machine \
                  for now, since encrypted transport is not there yet.",
         },
         shape: Shape::Checked(check_plain_url),
@@ -34,7 +36,8 @@ pub static KEYS: &[Key] = &[
         name: "linking_key",
         doc: Text {
             zh: "省协会秘书处发放的关联密钥文件；不设则证件号码和手机号不产生令牌，省里无法比对同一个人。",
-            en: "File with the linking key that the secretariat gave out; without it ID numbers and mobiles get no tokens \
+            en: "File with the linking key that the secretariat gave out; without it ID numbers and mobiles \
+             get no tokens \
                  and the province cannot recognise the same person in two cities.",
         },
         shape: Shape::File,
@@ -43,7 +46,9 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "log.segment_mib",
-        doc: Text { zh: "每个日志段文件的大小（MiB）。", en: "Size of one segment file of the log, in MiB." },
+        doc: Text {
+            zh: "每个日志段文件的大小（MiB）。", en: "Size of one segment file of the log, in MiB."
+        },
         shape: Shape::Whole { least: 1, most: 1024 },
         default: "16",
         example: "",
@@ -95,7 +100,8 @@ pub const LOG_LEVEL: Key = Key {
     name: "log_level",
     doc: Text {
         zh: "日志的详细程度：error、warn、info、debug、trace；也可按模块写，如 info,liandong_node=debug。",
-        en: "How much is logged: error, warn, info, debug, trace; or by module, such as info,liandong_node=debug.",
+        en: "How much is logged: error, warn, info, debug, trace; or by module, such as \
+         info,liandong_node=debug.",
     },
     shape: Shape::Checked(check_level),
     default: "\"info\"",
@@ -107,7 +113,8 @@ pub const LOG_FORMAT: Key = Key {
     name: "log_format",
     doc: Text {
         zh: "日志格式：auto（终端上为文字，否则为 JSON）、text、json。日志里从不出现个人信息。",
-        en: "Form of the log: auto (text on a terminal, JSON otherwise), text, json. It never holds personal values.",
+        en: "Form of the log: auto (text on a terminal, JSON otherwise), text, json. It never holds personal \
+         values.",
     },
     shape: Shape::Choice(&["auto", "text", "json"]),
     default: "\"auto\"",

@@ -45,10 +45,16 @@ impl Shape {
     pub(super) fn check(&self, given: &Given, base: &Path) -> Result<Value, Said> {
         let text = match (self, given) {
             (_, Given::Bare(text)) | (Shape::Whole { .. }, Given::Whole(text)) => text,
-            (Shape::Whole { .. }, _) => return Err(say!("应为整数，不加引号", "a whole number without quotes is wanted")),
+            (Shape::Whole { .. }, _) => {
+                return Err(say!("应为整数，不加引号", "a whole number without quotes is wanted"));
+            }
             (_, Given::Text(text)) => text,
-            (_, Given::Whole(_)) => return Err(say!("应为文字，请加引号", "a text is wanted; put it in quotes")),
-            (_, Given::Other(found)) => return Err(say!("不能是 {found}", "a value of type {found} cannot stand here")),
+            (_, Given::Whole(_)) => {
+                return Err(say!("应为文字，请加引号", "a text is wanted; put it in quotes"));
+            }
+            (_, Given::Other(found)) => {
+                return Err(say!("不能是 {found}", "a value of type {found} cannot stand here"));
+            }
         };
         match self {
             Shape::Whole { least, most } => {
@@ -83,17 +89,22 @@ pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Checks the address of a hub: `http://`, on this machine. Sync over a network needs encryption, which this version
+/// Checks the address of a hub: `http://`, on this machine. Sync over a network needs encryption, which this
+/// version
 /// does not have yet.
 pub fn check_plain_url(url: &str) -> Result<(), Said> {
     let Ok(uri) = url.parse::<tonic::transport::Uri>() else {
-        return Err(say!("不是网址，应类似 http://127.0.0.1:7443", "not an address such as http://127.0.0.1:7443"));
+        return Err(say!(
+            "不是网址，应类似 http://127.0.0.1:7443",
+            "not an address such as http://127.0.0.1:7443"
+        ));
     };
     match (uri.scheme_str(), uri.host()) {
         (Some("http"), Some(host)) if is_loopback(host) => Ok(()),
         (Some("http" | "https"), Some(_)) => Err(say!(
             "目前只能连接本机（如 http://127.0.0.1:7443）：本版本还没有加密传输，不能在网络上传送个人信息",
-            "only this machine can be reached for now (such as http://127.0.0.1:7443): encrypted transport is not there \
+            "only this machine can be reached for now (such as http://127.0.0.1:7443): encrypted transport \
+             is not there \
              yet, and personal data must not cross a network in clear"
         )),
         _ => Err(say!(

@@ -1,4 +1,5 @@
-//! From the headings of a sheet to fields: by label, name and aliases of the schema. A heading that may mean two fields,
+//! From the headings of a sheet to fields: by label, name and aliases of the schema. A heading that may mean
+//! two fields,
 //! and two headings that mean one, are questions for a person; nothing is guessed.
 
 use liandong_proto::format::text;
@@ -92,10 +93,10 @@ impl Mapping {
     /// Two columns for one field: which of them counts?
     fn ask_about_twins(&mut self) {
         let all = std::mem::take(&mut self.columns);
-        let is_twin = |column: &Column| {
-            all.iter().filter(|other| other.field.tag == column.field.tag).count() > 1
-        };
-        self.questions.extend(all.iter().filter(|column| is_twin(column)).map(|twin| which_column(twin, &all)));
+        let is_twin =
+            |column: &Column| all.iter().filter(|other| other.field.tag == column.field.tag).count() > 1;
+        self.questions
+            .extend(all.iter().filter(|column| is_twin(column)).map(|twin| which_column(twin, &all)));
         self.columns = all.iter().filter(|column| !is_twin(column)).cloned().collect();
     }
 
@@ -118,7 +119,8 @@ fn which_field(heading: &str, found: &[&'static Field]) -> Question {
         fields: found.iter().map(|field| field.name).collect(),
         said: say!(
             "“{heading}”列可能是：{zh}。请用 --map \"{heading}={first}\" 指明，或用 --map \"{heading}=\" 不导入这一列",
-            "the column \"{heading}\" may be: {en}. Say which with --map \"{heading}={first}\", or leave it out with --map \
+            "the column \"{heading}\" may be: {en}. Say which with --map \"{heading}={first}\", or leave it \
+             out with --map \
              \"{heading}=\""
         ),
     }
@@ -134,7 +136,8 @@ fn which_column(column: &Column, columns: &[Column]) -> Question {
         fields: vec![column.field.name],
         said: say!(
             "这几列都像是“{label_zh}”：{zh}。只能取一列；如不导入“{heading}”列，请用 --map \"{heading}=\"",
-            "these columns all look like \"{label_en}\": {en}. Only one can be taken; to leave out \"{heading}\" use --map \
+            "these columns all look like \"{label_en}\": {en}. Only one can be taken; to leave out \
+             \"{heading}\" use --map \
              \"{heading}=\""
         ),
     }
@@ -151,7 +154,10 @@ fn check_answers(kind: &'static Kind, headings: &[String], answers: &[Answer]) -
         if !field.is_empty() && named(kind, field).is_none() {
             let names: Vec<&str> = importable(kind).map(|field| field.name).collect();
             let names = names.join(", ");
-            return Err(say!("--map：没有字段 {field}；可用：{names}", "--map: there is no field {field}; there are: {names}"));
+            return Err(say!(
+                "--map：没有字段 {field}；可用：{names}",
+                "--map: there is no field {field}; there are: {names}"
+            ));
         }
     }
     Ok(())
@@ -186,7 +192,8 @@ fn candidates(kind: &'static Kind, heading: &str) -> Vec<&'static Field> {
     }
 }
 
-/// A heading without what does not count: letter case, blanks, full width, marks of required columns, a colon.
+/// A heading without what does not count: letter case, blanks, full width, marks of required columns, a
+/// colon.
 fn key(heading: &str) -> String {
     let clean = text::clean_unspaced(heading).to_lowercase();
     clean.trim_matches(['*', ':', '_']).replace('_', "")

@@ -10,7 +10,8 @@ use liandong_proto::schema::{Kind, Share};
 use crate::json::Trouble;
 use crate::say;
 
-/// Half a SHA-256 of a field and its value: enough to tell a province's people apart, and no number in memory.
+/// Half a SHA-256 of a field and its value: enough to tell a province's people apart, and no number in
+/// memory.
 type Key = [u8; 16];
 
 /// What is known of one identity.
@@ -104,7 +105,8 @@ impl Known {
         record.map_or(Means::New(None), Means::Record)
     }
 
-    /// A row that nothing names gets an id that follows from its open fields, so that the same sheet means the same
+    /// A row that nothing names gets an id that follows from its open fields, so that the same sheet means
+    /// the same
     /// record next time. Only from open ones: the id travels, and must not be a way to guess the others.
     fn nameless(&mut self, fields: &Fields) -> Means {
         let is_open = |tag| self.kind.field(tag).is_some_and(|field| field.share == Share::Open);
@@ -133,7 +135,8 @@ impl Known {
         let said = match code {
             "row.repeated" => say!(
                 "与第 {row} 行相同，但其他内容不一致；请核对是否同一人，只保留一行",
-                "the same as in row {row}, while the rest differs; check whether they are one, and keep one row"
+                "the same as in row {row}, while the rest differs; check whether they are one, and keep one \
+                 row"
             ),
             "row.two_records" => say!(
                 "与另一编号指向两条不同的记录；请核对",
@@ -141,7 +144,8 @@ impl Known {
             ),
             _ => say!(
                 "这一行的其他编号属于一条号码不同的记录；请核对，号码确有更正时先用 record put 改正",
-                "another identifier of this row belongs to a record with a different one here; check both, and if it was \
+                "another identifier of this row belongs to a record with a different one here; check both, \
+                 and if it was \
                  corrected change the record with record put first"
             ),
         };

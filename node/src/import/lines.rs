@@ -1,4 +1,5 @@
-//! Text with one kind of line end, so that rows can be counted: `\r\n` and `\r` become `\n`, and the last line ends too.
+//! Text with one kind of line end, so that rows can be counted: `\r\n` and `\r` become `\n`, and the last
+//! line ends too.
 
 use std::io::{self, BufRead, Read};
 
@@ -19,7 +20,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// Bytes taken from the inner reader.
-    pub fn bytes(&self) -> u64 {
+    pub fn bytes_taken(&self) -> u64 {
         self.bytes
     }
 }
@@ -63,7 +64,7 @@ mod tests {
             let mut out = String::new();
             lines.read_to_string(&mut out).unwrap();
             assert_eq!(out, expected, "in pieces of {size}");
-            assert_eq!(lines.bytes(), text.len() as u64);
+            assert_eq!(lines.bytes_taken(), text.len() as u64);
         }
     }
 

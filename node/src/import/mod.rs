@@ -9,7 +9,8 @@
 //! | cells to values, batches over the record API | [`row`], [`send`] |
 //! | rows sent back | [`report`] |
 //!
-//! A row that is there already changes nothing, so the same file can be imported again at any time, also after it was
+//! A row that is there already changes nothing, so the same file can be imported again at any time, also
+//! after it was
 //! cut short. Memory grows with the identities and nothing else.
 
 pub mod headers;

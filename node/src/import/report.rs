@@ -1,4 +1,5 @@
-//! The clerk's file of rows that were sent back: as they stood, with the reasons, ready to be mended and imported.
+//! The clerk's file of rows that were sent back: as they stood, with the reasons, ready to be mended and
+//! imported.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};
@@ -71,7 +72,10 @@ impl Report {
         file.write_all("\u{FEFF}".as_bytes())?;
         let mut out = WriterBuilder::new().flexible(true).delimiter(self.layout.separator).from_writer(file);
         let headings = self.layout.headings.iter().map(String::as_str);
-        let own = [self.lang.pick(REASON_HEADINGS[0], REASON_HEADINGS[1]), self.lang.pick(ROW_HEADINGS[0], ROW_HEADINGS[1])];
+        let own = [
+            self.lang.pick(REASON_HEADINGS[0], REASON_HEADINGS[1]),
+            self.lang.pick(ROW_HEADINGS[0], ROW_HEADINGS[1]),
+        ];
         out.write_record(headings.chain(own)).map_err(io::Error::from)?;
         Ok(Some((path, out)))
     }

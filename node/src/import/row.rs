@@ -85,9 +85,15 @@ impl Reading {
 
     /// The fields of a new record: with a status, when the row gives none.
     pub fn with_status(&self, fields: &Fields) -> Fields {
-        let Some(tag) = self.kind.status.filter(|tag| fields.get(*tag).is_none()) else { return fields.clone() };
-        let Some(Type::Enum(choices)) = self.kind.field(tag).map(|field| field.ty) else { return fields.clone() };
-        let Some(value) = choices.by_text(DEFAULT_STATUS).filter(|value| value.initial) else { return fields.clone() };
+        let Some(tag) = self.kind.status.filter(|tag| fields.get(*tag).is_none()) else {
+            return fields.clone();
+        };
+        let Some(Type::Enum(choices)) = self.kind.field(tag).map(|field| field.ty) else {
+            return fields.clone();
+        };
+        let Some(value) = choices.by_text(DEFAULT_STATUS).filter(|value| value.initial) else {
+            return fields.clone();
+        };
         let mut status = FieldsBuilder::new();
         status.u64(tag, value.number as u64);
         fields.patched(&status.finish(), &[])
@@ -109,6 +115,9 @@ fn encode(values: &BTreeMap<u32, Scalar>) -> Fields {
 fn only_the_first() -> Trouble {
     Trouble {
         code: "mobile.first_kept",
-        said: say!("一格里有几个号码，只保存了第一个手机号", "several numbers in one cell; only the first mobile was saved"),
+        said: say!(
+            "一格里有几个号码，只保存了第一个手机号",
+            "several numbers in one cell; only the first mobile was saved"
+        ),
     }
 }

@@ -1,4 +1,5 @@
-//! From rows to the record API: one thread reads, batches wait in a short queue, each is durable before the next is sent.
+//! From rows to the record API: one thread reads, batches wait in a short queue, each is durable before the
+//! next is sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,7 +113,12 @@ pub async fn rows(
 }
 
 /// Reads all rows, until the other side has gone.
-fn read(sheet: Sheet, mut known: Known, today: Today, batches: &mpsc::Sender<Batch>) -> Result<(), ImportError> {
+fn read(
+    sheet: Sheet,
+    mut known: Known,
+    today: Today,
+    batches: &mpsc::Sender<Batch>,
+) -> Result<(), ImportError> {
     let Sheet { kind, survey, layout, mapping } = sheet;
     let mut rows = Rows::new(survey.file, &layout, survey.text_from)?;
     let reading = Reading { kind, mapping, today };
@@ -140,8 +146,12 @@ fn read(sheet: Sheet, mut known: Known, today: Today, batches: &mpsc::Sender<Bat
 
 fn item(reading: &Reading, known: &mut Known, row: Row) -> Item {
     if let Some(fault) = &row.fault {
-        let problem =
-            pb::Problem { code: "row.shape".into(), zh: fault.zh.clone(), en: fault.en.clone(), ..Default::default() };
+        let problem = pb::Problem {
+            code: "row.shape".into(),
+            zh: fault.zh.clone(),
+            en: fault.en.clone(),
+            ..Default::default()
+        };
         return Item::Rejected { row, problems: vec![problem] };
     }
     let read = match reading.read(&row.cells) {

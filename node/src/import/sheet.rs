@@ -1,4 +1,5 @@
-//! A CSV file as a sheet: which character separates its cells, where its headings stand, and its rows one by one.
+//! A CSV file as a sheet: which character separates its cells, where its headings stand, and its rows one by
+//! one.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -53,7 +54,8 @@ impl Layout {
             let required = required.collect::<Vec<_>>().join("、");
             say!(
                 "前 {HEADER_WITHIN} 行里没有找到“{zh}”的表头；没有导入任何内容。请让表头独占一行，列名如：{required}",
-                "no headings of \"{en}\" in the first {HEADER_WITHIN} rows; nothing was imported. Put the headings in a row of \
+                "no headings of \"{en}\" in the first {HEADER_WITHIN} rows; nothing was imported. Put the \
+                 headings in a row of \
                  their own, such as: {required}"
             )
         })
@@ -99,7 +101,7 @@ impl Rows {
 
     /// How many bytes of the file have been read.
     pub fn bytes_read(&self) -> u64 {
-        self.text_from + self.reader.get_ref().bytes()
+        self.text_from + self.reader.get_ref().bytes_taken()
     }
 
     /// The next row with anything in it; `None` at the end.
@@ -108,7 +110,8 @@ impl Rows {
     /// When the file cannot be read.
     pub fn next_row(&mut self) -> Result<Option<Row>, csv::Error> {
         while let Some((number, lines)) = self.read()? {
-            // The survey has seen that all of it is UTF-8; a file changed since then is met with a replacement character.
+            // The survey has seen that all of it is UTF-8; a file changed since then is met with a
+            // replacement character.
             let cells: StringRecord = self.record.iter().map(String::from_utf8_lossy).collect();
             if cells.iter().all(|cell| cell.trim().is_empty()) {
                 continue;
@@ -118,12 +121,14 @@ impl Rows {
                 let last = number + lines - 1;
                 Some(say!(
                     "有一个引号没有成对，直到第 {last} 行都被当成了这一行；请改正引号",
-                    "a quotation mark has no partner, so everything up to line {last} counts as this row; mend the mark"
+                    "a quotation mark has no partner, so everything up to line {last} counts as this row; \
+                     mend the mark"
                 ))
             } else if extra {
                 Some(say!(
                     "单元格比表头多，内容可能错位；含有分隔符的单元格请加引号",
-                    "more cells than headings, so they may be out of place; put cells with a separator in quotes"
+                    "more cells than headings, so they may be out of place; put cells with a separator in \
+                     quotes"
                 ))
             } else {
                 None

@@ -98,13 +98,15 @@ fn check_signature(head: &[u8]) -> Result<(), Said> {
     if head.starts_with(b"PK\x03\x04") || head.starts_with(b"\xD0\xCF\x11\xE0") {
         return Err(say!(
             "这是 Excel 工作簿，不是 CSV；没有导入任何内容。请在表格软件中另存为“CSV UTF-8（逗号分隔）”后再导入",
-            "this is a workbook, not CSV; nothing was imported. Save it as \"CSV UTF-8 (comma delimited)\" and import that"
+            "this is a workbook, not CSV; nothing was imported. Save it as \"CSV UTF-8 (comma delimited)\" \
+             and import that"
         ));
     }
     if head.starts_with(b"\xFF\xFE") || head.starts_with(b"\xFE\xFF") {
         return Err(say!(
             "文件编码是 UTF-16；没有导入任何内容。请另存为“CSV UTF-8（逗号分隔）”后再导入",
-            "the file is in UTF-16; nothing was imported. Save it as \"CSV UTF-8 (comma delimited)\" and import that"
+            "the file is in UTF-16; nothing was imported. Save it as \"CSV UTF-8 (comma delimited)\" and \
+             import that"
         ));
     }
     Ok(())
@@ -114,7 +116,8 @@ fn not_utf8(offset: u64) -> Said {
     say!(
         "文件编码不是 UTF-8（第 {offset} 字节处），多半是 GBK；没有导入任何内容。请在表格软件中另存为“CSV UTF-8（逗号分隔）”，\
          或用 iconv -f GB18030 -t UTF-8 转换后再导入",
-        "the file is not in UTF-8 (at byte {offset}), most likely it is GBK; nothing was imported. Save it as \"CSV UTF-8 \
+        "the file is not in UTF-8 (at byte {offset}), most likely it is GBK; nothing was imported. Save it \
+         as \"CSV UTF-8 \
          (comma delimited)\", or convert it with iconv -f GB18030 -t UTF-8, and import that"
     )
 }
@@ -122,7 +125,8 @@ fn not_utf8(offset: u64) -> Said {
 fn not_text() -> Said {
     say!(
         "文件里有空字符，不是文本；没有导入任何内容。请在表格软件中另存为“CSV UTF-8（逗号分隔）”后再导入",
-        "the file holds zero bytes, so it is no text; nothing was imported. Save it as \"CSV UTF-8 (comma delimited)\" and \
+        "the file holds zero bytes, so it is no text; nothing was imported. Save it as \"CSV UTF-8 (comma \
+         delimited)\" and \
          import that"
     )
 }
@@ -176,7 +180,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("roster.csv");
         std::fs::write(&path, "a").unwrap();
-        let mut hash = |salt: &[u8]| Survey::of(&path, salt, &mut |_, _| {}).unwrap().hash;
+        let hash = |salt: &[u8]| Survey::of(&path, salt, &mut |_, _| {}).unwrap().hash;
         assert_eq!(hash(b"1"), hash(b"1"));
         assert_ne!(hash(b"1"), hash(b"2"));
     }

@@ -79,8 +79,12 @@ fn two_columns_for_one_field_are_a_question() {
 #[test]
 fn a_column_can_be_named_by_hand() {
     let mapping = map("姓名,血型", &["血型=remarks"]);
-    assert_eq!(mapping.columns.iter().map(|column| column.field.name).collect::<Vec<_>>(), ["name", "remarks"]);
-    let wrong = |answer: &str| Mapping::of(member(), &headings("姓名"), &[answer.parse().unwrap()]).unwrap_err();
+    assert_eq!(
+        mapping.columns.iter().map(|column| column.field.name).collect::<Vec<_>>(),
+        ["name", "remarks"]
+    );
+    let wrong =
+        |answer: &str| Mapping::of(member(), &headings("姓名"), &[answer.parse().unwrap()]).unwrap_err();
     assert!(wrong("血型=remarks").en.contains("no column"));
     assert!(wrong("姓名=blood").en.contains("no field blood"));
     assert!("姓名".parse::<Answer>().is_err());
@@ -92,7 +96,12 @@ fn no_two_fields_share_a_heading() {
         for field in kind.fields.iter().filter(|field| crate::json::is_one_cell(field)) {
             for heading in field.aliases.iter().copied().chain([field.label.zh, field.name]) {
                 let mapping = Mapping::of(kind, &[heading.to_owned()], &[]).unwrap();
-                assert!(mapping.questions.is_empty(), "{}.{}: {heading} means several fields", kind.name, field.name);
+                assert!(
+                    mapping.questions.is_empty(),
+                    "{}.{}: {heading} means several fields",
+                    kind.name,
+                    field.name
+                );
             }
         }
     }
@@ -145,7 +154,11 @@ fn rows_that_are_out_of_place_are_sent_back() {
     let faults: Vec<bool> = rows.iter().map(|row| row.fault.is_some()).collect();
     assert_eq!(faults, [true, false, false]);
     let open_quote = rows_of(&format!("姓名,手机\n\"a,1\n{}", "b,2\n".repeat(30)));
-    assert!(open_quote.iter().any(|row| row.fault.as_ref().is_some_and(|said| said.en.contains("quotation mark"))));
+    assert!(
+        open_quote
+            .iter()
+            .any(|row| row.fault.as_ref().is_some_and(|said| said.en.contains("quotation mark")))
+    );
 }
 
 fn reading(line: &str) -> Reading {
@@ -212,7 +225,9 @@ fn rows_find_the_records_they_mean() {
     let mut means = |row, line: &str, text: &str| known.means(row, &fields(line, text));
     assert_eq!(means(2, line, &format!("王芳,{ID},A1")), Means::Record(id(1)));
     assert_eq!(means(3, line, &format!("王芳,{ID},A1")), Means::Repeats(2));
-    let Means::Unclear(problem) = means(4, line, &format!("王芳芳,{ID},A1")) else { panic!("it contradicts row 2") };
+    let Means::Unclear(problem) = means(4, line, &format!("王芳芳,{ID},A1")) else {
+        panic!("it contradicts row 2")
+    };
     assert_eq!(problem.code, "row.repeated");
     assert!(problem.zh.contains("第 2 行"));
     assert_eq!(means(5, "姓名,会员编号", "李娜,A2"), Means::Record(id(2)));
@@ -224,7 +239,9 @@ fn a_member_number_never_moves_a_person_to_another_one() {
     let mut known = Known::new(member(), SiteCode(440_100));
     known.note(id(1), &fields("姓名,身份证号,会员编号", &format!("王芳,{ID},A1")));
     let other = "440100197401024011";
-    let Means::Unclear(problem) = known.means(2, &fields("姓名,身份证号,会员编号", &format!("李娜,{other},A1"))) else {
+    let Means::Unclear(problem) =
+        known.means(2, &fields("姓名,身份证号,会员编号", &format!("李娜,{other},A1")))
+    else {
         panic!("A1 is someone else's")
     };
     assert_eq!(problem.code, "row.other_identity");
@@ -251,7 +268,8 @@ fn a_row_without_identity_gets_the_same_id_every_time() {
 fn report(place: Place) -> Option<PathBuf> {
     let layout = Layout { separator: b';', above: 0, headings: headings("姓名,手机") };
     let mut report = Report::new(place, &layout, Lang::Zh);
-    let problem = pb::Problem { zh: "手机：位数不对".into(), en: "mobile: digits".into(), ..Default::default() };
+    let problem =
+        pb::Problem { zh: "手机：位数不对".into(), en: "mobile: digits".into(), ..Default::default() };
     report.add(7, &cells("王芳,1"), &[problem.clone(), problem]).unwrap();
     report.finish().unwrap()
 }
@@ -268,7 +286,11 @@ fn the_report_can_be_mended_and_imported() {
     assert_eq!(text, "\u{FEFF}姓名;手机;退回原因;原行号\n王芳;1;手机：位数不对；手机：位数不对;7\n");
     let looked = Sheet::look(&path, member(), &[], b"", &mut |_, _| {}).unwrap();
     assert_eq!((looked.mapping.columns.len(), looked.mapping.ignored.len()), (2, 0));
-    assert_eq!(report(Place::Beside(sheet)), Some(dir.path().join("roster.rejected-2.csv")), "never over another");
+    assert_eq!(
+        report(Place::Beside(sheet)),
+        Some(dir.path().join("roster.rejected-2.csv")),
+        "never over another"
+    );
     assert_eq!(report(Place::Nowhere), None);
 }
 

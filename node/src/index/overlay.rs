@@ -13,7 +13,7 @@ use crate::store::StoreError;
 pub(super) type Map = BTreeMap<Bytes, Option<Bytes>>;
 
 /// Nothing staged for this long, and what there is goes into the store.
-const IDLE: Duration = Duration::from_millis(200);
+const IDLE: Duration = Duration::from_secs(1);
 /// Rough cost of a row in the map, beside its bytes.
 const ROW_BYTES: usize = 96;
 
@@ -32,6 +32,8 @@ struct State {
     position: [u8; 16],
     digest: Digest,
     frozen: Option<Frozen>,
+    /// What was written last: what was just changed is what is read and changed next.
+    recent: Arc<Map>,
     /// Counts changes, so that the flusher sees whether any came while it waited.
     stages: u64,
     /// How many of them are in the store.
@@ -56,6 +58,7 @@ impl Overlay {
             position,
             digest,
             frozen: None,
+            recent: Arc::default(),
             stages: 0,
             flushed: 0,
             wanted: false,
@@ -76,7 +79,8 @@ impl Overlay {
     pub fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
         let state = self.state();
         let frozen = || state.frozen.as_ref().and_then(|frozen| frozen.map.get(key));
-        state.active.get(key).or_else(frozen).cloned()
+        let found = state.active.get(key).or_else(frozen).or_else(|| state.recent.get(key));
+        found.cloned()
     }
 
     pub fn stage(&self, changes: &[Staged], position: [u8; 16]) {
@@ -200,6 +204,7 @@ impl Overlay {
         let mut state = self.state();
         if let Some(frozen) = state.frozen.take() {
             state.flushed = frozen.stages;
+            state.recent = frozen.map;
         }
         state.failure = None;
         self.moved.notify_all();

@@ -30,7 +30,11 @@ pub struct Patch {
 ///
 /// # Errors
 /// Every field that cannot be read.
-pub fn from_json(kind: &'static Kind, object: &Map<String, Json>, today: Today) -> Result<Patch, Vec<pb::Problem>> {
+pub fn from_json(
+    kind: &'static Kind,
+    object: &Map<String, Json>,
+    today: Today,
+) -> Result<Patch, Vec<pb::Problem>> {
     let mut draft = Draft::new(kind, today);
     for (name, value) in object {
         draft.json(name, value);
@@ -38,7 +42,8 @@ pub fn from_json(kind: &'static Kind, object: &Map<String, Json>, today: Today) 
     draft.finish()
 }
 
-/// Reads `name`, text pairs and names of fields to clear. Lists and nested messages are written as JSON; a list of
+/// Reads `name`, text pairs and names of fields to clear. Lists and nested messages are written as JSON; a
+/// list of
 /// simple values also with commas.
 ///
 /// # Errors
@@ -84,7 +89,13 @@ impl Draft {
                 "“{kind_zh}”没有字段 {name}；可用的有：{names}",
                 "{kind_en} has no field {name}; there are: {names}"
             );
-            self.problems.push(pb::Problem { field: name.into(), code: "field.unknown".into(), zh, en, tag: 0 });
+            self.problems.push(pb::Problem {
+                field: name.into(),
+                code: "field.unknown".into(),
+                zh,
+                en,
+                tag: 0,
+            });
         }
         found
     }
@@ -98,7 +109,8 @@ impl Draft {
             Ok(json @ (Json::Array(_) | Json::Object(_))) => Ok(json),
             _ if field.format == Format::Parts => Err(shape_of(field)),
             _ => {
-                let parts = text.split([',', '，', '、', ';', '；']).map(str::trim).filter(|part| !part.is_empty());
+                let parts =
+                    text.split([',', '，', '、', ';', '；']).map(str::trim).filter(|part| !part.is_empty());
                 Ok(Json::Array(parts.map(Json::from).collect()))
             }
         };
@@ -202,7 +214,9 @@ fn one(field: &FieldDescriptor, json: &Json, today: Today) -> Result<Value, Trou
     let format = nested::format(field);
     let value = match field.kind() {
         Wire::String => match format {
-            Some(format) => Value::String(validate::stored_spelling(format, &text, false, today)?.into_owned()),
+            Some(format) => {
+                Value::String(validate::stored_spelling(format, &text, false, today)?.into_owned())
+            }
             None => Value::String(text),
         },
         Wire::Enum(choices) => {
@@ -220,8 +234,12 @@ fn one(field: &FieldDescriptor, json: &Json, today: Today) -> Result<Value, Trou
         Wire::Bool => Value::Bool(text.parse().map_err(|_| misplaced(field))?),
         Wire::Uint32 | Wire::Fixed32 => Value::U32(text.parse().map_err(|_| misplaced(field))?),
         Wire::Uint64 | Wire::Fixed64 => Value::U64(text.parse().map_err(|_| misplaced(field))?),
-        Wire::Int32 | Wire::Sint32 | Wire::Sfixed32 => Value::I32(text.parse().map_err(|_| misplaced(field))?),
-        Wire::Int64 | Wire::Sint64 | Wire::Sfixed64 => Value::I64(text.parse().map_err(|_| misplaced(field))?),
+        Wire::Int32 | Wire::Sint32 | Wire::Sfixed32 => {
+            Value::I32(text.parse().map_err(|_| misplaced(field))?)
+        }
+        Wire::Int64 | Wire::Sint64 | Wire::Sfixed64 => {
+            Value::I64(text.parse().map_err(|_| misplaced(field))?)
+        }
         Wire::Float => Value::F32(text.parse().map_err(|_| misplaced(field))?),
         Wire::Double => Value::F64(text.parse().map_err(|_| misplaced(field))?),
         Wire::Message(_) => return Err(misplaced(field)),
@@ -234,10 +252,14 @@ fn object_of(field: &FieldDescriptor, object: &Map<String, Json>, today: Today) 
     let mut message = DynamicMessage::new(descriptor.clone());
     for (name, value) in object {
         let part = descriptor.get_field_by_name(name).ok_or_else(|| {
-            let names = descriptor.fields().map(|field| field.name().to_owned()).collect::<Vec<_>>().join(", ");
+            let names =
+                descriptor.fields().map(|field| field.name().to_owned()).collect::<Vec<_>>().join(", ");
             Trouble {
                 code: "field.unknown",
-                said: say!("没有子字段 {name}；可用的有：{names}", "there is no part {name}; there are: {names}"),
+                said: say!(
+                    "没有子字段 {name}；可用的有：{names}",
+                    "there is no part {name}; there are: {names}"
+                ),
             }
         })?;
         if !value.is_null() {
@@ -278,4 +300,3 @@ impl From<Trouble> for Said {
         trouble.said
     }
 }
-

@@ -1,4 +1,5 @@
-//! Between records as the site stores them and as people and programs write them: JSON with the schema's names, and text
+//! Between records as the site stores them and as people and programs write them: JSON with the schema's
+//! names, and text
 //! with its labels. Generic over the schema; fields of newer nodes are kept where they are and never shown.
 
 mod input;

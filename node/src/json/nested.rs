@@ -24,20 +24,23 @@ pub fn choice_named(choices: &EnumDescriptor, text: &str) -> Option<i32> {
     let is = |value: &EnumValueDescriptor| {
         value.name() == text
             || short_name(value).eq_ignore_ascii_case(text)
-            || value_option(value, "label").is_some_and(|label| in_lang(&label, Lang::Zh) == text || in_lang(&label, Lang::En) == text)
+            || value_option(value, "label")
+                .is_some_and(|label| in_lang(&label, Lang::Zh) == text || in_lang(&label, Lang::En) == text)
     };
     choices.values().find(is).map(|value| value.number())
 }
 
 /// What a choice is called.
 pub fn choice_label(value: &EnumValueDescriptor, lang: Lang) -> String {
-    let label = value_option(value, "label").map(|label| in_lang(&label, lang)).filter(|label| !label.is_empty());
+    let label =
+        value_option(value, "label").map(|label| in_lang(&label, lang)).filter(|label| !label.is_empty());
     label.unwrap_or_else(|| short_name(value))
 }
 
 /// What a field is called.
 pub fn field_label(field: &FieldDescriptor, lang: Lang) -> String {
-    let label = field_option(field, "label").map(|label| in_lang(&label, lang)).filter(|label| !label.is_empty());
+    let label =
+        field_option(field, "label").map(|label| in_lang(&label, lang)).filter(|label| !label.is_empty());
     label.unwrap_or_else(|| field.name().to_owned())
 }
 
@@ -59,7 +62,9 @@ pub fn format(field: &FieldDescriptor) -> Option<Format> {
 }
 
 fn in_lang(text: &Value, lang: Lang) -> String {
-    let part = text.as_message().and_then(|text| text.get_field_by_name(lang.pick("zh", "en")).map(|part| part.into_owned()));
+    let part = text
+        .as_message()
+        .and_then(|text| text.get_field_by_name(lang.pick("zh", "en")).map(|part| part.into_owned()));
     part.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 

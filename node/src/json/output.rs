@@ -11,7 +11,8 @@ use serde_json::{Map, Value as Json, json};
 use super::{message, nested};
 use crate::text::Lang;
 
-/// The fields of a record under their names in the schema, in the order of tags. Choices by short name, records by
+/// The fields of a record under their names in the schema, in the order of tags. Choices by short name,
+/// records by
 /// UUID, sites by code, nested messages as objects; fields that are not set, or not known, are left out.
 ///
 /// # Errors
@@ -24,7 +25,11 @@ pub fn to_json(kind: &Kind, fields: Bytes) -> Result<Map<String, Json>, DecodeEr
 ///
 /// # Errors
 /// When the bytes are not the kind's message.
-pub fn to_text(kind: &'static Kind, fields: Bytes, lang: Lang) -> Result<Vec<(&'static Field, String)>, DecodeError> {
+pub fn to_text(
+    kind: &'static Kind,
+    fields: Bytes,
+    lang: Lang,
+) -> Result<Vec<(&'static Field, String)>, DecodeError> {
     let message = DynamicMessage::decode(message(kind), fields)?;
     let text = |field: &'static Field| {
         let descriptor = message.descriptor().get_field(field.tag)?;
@@ -64,10 +69,12 @@ fn value_json(field: &FieldDescriptor, value: &Value) -> Json {
         Value::F64(value) => json!(value),
         Value::String(value) => json!(value),
         Value::Bytes(bytes) => json!(bytes_text(bytes)),
-        Value::EnumNumber(number) => match field.kind().as_enum().and_then(|choices| choices.get_value(*number)) {
-            Some(value) => json!(nested::short_name(&value)),
-            None => json!(number),
-        },
+        Value::EnumNumber(number) => {
+            match field.kind().as_enum().and_then(|choices| choices.get_value(*number)) {
+                Some(value) => json!(nested::short_name(&value)),
+                None => json!(number),
+            }
+        }
         Value::Message(message) => Json::Object(message_json(message)),
         Value::List(values) => values.iter().map(|value| value_json(field, value)).collect(),
         // No kind of record has a map.
@@ -83,17 +90,23 @@ fn bytes_text(bytes: &[u8]) -> String {
 fn shown_value(field: &FieldDescriptor, value: &Value, lang: Lang) -> String {
     match value {
         Value::Bool(value) => lang.pick(["否", "是"], ["no", "yes"])[usize::from(*value)].to_owned(),
-        Value::EnumNumber(number) => match field.kind().as_enum().and_then(|choices| choices.get_value(*number)) {
-            Some(value) => nested::choice_label(&value, lang),
-            None => number.to_string(),
-        },
+        Value::EnumNumber(number) => {
+            match field.kind().as_enum().and_then(|choices| choices.get_value(*number)) {
+                Some(value) => nested::choice_label(&value, lang),
+                None => number.to_string(),
+            }
+        }
         Value::U32(code) if nested::format(field) == Some(Format::Site) => site_text(SiteCode(*code), lang),
         Value::Message(message) => {
             let mut fields: Vec<FieldDescriptor> = message.descriptor().fields().collect();
             fields.sort_by_key(FieldDescriptor::number);
             let parts = fields.iter().filter(|field| message.has_field(field)).map(|field| {
                 let label = nested::field_label(field, lang);
-                format!("{label}{}{}", lang.pick("：", ": "), shown_value(field, &message.get_field(field), lang))
+                format!(
+                    "{label}{}{}",
+                    lang.pick("：", ": "),
+                    shown_value(field, &message.get_field(field), lang)
+                )
             });
             parts.collect::<Vec<_>>().join(lang.pick("，", ", "))
         }
@@ -115,7 +128,11 @@ fn printable(written: &str) -> String {
     if !has_control {
         return written.to_owned();
     }
-    written.lines().map(|line| text::clean(line).chars().filter(|c| !c.is_control()).collect::<String>()).collect::<Vec<_>>().join("\n")
+    written
+        .lines()
+        .map(|line| text::clean(line).chars().filter(|c| !c.is_control()).collect::<String>())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A site with its name and code.

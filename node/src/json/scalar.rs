@@ -1,6 +1,5 @@
 //! What a person writes in one cell, or behind `--set name=`, as the value of a field.
 
-
 use liandong_proto::city;
 use liandong_proto::fields::{FieldsBuilder, put_varint};
 use liandong_proto::format::{Fault, mobile, text};
@@ -58,12 +57,18 @@ pub fn is_one_cell(field: &Field) -> bool {
     !field.repeated && field.format != Format::Parts
 }
 
-/// The value that a text means; `None` when nothing stands there. `is_resident` says whether a document number follows
+/// The value that a text means; `None` when nothing stands there. `is_resident` says whether a document
+/// number follows
 /// GB 11643.
 ///
 /// # Errors
 /// [`Trouble`], which never holds the text.
-pub fn read(field: &Field, written: &str, is_resident: bool, today: Today) -> Result<Option<Scalar>, Trouble> {
+pub fn read(
+    field: &Field,
+    written: &str,
+    is_resident: bool,
+    today: Today,
+) -> Result<Option<Scalar>, Trouble> {
     let clean = text::clean(written);
     if clean.is_empty() || (is_strict(field) && is_blank_mark(&clean)) {
         return Ok(None);
@@ -151,7 +156,9 @@ fn flag(clean: &str) -> Result<u64, Trouble> {
     match clean.to_lowercase().as_str() {
         "是" | "有" | "√" | "✓" | "true" | "yes" | "y" | "1" => Ok(1),
         "否" | "无" | "×" | "false" | "no" | "n" | "0" => Ok(0),
-        _ => Err(Trouble { code: "value.flag", said: say!("请写“是”或“否”", "write yes or no") }),
+        _ => {
+            Err(Trouble { code: "value.flag", said: say!("请写“是”或“否”", "write yes or no") })
+        }
     }
 }
 

@@ -1,10 +1,8 @@
 //! Writing: a put is checked, projected, and made into the next entry of this site's own log.
 
-use std::collections::HashMap;
-
 use liandong_proto::entry::{self, Anchor, Entry, Head, Header, Op, Patch};
 use liandong_proto::fields::Fields;
-use liandong_proto::id::{Origin, RecordId};
+use liandong_proto::id::{Origin, RecordId, RecordMap};
 use liandong_proto::merge::{self, Change, Lineage};
 use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::position::{Generations, Position};
@@ -172,10 +170,12 @@ impl Author {
             seen
         });
         let today = validate::today(now_ms);
-        let verdicts = merge::judge(seen.as_ref().or(state), &change, &self.lineage, today, View::Full);
+        // The province has tokens where a city has values, and nothing of what is sealed.
+        let view = if self.origin.site.is_province() { View::Shared } else { View::Full };
+        let verdicts = merge::judge(seen.as_ref().or(state), &change, &self.lineage, today, view);
         let mut problems: Vec<pb::Problem> = Vec::new();
         for (tag, reason) in verdicts {
-            problems.push(refused(kind, tag, reason, patch, today));
+            problems.push(refused(kind, tag, reason, patch, view, today));
         }
         if problems.is_empty() && op == Op::Put {
             let draft = share::is_draft(kind, &before.patched(&patch.set, &patch.cleared));
@@ -188,7 +188,7 @@ impl Author {
                     &whole
                 };
                 problems.extend(
-                    validate::check_record(kind, after, View::Full, today).iter().map(|p| problem(kind, p)),
+                    validate::check_record(kind, after, view, today).iter().map(|p| problem(kind, p)),
                 );
             }
         }
@@ -299,13 +299,20 @@ fn without_noops(patch: &Patch, before: &Fields) -> Option<Patch> {
     })
 }
 
-fn refused(kind: &Kind, tag: u32, reason: Reason, patch: &Patch, today: validate::Today) -> pb::Problem {
+fn refused(
+    kind: &Kind,
+    tag: u32,
+    reason: Reason,
+    patch: &Patch,
+    view: View,
+    today: validate::Today,
+) -> pb::Problem {
     let field = kind.field(tag);
     if let (Reason::Invalid, Some(field)) = (reason, field) {
         let group = field.group.iter().chain([&field.tag]);
         for field in group.filter_map(|tag| kind.field(*tag)) {
             if let Some(raw) = patch.set.get(field.tag)
-                && let Err(found) = validate::check_value(kind, field, raw, &patch.set, View::Full, today)
+                && let Err(found) = validate::check_value(kind, field, raw, &patch.set, view, today)
             {
                 return problem(kind, &found);
             }
@@ -345,5 +352,5 @@ fn problem(kind: &Kind, found: &validate::Problem) -> pb::Problem {
 }
 
 /// States of records changed within one batch, before the index shows them.
-pub type Touched = HashMap<(u32, RecordId), RecordState>;
+pub type Touched = RecordMap<RecordState>;
 

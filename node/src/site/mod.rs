@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use liandong_proto::entry::{Head, Op};
-use liandong_proto::id::{Origin, RecordId, SiteCode};
+use liandong_proto::id::{Origin, RecordId, RecordMap, SiteCode};
 use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::node::v1 as node_pb;
@@ -183,8 +183,8 @@ impl Site {
         let writer = &mut *guard;
         let before = writer.author.head;
         let mut batch = Batch::new();
-        let mut touched = Touched::new();
-        let mut checks: Vec<(u32, RecordId, Option<u64>)> = Vec::new();
+        let mut touched = Touched::default();
+        let mut checks: RecordMap<Option<u64>> = RecordMap::default();
         let mut answers = Vec::with_capacity(puts.len());
         let outcome = puts.iter().try_for_each(|put| {
             let key = put.record.map(|record| (put.kind, record));
@@ -196,7 +196,6 @@ impl Site {
                 touched.insert(key, state);
             }
             let state = key.and_then(|key| touched.get(&key));
-            let first = !checks.iter().any(|(kind, record, _)| Some((*kind, *record)) == key);
             match writer.author.write(put, state, by, now)? {
                 Verdict::Answer(answer) => answers.push(answer),
                 Verdict::Write(made, record) => {
@@ -206,9 +205,7 @@ impl Site {
                     let state = fold_own(state, &made.header, &made.open, &made.sealed, &self.lineage);
                     let version = view::version(&state, Some(made.header.origin));
                     touched.insert(key, state);
-                    if first {
-                        checks.push((key.0, key.1, check));
-                    }
+                    checks.entry(key).or_insert(check);
                     answers.push(PutAnswer { record, version, ..PutAnswer::default() });
                 }
             }
@@ -228,7 +225,7 @@ impl Site {
         };
         let head = writer.author.head;
         let mut staged = Vec::with_capacity(checks.len() + 1);
-        for (kind, record, old) in checks {
+        for ((kind, record), old) in checks {
             if let Some(state) = touched.get(&(kind, record)) {
                 let new = Some(Bytes::from(state.encode()));
                 staged.push(Staged { key: rows::record(kind, record), old, new });

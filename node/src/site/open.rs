@@ -50,7 +50,7 @@ impl SiteOptions {
             data_dir: data_dir.to_path_buf(),
             linking_key: None,
             segment_bytes: 16 << 20,
-            overlay_bytes: 24 << 20,
+            overlay_bytes: 40 << 20,
             cache_bytes: 32 << 20,
         }
     }
@@ -226,7 +226,7 @@ impl<'a> Replay<'a> {
         {
             lineage.note(epoch, anchor);
         }
-        Replay { row, lineage, key, touched: Touched::new(), checks: Vec::new(), gone: Vec::new() }
+        Replay { row, lineage, key, touched: Touched::default(), checks: Vec::new(), gone: Vec::new() }
     }
 
     fn run(

@@ -129,9 +129,9 @@ impl Fold<'_> {
     /// Keeps a value that breaks a rule. Of one origin and group only the newest is kept.
     fn refuse(&mut self, tag: u32, reason: Reason, set: Fields, cleared: Vec<u32>) {
         let (origin, lineage) = (self.change.origin, self.lineage);
-        self.state.held.retain(|held| {
-            held.tag != tag || is_sibling(held) || !lineage.descends(origin, &held.by)
-        });
+        self.state
+            .held
+            .retain(|held| held.tag != tag || is_sibling(held) || !lineage.descends(origin, &held.by));
         self.state.held.push(Held { reason, by: self.change.setter(), tag, set, cleared });
     }
 

@@ -176,7 +176,7 @@ pub fn incomplete(kind: &Kind, state: &RecordState) -> bool {
             return false;
         }
     }
-    kind.fields.iter().any(|field| {
-        field.required && field.share == Share::Open && state.fields.get(field.tag).is_none()
-    })
+    kind.fields
+        .iter()
+        .any(|field| field.required && field.share == Share::Open && state.fields.get(field.tag).is_none())
 }

@@ -1,5 +1,7 @@
 //! The hub's half of a session with one node.
 
+mod compare;
+
 use bytes::Bytes;
 
 use super::{
@@ -13,6 +15,8 @@ use crate::position::{Generations, Position};
 use pb::down::Message as Down;
 use pb::refusal::Code;
 use pb::up::Message as Up;
+
+pub use compare::{Ask, Compared};
 
 /// An entry whose chain and payload hashes have been checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,17 +88,6 @@ pub enum Input {
     Stop(pb::Refusal),
 }
 
-/// The hub's digests for a site, at the tags asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Compared {
-    /// Of every kind with a record.
-    pub kinds: Vec<pb::KindDigest>,
-    /// Of the buckets of the kinds asked for.
-    pub buckets: Vec<pb::BucketDigests>,
-    /// Of the records in buckets that differ.
-    pub records: Vec<pb::RecordDigest>,
-}
-
 /// What must be done, in this order.
 #[derive(Debug, PartialEq)]
 pub enum Output {
@@ -128,24 +121,13 @@ pub enum Output {
     Close,
 }
 
-/// Digests to compute for a site, valid only if the hub stands exactly at these tags.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ask {
-    /// The node's head.
-    pub own_head: Head,
-    /// The node's cursor, as a place of this hub.
-    pub feed_head: u64,
-    /// Kinds whose buckets are wanted.
-    pub buckets_of: Vec<u32>,
-    /// The node's buckets: records of those that differ are wanted.
-    pub against: Vec<pb::BucketDigests>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     Waiting,
     Admitting,
     Live,
+    /// The node has lost its log: it gets its own entries back and nothing else.
+    Restoring,
     Parted,
     Closed,
 }
@@ -160,6 +142,8 @@ pub struct HubSession {
     hello: Option<pb::Hello>,
     origin: Option<Origin>,
     generations: Generations,
+    /// Newest entry pushed in this session; behind `taken` while the node repeats what is here already.
+    pushed: Head,
     /// Newest entry taken in, committed or not.
     taken: Head,
     committed: Head,
@@ -182,6 +166,7 @@ impl HubSession {
             hello: None,
             origin: None,
             generations: Generations::default(),
+            pushed: Head::default(),
             taken: Head::default(),
             committed: Head::default(),
             sent: 0,
@@ -245,7 +230,7 @@ impl HubSession {
                 self.pump(out);
             }
             (Some(Up::Compare(compare)), Phase::Live) => self.compare(compare, out),
-            (Some(Up::Restore(ask)), Phase::Live) => {
+            (Some(Up::Restore(ask)), Phase::Restoring) => {
                 out.push(Output::Restore { after_seq: ask.from_seq_exclusive });
             }
             (Some(Up::Locate(locate)), Phase::Parted | Phase::Live) => {
@@ -303,7 +288,7 @@ impl HubSession {
                 welcome.held = Some(head_to_pb(&held));
                 welcome.hub_time_ms = hub_time_ms;
                 self.generations = generations;
-                (self.taken, self.committed) = (held, held);
+                (self.pushed, self.taken, self.committed) = (held, held, held);
                 let theirs = head_from_pb(hello.head.as_ref());
                 let cause = if hello.restore || held.seq < theirs.seq || held == theirs {
                     None
@@ -312,27 +297,30 @@ impl HubSession {
                 } else {
                     Some(pb::diverged::Cause::Forked)
                 };
-                self.phase = if cause.is_some() { Phase::Parted } else { Phase::Live };
+                self.phase = match cause {
+                    Some(_) => Phase::Parted,
+                    None if hello.restore => Phase::Restoring,
+                    None => Phase::Live,
+                };
                 welcome.diverged = cause.map(|cause| pb::Diverged {
                     cause: cause as i32,
                     held: Some(head_to_pb(&held)),
                     common: None,
                 });
                 out.push(send(Down::Welcome(welcome)));
-                if !hello.restore {
-                    self.pump(out);
-                }
+                self.pump(out);
             }
         }
     }
 
     fn push(&mut self, push: pb::Push, out: &mut Vec<Output>) {
         let after = head_from_pb(Some(&pb::Head { seq: push.after_seq, hash: push.after_hash }));
-        if after != self.taken {
-            return self.refuse_entry(&EntryError::Chain { after: self.taken.seq, found: after.seq + 1 }, out);
+        if after != self.pushed {
+            return self
+                .refuse_entry(&EntryError::Chain { after: self.pushed.seq, found: after.seq + 1 }, out);
         }
         let mut checked = Vec::with_capacity(push.entries.len());
-        let mut head = self.taken;
+        let mut head = self.pushed;
         for entry in push.entries {
             let (header, hash) = match entry::check(&entry) {
                 Ok(read) => read,
@@ -352,9 +340,17 @@ impl HubSession {
                 return self.refuse_entry(&error, out);
             }
             head = Head { seq: header.seq, hash };
-            checked.push(CheckedEntry { entry, header, hash });
+            if head.seq > self.taken.seq {
+                checked.push(CheckedEntry { entry, header, hash });
+            } else if head.seq == self.taken.seq && head != self.taken {
+                // What is here already has this place and another hash.
+                return self.refuse_entry(&EntryError::Chain { after: self.taken.seq, found: head.seq }, out);
+            }
         }
-        self.taken = head;
+        self.pushed = head;
+        if head.seq > self.taken.seq {
+            self.taken = head;
+        }
         if !checked.is_empty() {
             out.push(Output::Intake(checked));
         }
@@ -366,7 +362,7 @@ impl HubSession {
         }
         self.committed = up_to;
         if up_to.seq > self.taken.seq {
-            // Entries of an earlier session of this node were still on their way to the log.
+            // Entries of an earlier session of this node were still on their way to the log; it will repeat them.
             self.taken = up_to;
         }
         out.push(send(Down::Receipt(pb::Receipt {
@@ -410,46 +406,6 @@ impl HubSession {
         self.pump(out);
     }
 
-    fn compare(&mut self, compare: pb::Compare, out: &mut Vec<Output>) {
-        let own_head = head_from_pb(compare.own_head.as_ref());
-        let idle = self.in_flight == 0 && !self.reading && !self.news;
-        let place = position_from_pb(compare.feed_head.as_ref()).hub_seq;
-        if self.comparing.is_some() || !idle || own_head != self.committed || place < self.sent {
-            return out.push(later());
-        }
-        let against = compare.buckets.clone();
-        self.comparing = Some(compare);
-        out.push(Output::Compare(Ask { own_head, feed_head: self.sent, buckets_of: Vec::new(), against }));
-    }
-
-    fn compared(&mut self, ours: Option<Compared>, out: &mut Vec<Output>) {
-        let (Some(theirs), Some(ours)) = (self.comparing.take(), ours) else {
-            return out.push(later());
-        };
-        let mut answer = pb::Compare {
-            own_head: theirs.own_head.clone(),
-            feed_head: theirs.feed_head,
-            verdict: pb::compare::Verdict::Different as i32,
-            ..pb::Compare::default()
-        };
-        let kinds = differing_kinds(&theirs.kinds, &ours.kinds);
-        if !theirs.buckets.is_empty() {
-            answer.records = different_records(&theirs.records, &ours.records);
-            out.push(Output::Verdict(Err(answer.records.len())));
-        } else if kinds.is_empty() {
-            out.push(Output::Verdict(Ok(())));
-            answer.verdict = pb::compare::Verdict::Equal as i32;
-        } else if ours.buckets.is_empty() {
-            let own_head = head_from_pb(theirs.own_head.as_ref());
-            let ask = Ask { own_head, feed_head: self.sent, buckets_of: kinds, against: Vec::new() };
-            self.comparing = Some(theirs);
-            return out.push(Output::Compare(ask));
-        } else {
-            answer.buckets = ours.buckets;
-        }
-        out.push(send(Down::Compare(answer)));
-    }
-
     fn refuse_entry(&mut self, error: &EntryError, out: &mut Vec<Output>) {
         let (code, zh) = match error {
             EntryError::PayloadHash { .. } => (Code::HashMismatch, "条目内容与其哈希不符"),
@@ -481,32 +437,4 @@ impl HubSession {
 
 fn send(message: Down) -> Output {
     Output::Send(pb::Down { message: Some(message) })
-}
-
-fn later() -> Output {
-    let verdict = pb::compare::Verdict::Later as i32;
-    send(Down::Compare(pb::Compare { verdict, ..pb::Compare::default() }))
-}
-
-/// Kinds that the two sides do not show alike.
-fn differing_kinds(theirs: &[pb::KindDigest], ours: &[pb::KindDigest]) -> Vec<u32> {
-    let lacks = |from: &[pb::KindDigest], kind: &pb::KindDigest| kind.count > 0 && !from.contains(kind);
-    let mut kinds: Vec<u32> = theirs.iter().filter(|kind| lacks(ours, kind)).map(|kind| kind.kind).collect();
-    kinds.extend(ours.iter().filter(|kind| lacks(theirs, kind)).map(|kind| kind.kind));
-    kinds.sort_unstable();
-    kinds.dedup();
-    kinds
-}
-
-/// Records that only one side has or that the two show differently.
-fn different_records(theirs: &[pb::RecordDigest], ours: &[pb::RecordDigest]) -> Vec<pb::RecordDigest> {
-    let missing = |from: &[pb::RecordDigest], item: &pb::RecordDigest| !from.contains(item);
-    let mut out: Vec<pb::RecordDigest> =
-        theirs.iter().filter(|item| missing(ours, item)).cloned().collect();
-    for item in ours.iter().filter(|item| missing(theirs, item)) {
-        if !out.iter().any(|known| known.kind == item.kind && known.record == item.record) {
-            out.push(item.clone());
-        }
-    }
-    out
 }

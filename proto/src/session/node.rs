@@ -1,5 +1,7 @@
 //! The node's half of a session.
 
+mod compare;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -14,6 +16,9 @@ use crate::pb::sync::v1 as pb;
 use crate::position::{Generations, Position};
 use pb::down::Message as Down;
 use pb::up::Message as Up;
+
+use compare::CompareState;
+pub use compare::{COMPARE_EVERY_MS, differing};
 
 /// What the node is when it says hello.
 #[derive(Clone, Debug)]
@@ -58,7 +63,7 @@ pub enum Input {
 pub enum Output {
     /// Send a message.
     Send(pb::Up),
-    /// The session's nonce is the welcomed one from now on; the history is this: make both durable.
+    /// The session's nonce is the welcomed one from now on; the history known is this: make both durable.
     Welcomed(Generations),
     /// Read entries after a head; answer with [`Input::Read`].
     Read {
@@ -136,9 +141,6 @@ enum Phase {
     Closed,
 }
 
-/// Least time between two comparisons, and between the last change and one, in milliseconds.
-pub const COMPARE_EVERY_MS: u64 = 1_000;
-
 /// The node's half.
 #[derive(Debug)]
 pub struct NodeSession {
@@ -154,16 +156,9 @@ pub struct NodeSession {
     /// Cursor of the newest delivery received, durable or not.
     received: Position,
     diverged: Option<pb::Diverged>,
+    /// Receipts and deliveries that came before it was clear that both logs are one.
+    early: Vec<Down>,
     compare: CompareState,
-}
-
-#[derive(Debug, Default)]
-struct CompareState {
-    asked: bool,
-    changed: bool,
-    not_before_ms: u64,
-    own_buckets: Vec<pb::BucketDigests>,
-    hub_buckets: Vec<pb::BucketDigests>,
 }
 
 impl NodeSession {
@@ -191,7 +186,8 @@ impl NodeSession {
             reading: false,
             received,
             diverged: None,
-            compare: CompareState { changed: true, ..CompareState::default() },
+            early: Vec::new(),
+            compare: CompareState::new(),
         };
         (session, vec![send(Up::Hello(hello))])
     }
@@ -204,6 +200,9 @@ impl NodeSession {
     /// Takes an input; returns what must be done, in order.
     pub fn on(&mut self, input: Input, now_ms: u64) -> Vec<Output> {
         let mut out = Vec::new();
+        if self.phase == Phase::Closed {
+            return out;
+        }
         match input {
             Input::Received(down) => self.receive(down, now_ms, &mut out),
             Input::Appended(head) => {
@@ -214,13 +213,13 @@ impl NodeSession {
                 self.pump(&mut out);
             }
             Input::Read(entries, last) => self.push(entries, last, &mut out),
-            Input::Heads(heads) => self.heads(heads, &mut out),
+            Input::Heads(heads) => self.heads(heads, now_ms, &mut out),
             Input::Persisted(cursor) => {
                 self.me.cursor = cursor;
                 let cursor = Some(position_to_pb(cursor));
                 out.push(send(Up::Applied(pb::Applied { cursor })));
             }
-            Input::Digest(digests) => self.digests(digests, &mut out),
+            Input::Digest(digests) => self.digests(digests, now_ms, &mut out),
             Input::Restored => {}
             Input::Tick => self.maybe_compare(now_ms, &mut out),
         }
@@ -228,9 +227,13 @@ impl NodeSession {
     }
 
     fn receive(&mut self, down: pb::Down, now_ms: u64, out: &mut Vec<Output>) {
-        let Some(message) = down.message else { return };
+        if let Some(message) = down.message {
+            self.take(message, now_ms, out);
+        }
+    }
+
+    fn take(&mut self, message: Down, now_ms: u64, out: &mut Vec<Output>) {
         match (message, self.phase) {
-            (_, Phase::Closed) => {}
             (Down::Refusal(refusal), _) => {
                 self.phase = Phase::Closed;
                 out.push(Output::Refused(refusal));
@@ -241,9 +244,14 @@ impl NodeSession {
                 let found = self.diverged.take().unwrap_or_default();
                 self.diverge(pb::Diverged { common, ..found }, out);
             }
+            // The hub goes on before it can know that the node looks into its log.
+            (early @ (Down::Receipt(_) | Down::Deliver(_)), Phase::Checking(_)) => self.early.push(early),
+            (Down::Receipt(_) | Down::Deliver(_), Phase::Locating) => {}
             (Down::Receipt(receipt), Phase::Live) => self.receipt(receipt, now_ms, out),
             (Down::Deliver(deliver), Phase::Live) => self.deliver(deliver, now_ms, out),
-            (Down::Compare(compare), Phase::Live) => self.compared(compare, now_ms, out),
+            (Down::Compare(compare), Phase::Live) if self.compare.is_running() => {
+                self.compared(compare, now_ms, out);
+            }
             (Down::Restore(restore), Phase::Restoring) => {
                 out.push(Output::PersistOwn { entries: restore.entries, last: restore.last });
             }
@@ -269,8 +277,8 @@ impl NodeSession {
             return self.locate(diverged, out);
         }
         let generations = generations_from_pb(&welcome.generations);
-        self.me.generations = generations.clone();
-        out.push(Output::Welcomed(generations));
+        self.me.generations.learn(&generations);
+        out.push(Output::Welcomed(self.me.generations.clone()));
         if self.me.restore {
             self.phase = Phase::Restoring;
             out.push(send(Up::Restore(pb::RestoreAsk { from_seq_exclusive: self.me.head.seq })));
@@ -289,9 +297,14 @@ impl NodeSession {
         self.pump(out);
     }
 
-    fn heads(&mut self, heads: Vec<Head>, out: &mut Vec<Output>) {
+    fn heads(&mut self, heads: Vec<Head>, now_ms: u64, out: &mut Vec<Output>) {
         match self.phase {
-            Phase::Checking(held) if heads.contains(&held) => self.go_live(held, out),
+            Phase::Checking(held) if heads.contains(&held) => {
+                self.go_live(held, out);
+                for message in std::mem::take(&mut self.early) {
+                    self.take(message, now_ms, out);
+                }
+            }
             Phase::Checking(held) => {
                 let cause = pb::diverged::Cause::Forked as i32;
                 let held = Some(head_to_pb(&held));
@@ -343,13 +356,16 @@ impl NodeSession {
             head_signature: Bytes::new(),
         })));
         self.sent = last;
-        self.in_flight.push_back(last.seq);
+        if last.seq > self.confirmed.seq {
+            self.in_flight.push_back(last.seq);
+        }
         self.pump(out);
     }
 
     fn receipt(&mut self, receipt: pb::Receipt, now_ms: u64, out: &mut Vec<Output>) {
         let up_to = head_from_pb(receipt.up_to.as_ref());
-        if up_to.seq > self.sent.seq {
+        // Ahead of what was sent in this session may be what an earlier one had sent; never what is not there.
+        if up_to.seq > self.me.head.seq {
             return self.refuse(out);
         }
         while self.in_flight.front().is_some_and(|seq| *seq <= up_to.seq) {
@@ -367,75 +383,6 @@ impl NodeSession {
         self.received = position_from_pb(deliver.cursor.as_ref());
         self.touch(now_ms);
         out.push(Output::Persist(deliver));
-    }
-
-    /// Something moved: a comparison will be worth its while, but not at once.
-    fn touch(&mut self, now_ms: u64) {
-        self.compare.changed = true;
-        self.compare.not_before_ms = now_ms + COMPARE_EVERY_MS / 4;
-    }
-
-    fn maybe_compare(&mut self, now_ms: u64, out: &mut Vec<Output>) {
-        let compare = &mut self.compare;
-        if compare.asked || !compare.changed || now_ms < compare.not_before_ms || !self.drained() {
-            return;
-        }
-        self.compare.asked = true;
-        self.compare.changed = false;
-        out.push(Output::Digest(Ask::Kinds));
-    }
-
-    fn digests(&mut self, digests: Digests, out: &mut Vec<Output>) {
-        let mut compare = pb::Compare {
-            own_head: Some(head_to_pb(&self.me.head)),
-            feed_head: Some(position_to_pb(self.me.cursor)),
-            ..pb::Compare::default()
-        };
-        match digests {
-            Digests::Kinds(kinds) => compare.kinds = kinds,
-            Digests::Buckets(buckets) => {
-                let wanted = differing(&buckets, &self.compare.hub_buckets);
-                self.compare.own_buckets = buckets;
-                out.push(Output::Digest(Ask::Records(wanted)));
-                return;
-            }
-            Digests::Records(records) => {
-                compare.buckets = std::mem::take(&mut self.compare.own_buckets);
-                compare.records = records;
-            }
-        }
-        out.push(send(Up::Compare(compare)));
-    }
-
-    fn compared(&mut self, compare: pb::Compare, now_ms: u64, out: &mut Vec<Output>) {
-        match compare.verdict() {
-            pb::compare::Verdict::Equal => {
-                self.end_comparison(now_ms);
-                let own_head = head_from_pb(compare.own_head.as_ref()).seq;
-                let cursor = position_from_pb(compare.feed_head.as_ref());
-                out.push(Output::Compared(Comparison::Equal { own_head, cursor }));
-            }
-            pb::compare::Verdict::Different if compare.buckets.is_empty() => {
-                self.end_comparison(now_ms);
-                let records = compare.records.into_iter().map(|item| (item.kind, item.record)).collect();
-                out.push(Output::Compared(Comparison::Different(records)));
-            }
-            pb::compare::Verdict::Different => {
-                let kinds = compare.buckets.iter().map(|buckets| buckets.kind).collect();
-                self.compare.hub_buckets = compare.buckets;
-                out.push(Output::Digest(Ask::Buckets(kinds)));
-            }
-            // Somebody has moved on; it is asked again when drained.
-            _ => {
-                self.end_comparison(now_ms);
-                self.compare.changed = true;
-            }
-        }
-    }
-
-    fn end_comparison(&mut self, now_ms: u64) {
-        self.compare.asked = false;
-        self.compare.not_before_ms = now_ms + COMPARE_EVERY_MS;
     }
 }
 
@@ -455,22 +402,6 @@ fn spaced(newest: u64) -> Vec<u64> {
         places.push(1);
     }
     places
-}
-
-/// (kind, bucket) for every bucket whose sums are not equal.
-pub fn differing(ours: &[pb::BucketDigests], theirs: &[pb::BucketDigests]) -> Vec<(u32, u16)> {
-    let mut out = Vec::new();
-    for their in theirs {
-        let our = ours.iter().find(|our| our.kind == their.kind);
-        let empty = Bytes::new();
-        let our = our.map_or(&empty, |our| &our.sums);
-        for (at, sum) in their.sums.chunks(16).enumerate() {
-            if our.get(at * 16..at * 16 + 16) != Some(sum) {
-                out.push((their.kind, at as u16));
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -41,8 +41,7 @@ pub fn project(kind: &Kind, before: &Fields, patch: &Patch, key: Option<&Linking
         let whole = before.patched(&patch.set, &patch.cleared);
         let mut projection = split(kind, &whole, key);
         // Raw values that stay as they were are in the city's log already.
-        projection.sealed.set =
-            projection.sealed.set.filtered(|tag| patch.set.get(tag).is_some());
+        projection.sealed.set = projection.sealed.set.filtered(|tag| patch.set.get(tag).is_some());
         projection.sealed.cleared = kind
             .fields
             .iter()

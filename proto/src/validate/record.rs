@@ -5,7 +5,8 @@ use crate::format::{Date, Fault, ResidentId, resident_id::Sex};
 use crate::schema::{Field, Format, Kind, Share, Type};
 use crate::share::is_draft;
 
-use super::{Problem, Today, View, check_value, value};
+use super::value::{self, Context};
+use super::{Problem, Today, View};
 
 /// A required field has no value.
 pub const REQUIRED: Fault = Fault::new("record.required", "此项必填", "this field is required");
@@ -43,13 +44,14 @@ pub fn check_record(kind: &Kind, fields: &Fields, view: View, today: Today) -> V
         (View::Shared, Some(status)) => fields.get(status).is_some(),
         (View::Shared, None) => true,
     };
+    let context = Context { kind, fields, is_whole: true, view, today };
     // Both ascend by tag, so one walk finds every field's bytes.
     let mut present = fields.iter().peekable();
     for field in kind.fields {
         while present.next_if(|(tag, _)| *tag < field.tag).is_some() {}
         let raw = present.next_if(|(tag, _)| *tag == field.tag).map(|(_, raw)| raw);
         if let Some(raw) = raw
-            && let Err(problem) = check_value(kind, field, raw, fields, view, today)
+            && let Err(problem) = context.check(field, raw)
         {
             problems.push(problem);
             continue;

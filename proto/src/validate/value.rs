@@ -86,12 +86,13 @@ pub const MAX_CODE: usize = 100;
 /// Choices of `id_type` whose number follows GB 11643.
 const RESIDENT_DOCUMENTS: [&str; 2] = ["RESIDENT_ID", "RESIDENCE_PERMIT"];
 
-/// Checks one field. `raw` is the field's bytes as [`Fields::get`] gives them.
+/// Checks one field. `raw` is the field's bytes as [`Fields::get`] gives them, `fields` where its neighbours stand: a
+/// record or a patch.
 ///
-/// `fields` is where its neighbours stand; in [`View::Full`] it must be the whole record, because the document type
-/// decides how a document number is spelt. An empty value counts as absent and is right here; only
-/// [`super::check_record`] demands fields. An unknown choice may come from a newer node: right when shared, wrong at
-/// the node that writes it.
+/// The document type decides how a document number is spelt. A patch need not bring it, so without one a number is only
+/// judged as some code; [`super::check_record`], which sees the whole record, takes it for a resident identity card's.
+/// An empty value counts as absent and is right here; only `check_record` demands fields. An unknown choice may come
+/// from a newer node: right when shared, wrong at the node that writes it.
 pub fn check_value(
     kind: &Kind,
     field: &Field,
@@ -100,31 +101,41 @@ pub fn check_value(
     view: View,
     today: Today,
 ) -> Result<(), Problem> {
-    let context = Context { kind, fields, view, today };
-    context.check_field(field, raw).map_err(|fault| Problem::new(field, fault))
+    Context { kind, fields, is_whole: false, view, today }.check(field, raw)
 }
 
 /// Whether the record's document is one whose number follows GB 11643: a resident identity card or a residence permit,
-/// and also when the type is not given, as on nearly every roster.
+/// and also when the type is not given, as on nearly every roster. `fields` is the whole record.
 pub fn is_resident_document(kind: &Kind, fields: &Fields) -> bool {
-    let Some(field) = kind.field_by_name("id_type") else { return true };
-    let Type::Enum(choices) = field.ty else { return true };
+    says_resident(kind, fields).unwrap_or(true)
+}
+
+/// `None` when no document type is given.
+fn says_resident(kind: &Kind, fields: &Fields) -> Option<bool> {
+    let field = kind.field_by_name("id_type")?;
+    let Type::Enum(choices) = field.ty else { return None };
     match fields.number(field.tag) {
-        0 => true,
-        number => choices.value(number).is_some_and(|value| RESIDENT_DOCUMENTS.contains(&value.name)),
+        0 => None,
+        number => Some(choices.value(number).is_some_and(|value| RESIDENT_DOCUMENTS.contains(&value.name))),
     }
 }
 
 /// What a value is judged by besides itself.
 #[derive(Clone, Copy)]
-struct Context<'a> {
-    kind: &'a Kind,
-    fields: &'a Fields,
-    view: View,
-    today: Today,
+pub(super) struct Context<'a> {
+    pub kind: &'a Kind,
+    pub fields: &'a Fields,
+    /// Whether `fields` is a whole record, so that what is not there is not known.
+    pub is_whole: bool,
+    pub view: View,
+    pub today: Today,
 }
 
 impl Context<'_> {
+    pub fn check(self, field: &Field, raw: &[u8]) -> Result<(), Problem> {
+        self.check_field(field, raw).map_err(|fault| Problem::new(field, fault))
+    }
+
     fn check_field(self, field: &Field, raw: &[u8]) -> Result<(), Fault> {
         match (self.view, field.share) {
             (View::Shared, Share::Sealed) => Err(SEALED),
@@ -195,7 +206,7 @@ impl Context<'_> {
             return Ok(());
         }
         match field.format {
-            Format::ResidentId if is_resident_document(self.kind, self.fields) => {
+            Format::ResidentId if says_resident(self.kind, self.fields).unwrap_or(self.is_whole) => {
                 ResidentId::from_canonical(text, self.today).map(drop)
             }
             Format::ResidentId | Format::Code | Format::Opaque => check_code(text),

@@ -153,8 +153,8 @@ impl Cluster {
     }
 
     /// Where the hub listens for nodes, as a URL; `None` before its first start.
-    pub fn sync_url(&self) -> Option<String> {
-        self.sync.as_ref().map(|addr| format!("http://{addr}"))
+    pub fn sync_url(&self) -> Option<&str> {
+        self.sync.as_deref()
     }
 
     /// Starts the hub, where it listened before if it has run already.
@@ -162,12 +162,12 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn start_hub(&mut self) -> Result<(), ClusterError> {
-        let addr = self.sync.as_deref().unwrap_or("127.0.0.1:0");
-        self.hub.home.settings(&format!("listen = \"{addr}\"\n"))?;
-        let addr = self.hub.start_listening().await?;
+        let listen = |url: &str| format!("listen = {:?}\n", url.trim_start_matches("http://"));
+        self.hub.home.settings(&listen(self.sync.as_deref().unwrap_or("127.0.0.1:0")))?;
+        let url = self.hub.start_listening().await?;
         // For whoever starts it again by hand: the nodes look for it here.
-        self.hub.home.settings(&format!("listen = \"{addr}\"\n"))?;
-        self.sync = Some(addr);
+        self.hub.home.settings(&listen(&url))?;
+        self.sync = Some(url);
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! One site of a cluster with its process, if it has one.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use liandong_proto::id::SiteCode;
+use serde_json::Value;
 
 use super::process::Process;
 use super::{ClusterError, Door, Home};
@@ -35,47 +35,48 @@ impl Place {
 
     /// Starts it and waits until its socket is served.
     pub async fn start(&mut self) -> Result<(), ClusterError> {
-        let home = &self.home;
-        let args = vec!["run".into(), "--data-dir".into(), home.data_dir.clone().into()];
-        self.process = Some(home.program.spawn(&home.site.to_string(), args, &home.log)?);
-        let home = home.clone();
-        let look = || {
-            let socket = home.socket.clone();
-            async move { Door::open(&socket).await.map(drop) }
-        };
-        self.wait("its socket", look).await
+        self.spawn(&[])?;
+        self.served().await
     }
 
-    /// Starts a hub; the address that it listens on.
+    /// Starts a hub; the URL that nodes reach it at.
     pub async fn start_listening(&mut self) -> Result<String, ClusterError> {
-        let told = self.home.data_dir.join("sync.addr");
-        match fs::remove_file(&told) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(ClusterError::File { path: told, source: error });
-            }
-            _ => {}
-        }
-        self.start().await?;
-        let look = || std::future::ready(fs::read_to_string(&told).ok().map(|text| text.trim().to_owned()));
-        self.wait("its address", look).await
+        let process = self.spawn(&["--json"])?;
+        let line = tokio::time::timeout(PATIENCE, process.line()).await.ok().flatten();
+        let told: Option<Value> = line.and_then(|line| serde_json::from_str(&line).ok());
+        let Some(url) = told.and_then(|told| told["sync"].as_str().map(str::to_owned)) else {
+            let ended = tokio::time::timeout(PATIENCE, process.wait()).await;
+            return Err(ended.unwrap_or_else(|_| self.slow("the address")));
+        };
+        self.served().await?;
+        Ok(url)
     }
 
-    async fn wait<T, F>(&mut self, what: &str, look: impl Fn() -> F) -> Result<T, ClusterError>
-    where
-        F: Future<Output = Option<T>>,
-    {
-        let site = self.home.site;
+    fn spawn(&mut self, flags: &[&str]) -> Result<&mut Process, ClusterError> {
+        let home = &self.home;
+        let mut args = vec!["run".into(), "--data-dir".into(), home.data_dir.clone().into()];
+        args.extend(flags.iter().map(Into::into));
+        let process = home.program.spawn(&home.site.to_string(), args, &home.log)?;
+        Ok(self.process.insert(process))
+    }
+
+    async fn served(&mut self) -> Result<(), ClusterError> {
+        let socket = self.home.socket.clone();
         let waiting = async {
-            loop {
-                if let Some(found) = look().await {
-                    return Ok(found);
-                }
+            while Door::open(&socket).await.is_none() {
                 self.process.as_mut().map_or(Ok(()), Process::check)?;
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
+            Ok(())
         };
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
-        waited.unwrap_or_else(|_| Err(ClusterError::Slow(format!("{what} at {site}"))))
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(served) => served,
+            Err(_) => Err(self.slow("the socket")),
+        }
+    }
+
+    fn slow(&self, what: &str) -> ClusterError {
+        ClusterError::Slow(format!("{what} of {}", self.home.site))
     }
 
     /// How the process has ended by itself, once.

@@ -1,7 +1,8 @@
 //! A child process that stands for one site, and commands that answer and end.
 //!
-//! A child dies with its parent: its standard input is a pipe that the parent holds, and a child whose pipe ends stops
-//! as it would on SIGTERM. It has a process group of its own, so that Ctrl-C at the terminal reaches the parent alone.
+//! A child dies with its parent: its standard input is a pipe that the parent holds, and a child whose pipe ends
+//! stops as it would on SIGTERM. It has a process group of its own, so that Ctrl-C at the terminal reaches the
+//! parent alone.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -10,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Output, Stdio};
 
 use rustix::process::{Signal, getpid, kill_process};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::ClusterError;
 
@@ -21,8 +23,8 @@ pub const SITE_HUB: &str = "site-hub";
 /// First argument after the subcommand: stop when standard input ends.
 pub const TIED: &str = "--tied";
 
-/// Runs the command line that a hidden subcommand stands for. `None` when `args` (the program's name left out) begin
-/// with another word.
+/// Runs the command line that a hidden subcommand stands for. `None` when `args` (the program's name left out)
+/// begin with another word.
 pub fn stand_in(args: &[OsString]) -> Option<ExitCode> {
     let (word, mut rest) = args.split_first()?;
     let (program, main_with): (&str, fn(Vec<OsString>) -> ExitCode) = match word.to_str()? {
@@ -63,29 +65,30 @@ pub struct Program {
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    answers: Option<BufReader<ChildStdout>>,
     name: String,
     log: PathBuf,
 }
 
 impl Program {
-    /// Starts a child that stays; what it says goes to the end of `log`.
+    /// Starts a child that stays; its standard error goes to the end of `log`.
     ///
     /// # Errors
     /// [`ClusterError::File`].
     pub fn spawn(&self, name: &str, args: Vec<OsString>, log: &Path) -> Result<Process, ClusterError> {
         let file = OpenOptions::new().create(true).append(true).open(log).map_err(ClusterError::file(log))?;
-        let again = file.try_clone().map_err(ClusterError::file(log))?;
-        let child = Command::new(&self.path)
+        let mut child = Command::new(&self.path)
             .args([self.subcommand, TIED])
             .args(args)
             .stdin(Stdio::piped())
-            .stdout(again)
+            .stdout(Stdio::piped())
             .stderr(file)
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(ClusterError::file(&self.path))?;
-        Ok(Process { child, name: name.to_owned(), log: log.to_path_buf() })
+        let answers = child.stdout.take().map(BufReader::new);
+        Ok(Process { child, answers, name: name.to_owned(), log: log.to_path_buf() })
     }
 
     /// Runs a command to its end; what it says is in the answer.
@@ -101,6 +104,13 @@ impl Program {
 }
 
 impl Process {
+    /// The next line on its standard output; `None` when it has closed that.
+    pub async fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.answers.as_mut()?.read_line(&mut line).await.ok()?;
+        (read > 0).then_some(line)
+    }
+
     /// Its process id, while it lives.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
@@ -115,6 +125,14 @@ impl Process {
             Ok(None) => Ok(()),
             Ok(Some(status)) => Err(self.ended(status)),
             Err(source) => Err(ClusterError::File { path: self.log.clone(), source }),
+        }
+    }
+
+    /// Waits until it ends by itself; how.
+    pub async fn wait(&mut self) -> ClusterError {
+        match self.child.wait().await {
+            Ok(status) => self.ended(status),
+            Err(source) => ClusterError::File { path: self.log.clone(), source },
         }
     }
 

@@ -19,7 +19,7 @@ struct Endpoints<'a> {
 
 #[derive(Serialize)]
 struct Hub<'a> {
-    sync: String,
+    sync: &'a str,
     data_dir: &'a Path,
     /// Absent when it does not run.
     pid: Option<u32>,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -23,18 +22,10 @@ use crate::cluster::{Cluster, ClusterError};
 pub struct Imported {
     /// Rows read.
     pub rows: u64,
-    /// New records.
-    pub saved: u64,
-    /// Records of which some fields changed.
-    pub updated: u64,
-    /// Rows that said nothing new.
-    pub unchanged: u64,
     /// Rows sent back.
     pub rejected: u64,
     /// What the import asks before it begins.
     questions: Vec<Question>,
-    /// The file of rows sent back.
-    pub report: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

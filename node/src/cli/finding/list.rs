@@ -38,7 +38,9 @@ pub(super) async fn run(door: &Door, args: &ListArgs, screen: &Screen) -> Result
                 continue;
             }
             let field = |name: &str| {
-                kind.field_by_name(name).map(|field| shown(kind, field.tag, &record.fields, screen.lang)).unwrap_or_default()
+                kind.field_by_name(name)
+                    .map(|field| shown(kind, field.tag, &record.fields, screen.lang))
+                    .unwrap_or_default()
             };
             let (severity, rule, status) = (field("severity"), field("rule"), field("status"));
             screen.line(&format!("{}  {severity}  {rule}  {status}", id_text(&record.record)))?;

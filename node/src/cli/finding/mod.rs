@@ -1,4 +1,5 @@
-//! `finding …`: what does not fit together. A city sees the findings that name it; the hub's command line adds `settle`.
+//! `finding …`: what does not fit together. A city sees the findings that name it; the hub's command line
+//! adds `settle`.
 
 mod list;
 mod show;
@@ -77,5 +78,9 @@ fn subject_text(subject: &FindingSubject, screen: &Screen) -> String {
     let field = kind.and_then(|kind| kind.field(subject.field));
     let field = field.map(|field| format!(" · {}", screen.of(field.label))).unwrap_or_default();
     let from = site_text(SiteCode(subject.site), screen.lang);
-    format!("{title} {}{field}{}{from}", id_text(&subject.record), screen.lang.pick("，改动来自 ", ", changed by "))
+    format!(
+        "{title} {}{field}{}{from}",
+        id_text(&subject.record),
+        screen.lang.pick("，改动来自 ", ", changed by ")
+    )
 }

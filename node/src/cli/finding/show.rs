@@ -41,13 +41,18 @@ pub(super) async fn run(door: &Door, args: &ShowArgs, screen: &Screen) -> Result
         subjects.push((subject, look_up(door, subject).await?));
     }
     let mut json = record_json(kind(), &record)?;
-    json["subjects"] = subjects.iter().map(|(subject, known)| subject_json(subject, known.as_ref())).collect();
+    json["subjects"] =
+        subjects.iter().map(|(subject, known)| subject_json(subject, known.as_ref())).collect();
     screen.answer(&json, || {
         let fields = to_text(kind(), record.fields.clone(), screen.lang).unwrap_or_default();
         let head = fields.iter().filter(|(field, _)| field.name != "subjects");
         let mut out = pairs(head.map(|(field, value)| (screen.of(field.label), value.clone())));
         for (subject, known) in &subjects {
-            out.push_str(&format!("\n{}\n{}", subject_text(subject, screen), known_text(known.as_ref(), screen)));
+            out.push_str(&format!(
+                "\n{}\n{}",
+                subject_text(subject, screen),
+                known_text(known.as_ref(), screen)
+            ));
         }
         out
     })?;
@@ -65,10 +70,14 @@ async fn look_up(door: &Door, subject: &FindingSubject) -> Result<Option<Subject
     };
     let group = kind.field(subject.field).map_or(&[][..], |field| field.group);
     let is_in_group = |tag: u32| group.is_empty() || group.contains(&tag);
-    let shown = Fields::split(record.fields.clone()).unwrap_or_default().filtered(is_in_group).bytes().clone();
+    let shown =
+        Fields::split(record.fields.clone()).unwrap_or_default().filtered(is_in_group).bytes().clone();
     let is_meant = |held: &HeldValue| {
         let by = held.by.unwrap_or_default();
-        held.tag == subject.field && held.site == subject.site && by.seq == subject.seq && held.epoch == subject.epoch
+        held.tag == subject.field
+            && held.site == subject.site
+            && by.seq == subject.seq
+            && held.epoch == subject.epoch
     };
     let held = record.held.iter().find(|held| is_meant(held)).cloned();
     Ok(Some(Subject { kind, shown, changed_at_ms: record.stamp >> 16, held }))
@@ -102,11 +111,18 @@ fn known_text(known: Option<&Subject>, screen: &Screen) -> String {
             values.iter().map(|(field, value)| format!("{} {value}", screen.of(field.label))).collect();
         if values.is_empty() { say("（空）", "(empty)").to_owned() } else { values.join(say("，", ", ")) }
     };
-    let mut lines = vec![(say("    现值", "    shown"), format!("{}  {}", values(&known.shown), moment(known.changed_at_ms)))];
+    let mut lines = vec![(
+        say("    现值", "    shown"),
+        format!("{}  {}", values(&known.shown), moment(known.changed_at_ms)),
+    )];
     match &known.held {
         Some(held) => {
-            let (by, at) = (site_text(SiteCode(held.site), screen.lang), held.by.unwrap_or_default().stamp >> 16);
-            lines.push((say("    未采用", "    held"), format!("{}  {by}  {}", values(&held.set), moment(at))));
+            let (by, at) =
+                (site_text(SiteCode(held.site), screen.lang), held.by.unwrap_or_default().stamp >> 16);
+            lines.push((
+                say("    未采用", "    held"),
+                format!("{}  {by}  {}", values(&held.set), moment(at)),
+            ));
             lines.push((say("    原因", "    because"), screen.of(reason_text(held.reason())).to_owned()));
         }
         None => lines.push((say("    未采用", "    held"), say("（已处理）", "(settled)").to_owned())),

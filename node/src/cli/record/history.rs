@@ -92,7 +92,12 @@ fn text(kind: &'static Kind, item: &pb::HistoryItem, screen: &Screen) -> String 
     }
     for verdict in &item.verdicts {
         let field = kind.field(verdict.tag).map_or(screen.of(kind.title), |field| screen.of(field.label));
-        out.push_str(&format!("    {}{field}{}{}\n", say("未采用 ", "held "), say("：", ": "), screen.of(reason_text(verdict.reason()))));
+        out.push_str(&format!(
+            "    {}{field}{}{}\n",
+            say("未采用 ", "held "),
+            say("：", ": "),
+            screen.of(reason_text(verdict.reason()))
+        ));
     }
     out
 }

@@ -103,7 +103,10 @@ pub(super) fn field_of(kind: &'static Kind, name: &str) -> Result<&'static Field
     kind.field_by_name(name).or_else(|| kind.fields.iter().find(by_label)).ok_or_else(|| {
         let names: Vec<&str> = kind.fields.iter().map(|field| field.name).collect();
         let names = names.join(", ");
-        Failure::usage(say!("没有字段“{name}”；有：{names}", "there is no field \"{name}\"; there are: {names}"))
+        Failure::usage(say!(
+            "没有字段“{name}”；有：{names}",
+            "there is no field \"{name}\"; there are: {names}"
+        ))
     })
 }
 

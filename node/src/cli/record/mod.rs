@@ -38,7 +38,12 @@ pub enum RecordCommand {
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn run(door: &Door, command: RecordCommand, author: &str, screen: &Screen) -> Result<Exit, Failure> {
+pub async fn run(
+    door: &Door,
+    command: RecordCommand,
+    author: &str,
+    screen: &Screen,
+) -> Result<Exit, Failure> {
     match command {
         RecordCommand::List(args) => list::run(door, &args, screen).await,
         RecordCommand::Show(args) => show::run(door, &args, screen).await,
@@ -54,9 +59,13 @@ pub async fn run(door: &Door, command: RecordCommand, author: &str, screen: &Scr
 /// The kinds that there are.
 pub fn kind_of(name: &str) -> Result<&'static Kind, Failure> {
     kind_named(name).ok_or_else(|| {
-        let names: Vec<String> = schema::kinds().iter().map(|kind| format!("{} {}", kind.name, kind.title.zh)).collect();
+        let names: Vec<String> =
+            schema::kinds().iter().map(|kind| format!("{} {}", kind.name, kind.title.zh)).collect();
         let names = names.join(", ");
-        Failure::usage(say!("没有“{name}”这类记录；有：{names}", "there is no kind of record \"{name}\"; there are: {names}"))
+        Failure::usage(say!(
+            "没有“{name}”这类记录；有：{names}",
+            "there is no kind of record \"{name}\"; there are: {names}"
+        ))
     })
 }
 
@@ -68,7 +77,8 @@ pub fn id_of(text: &str) -> Result<RecordId, Failure> {
     text.parse().map_err(|_| {
         Failure::usage(say!(
             "“{text}”不是记录编号；编号类似 01890a5d-ac96-774b-bcce-b302099a8057，可用 record list 查看",
-            "\"{text}\" is no record's id; one looks like 01890a5d-ac96-774b-bcce-b302099a8057, see record list"
+            "\"{text}\" is no record's id; one looks like 01890a5d-ac96-774b-bcce-b302099a8057, see record \
+             list"
         ))
     })
 }
@@ -77,7 +87,11 @@ pub fn id_of(text: &str) -> Result<RecordId, Failure> {
 ///
 /// # Errors
 /// When there is none.
-pub async fn find(door: &Door, kind: Option<&'static Kind>, id: RecordId) -> Result<(&'static Kind, pb::Record), Failure> {
+pub async fn find(
+    door: &Door,
+    kind: Option<&'static Kind>,
+    id: RecordId,
+) -> Result<(&'static Kind, pb::Record), Failure> {
     let mut records = door.records();
     let kinds: Vec<&'static Kind> = kind.map_or_else(|| schema::kinds().iter().collect(), |kind| vec![kind]);
     for kind in kinds {
@@ -101,7 +115,10 @@ pub fn unreadable(id: &[u8]) -> Failure {
     let id = id_text(id);
     Failure {
         exit: Exit::Damaged,
-        said: say!("记录 {id} 的内容无法读取；请运行 verify", "the content of record {id} cannot be read; run verify"),
+        said: say!(
+            "记录 {id} 的内容无法读取；请运行 verify",
+            "the content of record {id} cannot be read; run verify"
+        ),
     }
 }
 
@@ -129,7 +146,8 @@ pub fn record_json(kind: &'static Kind, record: &pb::Record) -> Result<Value, Fa
 fn held_json(kind: &'static Kind, held: &HeldValue) -> Value {
     let by = held.by.unwrap_or_default();
     let names = |tags: &[u32]| -> Vec<String> {
-        let name = |tag: &u32| kind.field(*tag).map_or_else(|| tag.to_string(), |field| field.name.to_owned());
+        let name =
+            |tag: &u32| kind.field(*tag).map_or_else(|| tag.to_string(), |field| field.name.to_owned());
         tags.iter().map(name).collect()
     };
     json!({
@@ -152,7 +170,10 @@ pub fn reason_text(reason: Reason) -> Text {
         Reason::StepNotAllowed => Text { zh: "状态不能这样变更", en: "the status cannot go there" },
         Reason::Invalid => Text { zh: "不符合要求", en: "not valid" },
         Reason::Equal => Text { zh: "与显示的值相同", en: "the same as what is shown" },
-        Reason::RawValue => Text { zh: "含有不得上报的原始值，已丢弃", en: "held a raw value that must not travel; dropped" },
+        Reason::RawValue => Text {
+            zh: "含有不得上报的原始值，已丢弃",
+            en: "held a raw value that must not travel; dropped",
+        },
         Reason::Unreadable => Text { zh: "无法读取", en: "cannot be read" },
     }
 }
@@ -173,7 +194,8 @@ pub fn problem_json(problem: &pb::Problem) -> Value {
     json!({ "field": problem.field, "code": problem.code, "zh": problem.zh, "en": problem.en })
 }
 
-/// How a command ends that met these problems: someone else's change wants a look, anything else wants mending.
+/// How a command ends that met these problems: someone else's change wants a look, anything else wants
+/// mending.
 fn exit_of(problems: &[pb::Problem]) -> Exit {
     match problems {
         [] => Exit::Done,

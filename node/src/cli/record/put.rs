@@ -31,7 +31,8 @@ pub struct PutArgs {
     /// 清空字段，可重复 · Clear a field, may be repeated
     #[arg(long, value_name = "FIELD")]
     pub clear: Vec<String>,
-    /// 从 JSON 文件读取，- 为标准输入；可以是 record show --json 的输出 · Read JSON, - for stdin; may come from record show --json
+    /// 从 JSON 文件读取，- 为标准输入；可以是 record show --json 的输出 · Read JSON, - for stdin; may come from record show
+    /// --json
     #[arg(long, value_name = "FILE", conflicts_with_all = ["set", "clear"])]
     pub file: Option<PathBuf>,
     /// 只在记录仍是这一版本时修改 · Only while the record still has this version
@@ -59,8 +60,12 @@ pub async fn run(door: &Door, args: &PutArgs, author: &str, screen: &Screen) -> 
             return Ok(exit_of(&problems));
         }
     };
-    let request =
-        pb::PutRequest { puts, author: author.to_owned(), dry_run: args.dry_run, ..pb::PutRequest::default() };
+    let request = pb::PutRequest {
+        puts,
+        author: author.to_owned(),
+        dry_run: args.dry_run,
+        ..pb::PutRequest::default()
+    };
     let results = door.records().put(request).await?.into_inner().results;
     let mut worst = Exit::Done;
     for result in &results {
@@ -80,7 +85,9 @@ fn text(result: &pb::PutResult, dry_run: bool, screen: &Screen) -> String {
     let (id, version) = (id_text(&result.record), &result.version);
     let said = match (result.unchanged, dry_run) {
         (true, _) => say!("{id} 没有变化，版本 {version}", "{id} is as it was, version {version}"),
-        (false, true) => say!("可以保存（只检查，没有写入）", "would be saved (checked only, nothing was written)"),
+        (false, true) => {
+            say!("可以保存（只检查，没有写入）", "would be saved (checked only, nothing was written)")
+        }
         (false, false) => say!("已保存 {id}，版本 {version}", "saved {id}, version {version}"),
     };
     said.in_lang(screen.lang).to_owned()
@@ -126,7 +133,10 @@ fn read(args: &PutArgs) -> Result<Vec<pb::Put>, NotRead> {
 /// One object of a file: fields alone, or what `record show --json` prints.
 fn of_object(object: &Value, args: &PutArgs) -> Result<pb::Put, NotRead> {
     let object = object.as_object().ok_or_else(|| {
-        Failure::data(say!("JSON 文件里应是对象，或对象的列表", "the file should hold an object, or a list of objects"))
+        Failure::data(say!(
+            "JSON 文件里应是对象，或对象的列表",
+            "the file should hold an object, or a list of objects"
+        ))
     })?;
     let wrapped = object.get("fields").and_then(Value::as_object).filter(|_| object.contains_key("kind"));
     let text = |name: &str| wrapped.and_then(|_| object.get(name)).and_then(Value::as_str);
@@ -138,7 +148,13 @@ fn of_object(object: &Value, args: &PutArgs) -> Result<pb::Put, NotRead> {
     Ok(put(kind, patch, args.id.as_deref().or(text("id")), expect, args.touch)?)
 }
 
-fn put(kind: &'static Kind, patch: Patch, id: Option<&str>, expect: Option<&str>, touch: bool) -> Result<pb::Put, Failure> {
+fn put(
+    kind: &'static Kind,
+    patch: Patch,
+    id: Option<&str>,
+    expect: Option<&str>,
+    touch: bool,
+) -> Result<pb::Put, Failure> {
     let record = id.map(id_of).transpose()?.map(|id| Bytes::copy_from_slice(&id.0)).unwrap_or_default();
     Ok(pb::Put {
         kind: kind.number,

@@ -49,7 +49,10 @@ fn text(kind: &'static Kind, record: &pb::Record, screen: &Screen) -> Result<Str
     ];
     let remarks = [
         (record.deleted, say("已删除", "deleted")),
-        (record.incomplete, say("不完整：必填项缺失或待处理", "incomplete: a required field is absent or held")),
+        (
+            record.incomplete,
+            say("不完整：必填项缺失或待处理", "incomplete: a required field is absent or held"),
+        ),
         (record.unsynced, say("有修改尚未上报", "changes not yet sent up")),
     ];
     let remarks: Vec<&str> = remarks.iter().filter(|(is, _)| *is).map(|(_, text)| *text).collect();
@@ -65,10 +68,16 @@ fn text(kind: &'static Kind, record: &pb::Record, screen: &Screen) -> Result<Str
         let values = to_text(kind, held.set.clone(), lang).unwrap_or_default();
         let values = values.iter().map(|(field, value)| format!("{} {value}", screen.of(field.label)));
         let cleared = held.cleared.iter().filter_map(|tag| kind.field(*tag));
-        let cleared = cleared.map(|field| format!("{} {}", screen.of(field.label), say("（清空）", "(cleared)")));
+        let cleared =
+            cleared.map(|field| format!("{} {}", screen.of(field.label), say("（清空）", "(cleared)")));
         let values = values.chain(cleared).collect::<Vec<_>>().join(say("，", ", "));
         let why = screen.of(reason_text(held.reason()));
-        out.push_str(&format!("\n{}{values}\n  {why}{}{by}{}{at}\n", say("未采用：", "held: "), say("；", "; "), say("，", ", ")));
+        out.push_str(&format!(
+            "\n{}{values}\n  {why}{}{by}{}{at}\n",
+            say("未采用：", "held: "),
+            say("；", "; "),
+            say("，", ", ")
+        ));
     }
     Ok(out)
 }

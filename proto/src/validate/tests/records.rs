@@ -75,6 +75,8 @@ fn doubts_are_raised_apart_from_problems() {
     check_whole(&member().patched(&odd, &[]), View::Full, &[]);
     let whole_province = FieldsBuilder::new().str(ID_NUMBER, "440000198503121233").take();
     assert_eq!(doubts(&member().patched(&whole_province, &[])), [(ID_NUMBER, resident_id::ADDRESS)]);
+    let untyped = member().patched(&odd, &[ID_TYPE]);
+    assert_eq!(doubts(&untyped), [(BIRTH, record::BIRTH), (SEX, record::SEX)]);
     let passport = FieldsBuilder::new().str(BIRTH, "1990").u64(ID_TYPE, 3).take();
     assert_eq!(doubts(&member().patched(&passport, &[])), []);
 }

@@ -1,0 +1,100 @@
+//! The hub's half of a comparison: answered only while nothing is on its way to the node.
+
+use super::{HubSession, Output, send};
+use crate::entry::Head;
+use crate::pb::sync::v1 as pb;
+use crate::session::{head_from_pb, position_from_pb};
+use pb::down::Message as Down;
+
+/// The hub's digests for a site, at the tags asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Compared {
+    /// Of every kind with a record.
+    pub kinds: Vec<pb::KindDigest>,
+    /// Of the buckets of the kinds asked for.
+    pub buckets: Vec<pb::BucketDigests>,
+    /// Of the records in buckets that differ.
+    pub records: Vec<pb::RecordDigest>,
+}
+
+/// Digests to compute for a site, valid only if the hub stands exactly at these tags.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The node's head.
+    pub own_head: Head,
+    /// The node's cursor, as a place of this hub.
+    pub feed_head: u64,
+    /// Kinds whose buckets are wanted.
+    pub buckets_of: Vec<u32>,
+    /// The node's buckets: records of those that differ are wanted.
+    pub against: Vec<pb::BucketDigests>,
+}
+
+impl HubSession {
+    pub(super) fn compare(&mut self, compare: pb::Compare, out: &mut Vec<Output>) {
+        let own_head = head_from_pb(compare.own_head.as_ref());
+        let idle = self.in_flight == 0 && !self.reading && !self.news;
+        let place = position_from_pb(compare.feed_head.as_ref()).hub_seq;
+        if self.comparing.is_some() || !idle || own_head != self.committed || place < self.sent {
+            return out.push(later());
+        }
+        let against = compare.buckets.clone();
+        self.comparing = Some(compare);
+        out.push(Output::Compare(Ask { own_head, feed_head: self.sent, buckets_of: Vec::new(), against }));
+    }
+
+    pub(super) fn compared(&mut self, ours: Option<Compared>, out: &mut Vec<Output>) {
+        let (Some(theirs), Some(ours)) = (self.comparing.take(), ours) else {
+            return out.push(later());
+        };
+        let mut answer = pb::Compare {
+            own_head: theirs.own_head.clone(),
+            feed_head: theirs.feed_head,
+            verdict: pb::compare::Verdict::Different as i32,
+            ..pb::Compare::default()
+        };
+        let kinds = differing_kinds(&theirs.kinds, &ours.kinds);
+        if !theirs.buckets.is_empty() {
+            answer.records = different_records(&theirs.records, &ours.records);
+            out.push(Output::Verdict(Err(answer.records.len())));
+        } else if kinds.is_empty() {
+            out.push(Output::Verdict(Ok(())));
+            answer.verdict = pb::compare::Verdict::Equal as i32;
+        } else if ours.buckets.is_empty() {
+            let own_head = head_from_pb(theirs.own_head.as_ref());
+            let ask = Ask { own_head, feed_head: self.sent, buckets_of: kinds, against: Vec::new() };
+            self.comparing = Some(theirs);
+            return out.push(Output::Compare(ask));
+        } else {
+            answer.buckets = ours.buckets;
+        }
+        out.push(send(Down::Compare(answer)));
+    }
+}
+
+fn later() -> Output {
+    let verdict = pb::compare::Verdict::Later as i32;
+    send(Down::Compare(pb::Compare { verdict, ..pb::Compare::default() }))
+}
+
+/// Kinds that the two sides do not show alike.
+fn differing_kinds(theirs: &[pb::KindDigest], ours: &[pb::KindDigest]) -> Vec<u32> {
+    let lacks = |from: &[pb::KindDigest], kind: &pb::KindDigest| kind.count > 0 && !from.contains(kind);
+    let mut kinds: Vec<u32> = theirs.iter().filter(|kind| lacks(ours, kind)).map(|kind| kind.kind).collect();
+    kinds.extend(ours.iter().filter(|kind| lacks(theirs, kind)).map(|kind| kind.kind));
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
+}
+
+/// Records that only one side has or that the two show differently.
+fn different_records(theirs: &[pb::RecordDigest], ours: &[pb::RecordDigest]) -> Vec<pb::RecordDigest> {
+    let missing = |from: &[pb::RecordDigest], item: &pb::RecordDigest| !from.contains(item);
+    let mut out: Vec<pb::RecordDigest> = theirs.iter().filter(|item| missing(ours, item)).cloned().collect();
+    for item in ours.iter().filter(|item| missing(theirs, item)) {
+        if !out.iter().any(|known| known.kind == item.kind && known.record == item.record) {
+            out.push(item.clone());
+        }
+    }
+    out
+}

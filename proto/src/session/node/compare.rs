@@ -1,0 +1,139 @@
+//! The node's half of a comparison: asked once all is quiet, and good for nothing once something has moved.
+
+use bytes::Bytes;
+
+use super::{Ask, Comparison, Digests, NodeSession, Output, send};
+use crate::entry::Head;
+use crate::pb::sync::v1 as pb;
+use crate::position::Position;
+use crate::session::{head_from_pb, head_to_pb, position_from_pb, position_to_pb};
+use pb::up::Message as Up;
+
+/// Least time between two comparisons, and between the last change and one, in milliseconds.
+pub const COMPARE_EVERY_MS: u64 = 1_000;
+
+#[derive(Debug, Default)]
+pub(super) struct CompareState {
+    /// The head and cursor that the running comparison is about.
+    asked: Option<(Head, Position)>,
+    changed: bool,
+    not_before_ms: u64,
+    own_buckets: Vec<pb::BucketDigests>,
+    hub_buckets: Vec<pb::BucketDigests>,
+}
+
+impl CompareState {
+    /// At the start of a session everything may be new.
+    pub(super) fn new() -> CompareState {
+        CompareState { changed: true, ..CompareState::default() }
+    }
+
+    /// Whether an answer of the hub is due.
+    pub(super) fn is_running(&self) -> bool {
+        self.asked.is_some()
+    }
+}
+
+impl NodeSession {
+    /// Something moved: a comparison will be worth its while, but not at once.
+    pub(super) fn touch(&mut self, now_ms: u64) {
+        self.compare.changed = true;
+        self.compare.not_before_ms = now_ms + COMPARE_EVERY_MS / 4;
+    }
+
+    pub(super) fn maybe_compare(&mut self, now_ms: u64, out: &mut Vec<Output>) {
+        let drained = self.drained();
+        let compare = &mut self.compare;
+        if compare.asked.is_some() || !compare.changed || now_ms < compare.not_before_ms || !drained {
+            return;
+        }
+        compare.asked = Some((self.me.head, self.me.cursor));
+        compare.changed = false;
+        out.push(Output::Digest(Ask::Kinds));
+    }
+
+    /// Whether the site still stands where the running comparison began; if not, it proves nothing and ends.
+    fn stands(&mut self, now_ms: u64) -> bool {
+        let stands = self.drained() && self.compare.asked == Some((self.me.head, self.me.cursor));
+        if !stands {
+            self.end_comparison(now_ms);
+            self.compare.changed = true;
+        }
+        stands
+    }
+
+    pub(super) fn digests(&mut self, digests: Digests, now_ms: u64, out: &mut Vec<Output>) {
+        if !self.stands(now_ms) {
+            return;
+        }
+        let mut compare = pb::Compare {
+            own_head: Some(head_to_pb(&self.me.head)),
+            feed_head: Some(position_to_pb(self.me.cursor)),
+            ..pb::Compare::default()
+        };
+        match digests {
+            Digests::Kinds(kinds) => compare.kinds = kinds,
+            Digests::Buckets(buckets) => {
+                let wanted = differing(&buckets, &self.compare.hub_buckets);
+                self.compare.own_buckets = buckets;
+                out.push(Output::Digest(Ask::Records(wanted)));
+                return;
+            }
+            Digests::Records(records) => {
+                compare.buckets = std::mem::take(&mut self.compare.own_buckets);
+                compare.records = records;
+            }
+        }
+        out.push(send(Up::Compare(compare)));
+    }
+
+    pub(super) fn compared(&mut self, compare: pb::Compare, now_ms: u64, out: &mut Vec<Output>) {
+        if !self.stands(now_ms) {
+            return;
+        }
+        match compare.verdict() {
+            pb::compare::Verdict::Equal => {
+                self.end_comparison(now_ms);
+                let own_head = head_from_pb(compare.own_head.as_ref()).seq;
+                let cursor = position_from_pb(compare.feed_head.as_ref());
+                out.push(Output::Compared(Comparison::Equal { own_head, cursor }));
+            }
+            pb::compare::Verdict::Different if compare.buckets.is_empty() => {
+                self.end_comparison(now_ms);
+                let records = compare.records.into_iter().map(|item| (item.kind, item.record)).collect();
+                out.push(Output::Compared(Comparison::Different(records)));
+            }
+            pb::compare::Verdict::Different => {
+                let kinds = compare.buckets.iter().map(|buckets| buckets.kind).collect();
+                self.compare.hub_buckets = compare.buckets;
+                out.push(Output::Digest(Ask::Buckets(kinds)));
+            }
+            // Somebody has moved on; it is asked again when drained.
+            _ => {
+                self.end_comparison(now_ms);
+                self.compare.changed = true;
+            }
+        }
+    }
+
+    fn end_comparison(&mut self, now_ms: u64) {
+        self.compare.asked = None;
+        self.compare.not_before_ms = now_ms + COMPARE_EVERY_MS;
+    }
+}
+
+/// (kind, bucket) for every bucket whose sums are not equal.
+pub fn differing(ours: &[pb::BucketDigests], theirs: &[pb::BucketDigests]) -> Vec<(u32, u16)> {
+    let mut out = Vec::new();
+    for their in theirs {
+        let our = ours.iter().find(|our| our.kind == their.kind);
+        let empty = Bytes::new();
+        let our = our.map_or(&empty, |our| &our.sums);
+        for (at, sum) in their.sums.chunks(16).enumerate() {
+            if our.get(at * 16..at * 16 + 16) != Some(sum) {
+                out.push((their.kind, at as u16));
+            }
+        }
+    }
+    out
+}
