@@ -25,8 +25,7 @@ pub static KEYS: &[Key] = &[
         doc: Text {
             zh: "各市站点同步用的地址和端口；0 号端口由系统选择。目前只能是本机地址，因为还没有加密传输。",
             en: "Address and port where nodes sync; port 0 lets the system choose. Only this machine for \
-             now, since encrypted \
-                 transport is not there yet.",
+             now, since encrypted transport is not there yet.",
         },
         shape: Shape::Checked(check_listen),
         default: "\"127.0.0.1:7443\"",
@@ -74,16 +73,14 @@ pub static KEYS: &[Key] = &[
 ];
 
 /// Checks the address of the sync port: on this machine. Sync over a network needs encryption, which this
-/// version does
-/// not have yet.
+/// version does not have yet.
 pub fn check_listen(text: &str) -> Result<(), Said> {
     match text.parse::<SocketAddr>() {
         Ok(address) if address.ip().is_loopback() => Ok(()),
         Ok(_) => Err(say!(
             "目前只能监听本机地址（如 127.0.0.1:7443）：本版本还没有加密传输，不能在网络上传送个人信息",
             "only an address of this machine can be listened on for now (such as 127.0.0.1:7443): encrypted \
-             transport is not \
-             there yet, and personal data must not cross a network in clear"
+             transport is not there yet, and personal data must not cross a network in clear"
         )),
         Err(_) => Err(say!(
             "应为地址和端口，如 127.0.0.1:7443",

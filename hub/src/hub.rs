@@ -229,6 +229,23 @@ impl Hub {
         self.shared.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Waits until everything up to a place of the order is durable and merged.
+    ///
+    /// # Errors
+    /// When the hub cannot go on.
+    pub fn wait_merged(&self, hub_seq: u64) -> Result<(), SiteError> {
+        self.shared.wait_for(|published| published.row.hub_seq >= hub_seq);
+        match locked(&self.shared.failed).clone() {
+            Some(why) => Err(SiteError::corrupt("the hub's store", why)),
+            None => Ok(()),
+        }
+    }
+
+    /// The log, for reading.
+    pub fn log(&self) -> &Log {
+        &self.shared.log
+    }
+
     /// Writes as the province: durable and merged before it returns.
     ///
     /// # Errors
@@ -347,6 +364,17 @@ pub(crate) fn stage_row(
 }
 
 impl Shared {
+    /// Waits until what is published is as wanted, or the hub has failed.
+    fn wait_for(&self, wanted: impl Fn(&Published) -> bool) {
+        let mut done = locked(&self.rounds);
+        // A round is published before it is counted, so that none is missed between the look and the wait.
+        while !wanted(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+            && locked(&self.failed).is_none()
+        {
+            done = self.round_done.wait(done).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Waits until a round is published.
     pub(crate) fn wait_published(&self, round: u64) {
         let mut done = locked(&self.rounds);
@@ -358,7 +386,11 @@ impl Shared {
     /// The hub cannot go on: everybody is told, nothing more is acknowledged.
     pub(crate) fn fail(&self, error: impl ToString) {
         *locked(&self.failed) = Some(error.to_string());
-        self.round_done.notify_all();
+        {
+            // Whoever looked just now is waiting by the time this is entered.
+            let _rounds = locked(&self.rounds);
+            self.round_done.notify_all();
+        }
         locked(&self.sessions).clear();
     }
 }

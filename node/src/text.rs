@@ -52,9 +52,8 @@ impl Lang {
     }
 }
 
-/// One message in both languages. A complaint says what is wrong, what follows from it, and what to do next;
-/// it never
-/// holds a personal value.
+/// One message in both languages. A complaint says what is wrong, what follows from it, and what to do
+/// next; it never holds a personal value.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Said {
     /// In Chinese.

@@ -174,8 +174,7 @@ impl Running {
             Err(_) => Err(Failure::internal(say!(
                 "{seconds} 秒内没有全部收尾；已保存的都在，下次启动会从日志补齐索引",
                 "not everything was finished within {seconds} seconds; what was saved is safe, the next \
-                 start reads the log \
-                 into the index"
+                 start reads the log into the index"
             ))),
         }
     }

@@ -1,6 +1,4 @@
-//! The one way to a site's records: its Unix socket. Where nobody serves it, this process opens the site and
-//! serves it
-//! for as long as the command runs.
+//! The one way to a site's records: its socket, which this process serves itself when nobody does.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

@@ -212,8 +212,7 @@ impl From<ServeError> for Failure {
         Failure::internal(say!(
             "无法在数据目录中提供本地接口：{en}；请检查目录权限，路径总长不要超过 100 字节",
             "the local socket in the data directory cannot be served: {en}; check the directory's \
-             permissions, and that \
-             its path is not longer than 100 bytes"
+             permissions, and that its path is not longer than 100 bytes"
         ))
     }
 }

@@ -120,8 +120,7 @@ fn stop_at_signal() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 /// Random bytes of this site that keep the hash of a sheet, which travels with its changes, from telling
-/// anything about
-/// a sheet that could be guessed. Made by the first import.
+/// anything about a sheet that could be guessed. Made by the first import.
 fn salt(data_dir: &Path) -> Result<Vec<u8>, Failure> {
     let path = data_dir.join("import.salt");
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -180,8 +179,7 @@ fn report_failed(error: &io::Error) -> Said {
     say!(
         "退回的行写不出去（{why}），导入停止；已保存的不受影响。请用 --report 指定可写的位置后再导入同一文件",
         "rows sent back cannot be written ({why}), so the import stopped; what is saved stays. Name a place \
-         that can be written \
-         with --report and import the same file again"
+         that can be written with --report and import the same file again"
     )
 }
 

@@ -39,11 +39,12 @@ pub async fn run(args: &InitArgs, global: &Global, screen: &mut Screen) -> Resul
     let (shown, name) = (dir.display().to_string(), crate::json::site_text(site, screen.lang));
     screen.answer(&json!({ "site": site.to_string(), "data_dir": shown }), || {
         let said = say!(
-            "已在 {shown} 建立站点：{name}\n请备份 {shown}/keys 中的密钥：没有它，密封的内容无法恢复。\n下一步：liandong-node import 花名册.csv \
-             --kind member --data-dir {shown}",
-            "made the site {name} in {shown}\nKeep a copy of the keys in {shown}/keys: without them nothing \
-             sealed can be read again.\nNext: liandong-node import ROSTER.csv --kind member --data-dir \
-             {shown}"
+            "已在 {shown} 建立站点：{name}\n\
+             请备份 {shown}/keys 中的密钥：没有它，密封的内容无法恢复。\n\
+             下一步：liandong-node import 花名册.csv --kind member --data-dir {shown}",
+            "made the site {name} in {shown}\n\
+             Keep a copy of the keys in {shown}/keys: without them nothing sealed can be read again.\n\
+             Next: liandong-node import ROSTER.csv --kind member --data-dir {shown}"
         );
         said.in_lang(screen.lang).to_owned()
     })?;

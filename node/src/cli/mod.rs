@@ -1,6 +1,4 @@
-//! The command line. Commands speak to a site through its socket ([`door`]); what is general is used by the
-//! hub's
-//! command line as well.
+//! The command line: commands speak to a site through its socket ([`door`]). The hub's uses most of it too.
 
 pub mod config;
 pub mod door;

@@ -48,8 +48,7 @@ pub async fn run(door: &Door, screen: &Screen) -> Result<Exit, Failure> {
             say!(
                 "发现 {faults} 处损坏；本地工作请先停下，联系维护人员。索引的问题可用 rebuild 重建，日志的损坏要从备份或省级枢纽恢复：",
                 "{faults} faults found; stop working here and tell whoever maintains this. Faults of the \
-                 index are mended by \
-                 rebuild, damage to the log needs a backup or the hub:"
+                 index are mended by rebuild, damage to the log needs a backup or the hub:"
             )
         };
         let faults = screen.lang.pick(&found.zh, &found.en).iter().map(String::as_str);

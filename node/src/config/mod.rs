@@ -1,8 +1,7 @@
 //! Settings: one table of keys gives the defaults, the checks, the environment names and the template.
 //!
 //! Default < TOML file < environment < command line. An unknown key is a mistake, and all mistakes are told
-//! at once,
-//! before anything is opened or bound.
+//! at once, before anything is opened or bound.
 
 mod layers;
 mod node;

@@ -25,8 +25,7 @@ pub static KEYS: &[Key] = &[
         doc: Text {
             zh: "省级枢纽的地址；不设则只在本地工作，不同步。目前只能是本机地址，因为还没有加密传输。",
             en: "Address of the provincial hub; without it the node works on its own and does not sync. Only \
-             this machine \
-                 for now, since encrypted transport is not there yet.",
+             this machine for now, since encrypted transport is not there yet.",
         },
         shape: Shape::Checked(check_plain_url),
         default: "",
@@ -37,8 +36,7 @@ pub static KEYS: &[Key] = &[
         doc: Text {
             zh: "省协会秘书处发放的关联密钥文件；不设则证件号码和手机号不产生令牌，省里无法比对同一个人。",
             en: "File with the linking key that the secretariat gave out; without it ID numbers and mobiles \
-             get no tokens \
-                 and the province cannot recognise the same person in two cities.",
+             get no tokens and the province cannot recognise the same person in two cities.",
         },
         shape: Shape::File,
         default: "",

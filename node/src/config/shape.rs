@@ -89,9 +89,8 @@ pub fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Checks the address of a hub: `http://`, on this machine. Sync over a network needs encryption, which this
-/// version
-/// does not have yet.
+/// Checks the address of a hub: `http://`, on this machine. Sync over a network needs encryption, which
+/// this version does not have yet.
 pub fn check_plain_url(url: &str) -> Result<(), Said> {
     let Ok(uri) = url.parse::<tonic::transport::Uri>() else {
         return Err(say!(
@@ -104,8 +103,7 @@ pub fn check_plain_url(url: &str) -> Result<(), Said> {
         (Some("http" | "https"), Some(_)) => Err(say!(
             "目前只能连接本机（如 http://127.0.0.1:7443）：本版本还没有加密传输，不能在网络上传送个人信息",
             "only this machine can be reached for now (such as http://127.0.0.1:7443): encrypted transport \
-             is not there \
-             yet, and personal data must not cross a network in clear"
+             is not there yet, and personal data must not cross a network in clear"
         )),
         _ => Err(say!(
             "应以 http:// 开头，类似 http://127.0.0.1:7443",

@@ -3,14 +3,12 @@
 use super::Key;
 
 /// A file in which every setting is commented out: nothing is changed by it as it is, and what is not
-/// written keeps
-/// following the defaults of later versions.
+/// written keeps following the defaults of later versions.
 pub fn template(program: &str, table: &[Key]) -> String {
     let mut text = format!(
         "# {program} 的配置。去掉行首的 # 即可设定；也可用环境变量或命令行设定，优先级依次升高。\n\
-         # Settings of {program}. Remove the # in front of a line to set it; environment variables come \
-         before this file,\n\
-         # the command line before both.\n"
+         # Settings of {program}. Remove the # in front of a line to set it. Environment variables come before\n\
+         # this file, the command line before both.\n"
     );
     for key in table {
         let (default, is_set) = match key.default {

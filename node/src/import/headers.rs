@@ -1,6 +1,4 @@
-//! From the headings of a sheet to fields: by label, name and aliases of the schema. A heading that may mean
-//! two fields,
-//! and two headings that mean one, are questions for a person; nothing is guessed.
+//! From the headings of a sheet to fields; what may mean two things is a question for a person.
 
 use liandong_proto::format::text;
 use liandong_proto::schema::{Field, Kind};
@@ -120,8 +118,7 @@ fn which_field(heading: &str, found: &[&'static Field]) -> Question {
         said: say!(
             "“{heading}”列可能是：{zh}。请用 --map \"{heading}={first}\" 指明，或用 --map \"{heading}=\" 不导入这一列",
             "the column \"{heading}\" may be: {en}. Say which with --map \"{heading}={first}\", or leave it \
-             out with --map \
-             \"{heading}=\""
+             out with --map \"{heading}=\""
         ),
     }
 }
@@ -137,8 +134,7 @@ fn which_column(column: &Column, columns: &[Column]) -> Question {
         said: say!(
             "这几列都像是“{label_zh}”：{zh}。只能取一列；如不导入“{heading}”列，请用 --map \"{heading}=\"",
             "these columns all look like \"{label_en}\": {en}. Only one can be taken; to leave out \
-             \"{heading}\" use --map \
-             \"{heading}=\""
+             \"{heading}\" use --map \"{heading}=\""
         ),
     }
 }

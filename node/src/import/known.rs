@@ -106,8 +106,8 @@ impl Known {
     }
 
     /// A row that nothing names gets an id that follows from its open fields, so that the same sheet means
-    /// the same
-    /// record next time. Only from open ones: the id travels, and must not be a way to guess the others.
+    /// the same record next time. Only from open ones: the id travels, and must not be a way to guess the
+    /// others.
     fn nameless(&mut self, fields: &Fields) -> Means {
         let is_open = |tag| self.kind.field(tag).is_some_and(|field| field.share == Share::Open);
         let open = fields.filtered(is_open);
@@ -145,8 +145,7 @@ impl Known {
             _ => say!(
                 "这一行的其他编号属于一条号码不同的记录；请核对，号码确有更正时先用 record put 改正",
                 "another identifier of this row belongs to a record with a different one here; check both, \
-                 and if it was \
-                 corrected change the record with record put first"
+                 and if it was corrected change the record with record put first"
             ),
         };
         let field = self.kind.field(tag);

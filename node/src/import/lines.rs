@@ -1,5 +1,4 @@
-//! Text with one kind of line end, so that rows can be counted: `\r\n` and `\r` become `\n`, and the last
-//! line ends too.
+//! Text with one kind of line end, so that rows can be counted; the last line ends as well.
 
 use std::io::{self, BufRead, Read};
 

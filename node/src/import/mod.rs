@@ -10,8 +10,7 @@
 //! | rows sent back | [`report`] |
 //!
 //! A row that is there already changes nothing, so the same file can be imported again at any time, also
-//! after it was
-//! cut short. Memory grows with the identities and nothing else.
+//! after it was cut short. Memory grows with the identities and nothing else.
 
 pub mod headers;
 pub mod known;

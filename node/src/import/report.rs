@@ -1,5 +1,4 @@
-//! The clerk's file of rows that were sent back: as they stood, with the reasons, ready to be mended and
-//! imported.
+//! The clerk's file of rows that were sent back, with the reasons, ready to be mended and imported.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write as _};

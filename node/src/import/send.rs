@@ -1,5 +1,4 @@
-//! From rows to the record API: one thread reads, batches wait in a short queue, each is durable before the
-//! next is sent.
+//! From rows to the record API: one thread reads ahead, each batch is durable before the next is sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,4 @@
-//! A CSV file as a sheet: which character separates its cells, where its headings stand, and its rows one by
-//! one.
+//! A CSV file as a sheet: what separates its cells, where its headings stand, its rows one by one.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -55,8 +54,7 @@ impl Layout {
             say!(
                 "前 {HEADER_WITHIN} 行里没有找到“{zh}”的表头；没有导入任何内容。请让表头独占一行，列名如：{required}",
                 "no headings of \"{en}\" in the first {HEADER_WITHIN} rows; nothing was imported. Put the \
-                 headings in a row of \
-                 their own, such as: {required}"
+                 headings in a row of their own, such as: {required}"
             )
         })
     }

@@ -117,8 +117,7 @@ fn not_utf8(offset: u64) -> Said {
         "文件编码不是 UTF-8（第 {offset} 字节处），多半是 GBK；没有导入任何内容。请在表格软件中另存为“CSV UTF-8（逗号分隔）”，\
          或用 iconv -f GB18030 -t UTF-8 转换后再导入",
         "the file is not in UTF-8 (at byte {offset}), most likely it is GBK; nothing was imported. Save it \
-         as \"CSV UTF-8 \
-         (comma delimited)\", or convert it with iconv -f GB18030 -t UTF-8, and import that"
+         as \"CSV UTF-8 (comma delimited)\", or convert it with iconv -f GB18030 -t UTF-8, and import that"
     )
 }
 
@@ -126,8 +125,7 @@ fn not_text() -> Said {
     say!(
         "文件里有空字符，不是文本；没有导入任何内容。请在表格软件中另存为“CSV UTF-8（逗号分隔）”后再导入",
         "the file holds zero bytes, so it is no text; nothing was imported. Save it as \"CSV UTF-8 (comma \
-         delimited)\" and \
-         import that"
+         delimited)\" and import that"
     )
 }
 

@@ -43,8 +43,7 @@ pub fn from_json(
 }
 
 /// Reads `name`, text pairs and names of fields to clear. Lists and nested messages are written as JSON; a
-/// list of
-/// simple values also with commas.
+/// list of simple values also with commas.
 ///
 /// # Errors
 /// Every field that cannot be read.

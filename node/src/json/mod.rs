@@ -1,6 +1,6 @@
-//! Between records as the site stores them and as people and programs write them: JSON with the schema's
-//! names, and text
-//! with its labels. Generic over the schema; fields of newer nodes are kept where they are and never shown.
+//! Between records as they are stored and as people and programs write them: JSON and text by the schema.
+//!
+//! Fields of newer nodes are kept where they are and never shown.
 
 mod input;
 mod nested;

@@ -12,8 +12,8 @@ use super::{message, nested};
 use crate::text::Lang;
 
 /// The fields of a record under their names in the schema, in the order of tags. Choices by short name,
-/// records by
-/// UUID, sites by code, nested messages as objects; fields that are not set, or not known, are left out.
+/// records by UUID, sites by code, nested messages as objects; fields that are not set, or not known, are
+/// left out.
 ///
 /// # Errors
 /// When the bytes are not the kind's message.

@@ -58,8 +58,7 @@ pub fn is_one_cell(field: &Field) -> bool {
 }
 
 /// The value that a text means; `None` when nothing stands there. `is_resident` says whether a document
-/// number follows
-/// GB 11643.
+/// number follows GB 11643.
 ///
 /// # Errors
 /// [`Trouble`], which never holds the text.

@@ -73,6 +73,7 @@ impl Site {
     pub fn confirmed(&self, receipt: &sync::Receipt) -> Result<(), SiteError> {
         let seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
         self.note(record_kind::CONFIRMED, &receipt.encode_to_vec(), |row| row.confirmed_seq = seq)?;
+        self.confirmed.send_replace(seq);
         Ok(())
     }
 

@@ -55,6 +55,8 @@ pub struct Site {
     writer: Mutex<Writer>,
     /// Newest durable own entry.
     durable: watch::Sender<Head>,
+    /// Newest own entry that the hub has confirmed.
+    confirmed: watch::Sender<u64>,
     /// How the uplink is, for `status`.
     link: Mutex<LinkState>,
     /// Bytes sent to and received from the hub.
@@ -121,6 +123,11 @@ impl Site {
     /// The newest durable own entry, and a way to wait for the next.
     pub fn durable(&self) -> watch::Receiver<Head> {
         self.durable.subscribe()
+    }
+
+    /// Place of the newest own entry that the hub has confirmed, and a way to wait for the next.
+    pub fn receipts(&self) -> watch::Receiver<u64> {
+        self.confirmed.subscribe()
     }
 
     /// How the uplink is.

@@ -119,6 +119,7 @@ impl Site {
         author.generations = generations_of(&row);
         author.anchor = row.anchor.as_ref().and_then(anchor_of);
         let (durable, _) = watch::channel(author.head);
+        let (confirmed, _) = watch::channel(row.confirmed_seq);
         Ok(Arc::new(Site {
             paths,
             _lock: lock,
@@ -127,6 +128,7 @@ impl Site {
             lineage,
             writer: Mutex::new(Writer { author, row }),
             durable,
+            confirmed,
             link: Mutex::new(LinkState::default()),
             wire: Wire::default(),
         }))

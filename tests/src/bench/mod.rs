@@ -1,1 +1,167 @@
-//! Measurements of the whole system on one machine.
+//! Measurements of the whole system on one machine: hub and nodes are separate processes, durable at both ends.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`sync`] | the phases and their clock |
+//! | [`group`] | a hub and its nodes as children, asked all at once |
+//! | [`peer`] | questions and answers over the pipes of a child: one JSON text a line |
+//! | [`node`], [`hub`] | what a child does |
+//! | [`members`] | the records |
+//! | [`figures`] | the result, as a table or as JSON |
+
+mod figures;
+mod group;
+mod hub;
+mod members;
+mod node;
+mod peer;
+mod sync;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use liandong_node::cli::exit::{Exit, Failure};
+use liandong_node::cli::screen::Screen;
+use liandong_node::say;
+use liandong_node::site::SiteError;
+use liandong_node::text::Lang;
+
+/// Why a measurement could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A site.
+    #[error(transparent)]
+    Site(#[from] SiteError),
+    /// A file, a directory, a pipe or a process.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A child answered otherwise than asked, or not at all.
+    #[error("{name}: {why}")]
+    Child {
+        /// Which.
+        name: String,
+        /// What it said.
+        why: String,
+    },
+    /// The sites do not show the same in the end, so the figures mean nothing.
+    #[error("{0}: node and hub show different records")]
+    Different(String),
+}
+
+impl BenchError {
+    fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> BenchError {
+        move |source| BenchError::Io { what: what.into(), source }
+    }
+}
+
+/// 在一台机器上测量整个系统 · Measures the whole system on one machine
+#[derive(Debug, Parser)]
+#[command(name = "bench", version, max_term_width = 120)]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// 各市写入、上报、省级汇总 · Cities write, push, and the province merges
+    Sync(SyncArgs),
+}
+
+/// What to measure.
+#[derive(Debug, Clone, clap::Args)]
+struct SyncArgs {
+    /// 站点数 · How many cities
+    #[arg(long, default_value_t = 21, value_parser = clap::value_parser!(u32).range(1..=21))]
+    sites: u32,
+    /// 每一项测量的改动数 · Changes of each measurement, all cities together
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    changes: u32,
+    /// 测量前已有的记录数 · Records that exist before, all cities together
+    #[arg(long, default_value_t = 0)]
+    records: u32,
+    /// 每次本地写入的记录数 · Records of a local write
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    group: u32,
+    /// 单条改动的测量次数 · How many single changes are timed
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    singles: u32,
+    /// 随机种子 · Seed of the records
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// 数据放在哪里；默认为临时目录 · Where the data go; a temporary directory unless given. Removed at the end
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// 以 JSON 输出 · Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The program; the first of `args` is its name.
+pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match args.get(1).and_then(|word| word.to_str()) {
+        Some(node::SUBCOMMAND) => return node::serve(args.get(2)),
+        Some(hub::SUBCOMMAND) => return hub::serve(args.get(2)),
+        _ => {}
+    }
+    let Args { what: What::Sync(args) } = Args::parse_from(args);
+    let lang = Lang::of_locale(|name| std::env::var(name).ok());
+    let screen = Screen::new(lang, args.json, false);
+    let measured = in_directory(&args, |dir| {
+        let figures = sync::run(&args, dir, &screen).map_err(failure)?;
+        screen.answer(&figures.json(), || figures.text())
+    });
+    match measured {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => {
+            screen.fail(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn failure(error: BenchError) -> Failure {
+    let said = say!("{error}", "{error}");
+    match error {
+        BenchError::Different(_) => Failure { exit: Exit::Review, said },
+        _ => Failure::internal(said),
+    }
+}
+
+/// Makes a directory of its own, and removes it when the work is done.
+fn in_directory<T>(args: &SyncArgs, work: impl FnOnce(&Path) -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut made = tempfile::Builder::new();
+    made.prefix("bench-");
+    let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let failed = |error| Failure::file(&parent, &error);
+    std::fs::create_dir_all(&parent).map_err(failed)?;
+    let dir = made.tempdir_in(&parent).map_err(failed)?;
+    work(dir.path())
+}
+
+/// Measures how long something takes.
+struct Clock(Instant);
+
+impl Clock {
+    #[allow(clippy::disallowed_methods, reason = "a measurement reads the clock; nothing is decided by it")]
+    fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn seconds(&self) -> f64 {
+        self.elapsed().as_secs_f64()
+    }
+}

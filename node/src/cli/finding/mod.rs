@@ -1,5 +1,4 @@
-//! `finding …`: what does not fit together. A city sees the findings that name it; the hub's command line
-//! adds `settle`.
+//! `finding …`: what does not fit together; a city sees the findings that name it.
 
 mod list;
 mod show;

@@ -1,0 +1,101 @@
+//! The hub as a child: it listens on loopback and tells how far it is.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use liandong_hub::hub::{Hub, HubOptions};
+use liandong_hub::listen::Listener;
+use liandong_node::log::Pos;
+use liandong_node::process::peak_rss_bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::node::Counters;
+use super::peer::{self, Answers};
+use super::{BenchError, Clock};
+
+/// Hidden subcommand of this child.
+pub const SUBCOMMAND: &str = "bench-hub";
+
+/// Where it is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Setup {
+    /// Its directory; a hub is made there when it holds none.
+    pub data_dir: PathBuf,
+}
+
+/// What it is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Where nodes reach it: a URL.
+    Address,
+    /// Wait until everything up to this place of the order is durable and merged.
+    Merged(u64),
+    /// The newest place of the order.
+    Place,
+    /// Wait until the index has caught up: seconds.
+    CatchUp,
+    /// [`Counters`]; nothing is counted on the wire here.
+    Count,
+    /// Put everything away.
+    Close,
+}
+
+/// The child's life.
+pub fn serve(setup: Option<&OsString>) -> ExitCode {
+    peer::serve::<Child>(setup)
+}
+
+struct Child {
+    hub: Arc<Hub>,
+    address: String,
+    /// Serves the port for as long as it is there.
+    _runtime: Runtime,
+}
+
+impl Answers for Child {
+    type Setup = Setup;
+    type Ask = Ask;
+
+    fn begin(setup: Setup) -> Result<Child, BenchError> {
+        if !setup.data_dir.exists() {
+            Hub::init(&setup.data_dir)?;
+        }
+        let hub = Hub::open(&HubOptions::new(&setup.data_dir), &mut |_| {})?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(BenchError::io("the runtime"))?;
+        let failed = |error: liandong_hub::listen::ListenError| BenchError::Child {
+            name: SUBCOMMAND.into(),
+            why: error.to_string(),
+        };
+        let loopback = ([127, 0, 0, 1], 0).into();
+        let listener = runtime.block_on(Listener::bind(loopback)).map_err(failed)?;
+        let address = format!("http://{}", listener.addr);
+        runtime.spawn(listener.serve(Arc::clone(&hub), std::future::pending()));
+        Ok(Child { hub, address, _runtime: runtime })
+    }
+
+    fn answer(&mut self, ask: Ask) -> Result<Value, BenchError> {
+        Ok(match ask {
+            Ask::Address => json!(self.address),
+            Ask::Merged(place) => json!(self.hub.wait_merged(place)?),
+            Ask::Place => json!(self.hub.published().row.hub_seq),
+            Ask::CatchUp => {
+                let clock = Clock::start();
+                self.hub.catch_up()?;
+                json!(clock.seconds())
+            }
+            Ask::Count => json!(Counters {
+                log: self.hub.log().bytes_from(Pos::default()),
+                index: self.hub.index().disk_bytes(),
+                rss: peak_rss_bytes(),
+                ..Counters::default()
+            }),
+            Ask::Close => json!(self.hub.close()?),
+        })
+    }
+}
