@@ -13,7 +13,6 @@ use liandong_proto::city;
 use liandong_proto::entry::{Op, Patch};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{Origin, RecordId, SiteCode};
-use liandong_proto::merge;
 use liandong_proto::pb::hub::v1 as pb;
 use liandong_proto::pb::record::v1 as record;
 use liandong_proto::schema;
@@ -145,7 +144,10 @@ impl Hub {
 
     /// Settles a finding: the choice becomes an ordinary change of the subject where the province may make
     /// it, and is noted on the finding with its reason.
-    fn settle(&self, request: &pb::SettleRequest) -> Result<pb::SettleResponse, SiteError> {
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] saying why it cannot be settled so.
+    pub fn settle(&self, request: &pb::SettleRequest) -> Result<pb::SettleResponse, SiteError> {
         let id = RecordId::from_slice(&request.finding).ok_or(SiteError::NotFound)?;
         let state = self.state(findings::KIND, id)?.ok_or(SiteError::NotFound)?;
         let finding = record::Finding::decode(state.fields.bytes().clone())
@@ -213,6 +215,3 @@ fn province_may_write(kind: u32, patch: &Patch) -> bool {
             field.is_some_and(|field| matches!(field.owner, schema::Party::Province | schema::Party::Shared))
         })
 }
-
-/// Version of the rules that this hub judges by.
-pub const MERGE_VERSION: u32 = merge::VERSION;

@@ -88,8 +88,8 @@ fn finding(key: Key, state: &RecordState, held: &Held) -> pb::Finding {
 }
 
 /// Carries a step out on the finding's state; `None` when there is nothing to close.
-pub fn apply(step: &Step, old: Option<RecordState>, hub_seq: u64, stamp: Stamp) -> Option<RecordState> {
-    let patch = match (&step.open, &old) {
+pub fn apply(step: &Step, old: Option<&RecordState>, hub_seq: u64, stamp: Stamp) -> Option<RecordState> {
+    let patch = match (&step.open, old) {
         (Some(finding), _) => Fields::split(finding.encode_to_vec()).ok()?,
         (None, None) => return None,
         (None, Some(state)) => {
@@ -101,7 +101,7 @@ pub fn apply(step: &Step, old: Option<RecordState>, hub_seq: u64, stamp: Stamp) 
             Fields::split(closed.encode_to_vec()).ok()?
         }
     };
-    let mut state = old.unwrap_or_else(|| RecordState::new(SiteCode::PROVINCE));
+    let mut state = old.cloned().unwrap_or_else(|| RecordState::new(SiteCode::PROVINCE));
     let fields = state.fields.patched(&patch, &[]);
     // The fold itself is the writer; the province's own changes to a finding come on top of it.
     let origin = Origin { site: SiteCode::PROVINCE, epoch: Epoch::default() };

@@ -207,10 +207,10 @@ impl<'a> Fold<'a> {
                 let stored = read(finding)?;
                 self.know(finding, stored);
             }
-            let old = self.states.remove(&finding);
-            let check = old.as_ref().and_then(|stored| stored.check);
+            let old = self.states.get(&finding);
+            let check = old.and_then(|stored| stored.check);
             let stamp = Stamp::at_ms(entry.received_at_ms);
-            let old = old.map(|stored| stored.state);
+            let old = old.map(|stored| &stored.state);
             let Some(state) = findings::apply(&step, old, entry.hub_seq, stamp) else { continue };
             self.states.insert(finding, Stored { state, check });
             self.changed.push(finding);

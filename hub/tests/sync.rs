@@ -11,6 +11,7 @@ use liandong_node::site::{By, Put, Query, Records, Site, SiteOptions};
 use liandong_node::uplink::{self, UplinkOptions};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{RecordId, SiteCode};
+use liandong_proto::pb::hub::v1 as hub_pb;
 use liandong_proto::pb::node::v1::{Comparison, Link};
 use liandong_proto::pb::record::v1 as record;
 use liandong_proto::state::Reason;
@@ -197,6 +198,49 @@ async fn concurrent_edits_of_a_shared_field_are_both_kept_and_a_settlement_reach
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_finding_settled_through_the_finding_says_so_at_the_city() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let province = Province::start(&hub_dir(dir.path())).await;
+    let site = City::open(&site_dir(dir.path(), GUANGZHOU));
+    let id = write(site.as_ref(), vec![put(MEMBER, None, &member(1))])[0];
+    let city = City::connect(site, province.addr);
+    city.equal().await;
+    let site = city.disconnect().await;
+    let tier = |tier: record::MemberTier| record::Member { tier: tier as i32, ..Default::default() };
+    write(province.hub.as_ref(), vec![put(MEMBER, Some(id), &tier(record::MemberTier::VicePresident))]);
+    write(site.as_ref(), vec![put(MEMBER, Some(id), &tier(record::MemberTier::Council))]);
+    let city = City::connect(site, province.addr);
+    city.equal().await;
+    let query = Query { kind: FINDING, ..Query::default() };
+    let finding = city.site.list(&query).expect("a page").records.remove(0).record;
+    let request = hub_pb::SettleRequest {
+        finding: bytes::Bytes::copy_from_slice(&finding.0),
+        choice: 2,
+        reason: "以本市为准".into(),
+        author: "secretariat".into(),
+        ..Default::default()
+    };
+    province.hub.settle(&request).expect("settled");
+    let started = tokio::time::Instant::now();
+    loop {
+        let shown = city.site.get(FINDING, finding).expect("readable").expect("there");
+        let settled = record::Finding::decode(shown.fields.bytes().clone()).expect("a finding");
+        if settled.status() == record::FindingStatus::Settled {
+            assert_eq!((settled.reason.as_str(), settled.choice()), ("以本市为准", record::FindingChoice::Held));
+            break;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "the settlement does not arrive");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let shown = city.site.get(MEMBER, id).expect("readable").expect("there");
+    assert!(shown.held.is_empty());
+    city.equal().await;
+    assert!(province.hub.settle(&request).is_err(), "settled once is settled");
+    city.disconnect().await.close().expect("closed");
+    province.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hub_made_again_from_its_log_shows_the_same() {
     let dir = tempfile::tempdir().expect("a directory");
     let hub = hub_dir(dir.path());
@@ -237,8 +281,6 @@ async fn a_node_whose_index_is_gone_shows_the_same_offline() {
     let path = site_dir(dir.path(), GUANGZHOU);
     let site = City::open(&path);
     let ids = write(site.as_ref(), (0..50).map(|n| put(MEMBER, None, &member(n))).collect());
-    let round = record::AwardRound { year: 2026, title: "年度优秀社工".into(), ..Default::default() };
-    let _ = round;
     let city = City::connect(site, province.addr);
     city.equal().await;
     let edit = record::Member { tier: record::MemberTier::Council as i32, ..Default::default() };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::fields::{self, Fields, MAX_TAG, Malformed, Value, put_varint};
+use crate::fields::{self, Fields, MAX_TAG, Malformed, Value, put_bytes, put_number};
 use crate::id::{Epoch, Hash, Origin, RecordId, SiteCode, sha256};
 use crate::pb::log::v1 as pb;
 use crate::position::Position;
@@ -205,23 +205,6 @@ fn read_anchor(bytes: &[u8]) -> Result<Anchor, EntryError> {
     let anchor = pb::Anchor::decode(bytes).map_err(|_| EntryError::Header("anchor"))?;
     let epoch = Epoch::from_slice(&anchor.epoch).ok_or(EntryError::Header("anchor epoch"))?;
     Ok(Anchor { epoch, seq: anchor.seq, hash: hash_of(&anchor.hash)? })
-}
-
-/// A number as proto3 has it: nothing for 0.
-fn put_number(out: &mut Vec<u8>, tag: u8, value: u64) {
-    if value != 0 {
-        out.push(tag << 3);
-        put_varint(out, value);
-    }
-}
-
-/// Bytes as proto3 has them: nothing for none.
-fn put_bytes(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
-    if !value.is_empty() {
-        out.push(tag << 3 | 2);
-        put_varint(out, value.len() as u64);
-        out.extend_from_slice(value);
-    }
 }
 
 /// Makes an entry from its parts; the payload hashes of `header` are filled in. Returns the entry and the

@@ -54,7 +54,7 @@ impl Fields {
         let mut at = 0;
         let mut sorted = true;
         while at < bytes.len() {
-            let (tag, end) = field_at(&bytes, at)?;
+            let (tag, _, end) = value_at(&bytes, at)?;
             match spans.last_mut() {
                 Some(last) if last.tag == tag => last.end = end as u32,
                 last => {
@@ -181,21 +181,7 @@ pub enum Value<'a> {
 
 /// The values of one field's bytes (as [`Fields::get`] gives them), in order.
 pub fn values(raw: &[u8]) -> impl Iterator<Item = Value<'_>> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        if at >= raw.len() {
-            return None;
-        }
-        let (key, start) = varint(raw, at).ok()?;
-        let (_, end) = field_at(raw, at).ok()?;
-        at = end;
-        Some(match key & 7 {
-            0 => Value::Varint(varint(raw, start).ok()?.0),
-            1 => Value::Fixed64(u64::from_le_bytes(raw.get(start..end)?.try_into().ok()?)),
-            5 => Value::Fixed32(u32::from_le_bytes(raw.get(start..end)?.try_into().ok()?)),
-            _ => Value::Delimited(&raw[varint(raw, start).ok()?.1..end]),
-        })
-    })
+    each(raw).map_while(|field| field.ok().map(|(_, value)| value))
 }
 
 /// Every field of a message with its tag, in the order of the wire, one value at a time.
@@ -205,18 +191,9 @@ pub fn each(message: &[u8]) -> impl Iterator<Item = Result<(u32, Value<'_>), Mal
         if at >= message.len() {
             return None;
         }
-        let start = at;
-        Some(match field_at(message, start) {
-            Ok((tag, end)) => {
-                at = end;
-                let value = values(&message[start..end]).next();
-                value.map(|value| (tag, value)).ok_or(Malformed { offset: start, what: "no value" })
-            }
-            Err(error) => {
-                at = message.len();
-                Err(error)
-            }
-        })
+        let read = value_at(message, at);
+        at = read.as_ref().map_or(message.len(), |(_, _, end)| *end);
+        Some(read.map(|(tag, value, _)| (tag, value)))
     })
 }
 
@@ -230,17 +207,21 @@ pub fn numbers(raw: &[u8]) -> Vec<u64> {
     for value in values(raw) {
         match value {
             Value::Varint(n) => out.push(n),
-            Value::Delimited(packed) => {
-                let mut at = 0;
-                while let Ok((n, next)) = varint(packed, at) {
-                    out.push(n);
-                    at = next;
-                }
-            }
+            Value::Delimited(packed) => out.extend(numbers_of(packed)),
             _ => {}
         }
     }
     out
+}
+
+/// Numbers of the packed form, without its key and length.
+pub(crate) fn numbers_of(packed: &[u8]) -> impl Iterator<Item = u64> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (number, next) = varint(packed, at).ok()?;
+        at = next;
+        Some(number)
+    })
 }
 
 /// Builds a message field by field; tags must ascend.
@@ -319,7 +300,32 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// A number field as proto3 has it, nothing for 0; tags up to 15.
+pub(crate) fn put_number(out: &mut Vec<u8>, tag: u8, value: u64) {
+    if value != 0 {
+        out.push(tag << 3);
+        put_varint(out, value);
+    }
+}
+
+/// A bytes field as proto3 has it, nothing for none; tags up to 15.
+pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    if !value.is_empty() {
+        out.push(tag << 3 | 2);
+        put_varint(out, value.len() as u64);
+        out.extend_from_slice(value);
+    }
+}
+
+#[inline]
 fn varint(bytes: &[u8], at: usize) -> Result<(u64, usize), Malformed> {
+    match bytes.get(at) {
+        Some(byte) if *byte < 0x80 => Ok((u64::from(*byte), at + 1)),
+        _ => long_varint(bytes, at),
+    }
+}
+
+fn long_varint(bytes: &[u8], at: usize) -> Result<(u64, usize), Malformed> {
     let mut value = 0u64;
     for (i, byte) in bytes[at.min(bytes.len())..].iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * i);
@@ -330,25 +336,35 @@ fn varint(bytes: &[u8], at: usize) -> Result<(u64, usize), Malformed> {
     Err(Malformed { offset: at, what: "a number that does not end" })
 }
 
-/// Tag and end of the field that starts at `at`.
-fn field_at(bytes: &[u8], at: usize) -> Result<(u32, usize), Malformed> {
-    let (key, after_key) = varint(bytes, at)?;
-    let tag = u32::try_from(key >> 3).map_err(|_| Malformed { offset: at, what: "a tag out of range" })?;
+/// The field that starts at `at`: its tag, its value and its end.
+#[inline]
+fn value_at(bytes: &[u8], at: usize) -> Result<(u32, Value<'_>, usize), Malformed> {
+    let (key, start) = varint(bytes, at)?;
+    let tag = u32::try_from(key >> 3).unwrap_or(u32::MAX);
     if tag == 0 || tag > MAX_TAG {
         return Err(Malformed { offset: at, what: "a tag out of range" });
     }
-    let end = match key & 7 {
-        0 => varint(bytes, after_key)?.1,
-        1 => after_key + 8,
-        5 => after_key + 4,
+    let cut = Malformed { offset: at, what: "a field cut short" };
+    let (value, end) = match key & 7 {
+        0 => {
+            let (number, end) = varint(bytes, start)?;
+            (Value::Varint(number), end)
+        }
+        1 => {
+            let raw = bytes.get(start..start + 8).and_then(|raw| raw.try_into().ok()).ok_or(cut)?;
+            (Value::Fixed64(u64::from_le_bytes(raw)), start + 8)
+        }
+        5 => {
+            let raw = bytes.get(start..start + 4).and_then(|raw| raw.try_into().ok()).ok_or(cut)?;
+            (Value::Fixed32(u32::from_le_bytes(raw)), start + 4)
+        }
         2 => {
-            let (length, start) = varint(bytes, after_key)?;
-            usize::try_from(length).ok().and_then(|length| start.checked_add(length)).unwrap_or(usize::MAX)
+            let (length, start) = varint(bytes, start)?;
+            let end = usize::try_from(length).ok().and_then(|length| start.checked_add(length));
+            let end = end.filter(|end| *end <= bytes.len()).ok_or(cut)?;
+            (Value::Delimited(&bytes[start..end]), end)
         }
         _ => return Err(Malformed { offset: at, what: "a group or an unknown wire type" }),
     };
-    if end > bytes.len() {
-        return Err(Malformed { offset: at, what: "a field cut short" });
-    }
-    Ok((tag, end))
+    Ok((tag, value, end))
 }

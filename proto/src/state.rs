@@ -1,7 +1,8 @@
 //! The state of one record: what is shown, who set it, and what is held.
 
+mod codec;
+
 use bytes::Bytes;
-use prost::Message as _;
 
 use crate::fields::{Fields, Malformed};
 use crate::id::{Epoch, Origin, SiteCode};
@@ -137,86 +138,6 @@ impl RecordState {
     /// Everything this site may see of the record: raw values in place of tokens.
     pub fn visible(&self) -> Fields {
         if self.sealed.is_empty() { self.fields.clone() } else { self.fields.patched(&self.sealed, &[]) }
-    }
-
-    /// Bytes for the index.
-    pub fn encode(&self) -> Vec<u8> {
-        let writer_at = |origin: Origin| {
-            self.writers.iter().position(|writer| writer.origin == origin).map_or(0, |at| at as u32)
-        };
-        let setter = |setter: &Setter| pb::Setter {
-            writer: writer_at(setter.origin),
-            seq: setter.seq,
-            hub_seq: setter.hub_seq,
-            stamp: setter.stamp.0,
-        };
-        pb::RecordState {
-            home: self.home.0,
-            hub_seq: self.hub_seq,
-            generation: self.generation,
-            writers: self.writers.iter().map(writer_to_pb).collect(),
-            setters: self.setters.iter().map(setter).collect(),
-            setter_of: self.set_by.iter().flat_map(|(tag, at)| [*tag, u32::from(*at)]).collect(),
-            fields: self.fields.bytes().clone(),
-            sealed: self.sealed.bytes().clone(),
-            deleted_by: self.deleted_by.map_or(0, |at| u32::from(at) + 1),
-            held: self
-                .held
-                .iter()
-                .map(|held| pb::HeldValue { by: Some(setter(&held.by)), ..held_to_pb(held) })
-                .collect(),
-            fed: self.fed.iter().flat_map(|(site, hub_seq)| [u64::from(site.0), *hub_seq]).collect(),
-        }
-        .encode_to_vec()
-    }
-
-    /// Reads what [`RecordState::encode`] wrote.
-    ///
-    /// # Errors
-    /// [`Malformed`] when the bytes are something else.
-    pub fn decode(bytes: &Bytes) -> Result<RecordState, Malformed> {
-        const SHAPE: Malformed = Malformed { offset: 0, what: "not a record state" };
-        let raw = pb::RecordState::decode(bytes.clone()).map_err(|_| SHAPE)?;
-        let mut writers = Vec::with_capacity(raw.writers.len());
-        for writer in &raw.writers {
-            let epoch = Epoch::from_slice(&writer.epoch).ok_or(SHAPE)?;
-            writers.push(Writer { origin: Origin { site: SiteCode(writer.site), epoch }, seq: writer.seq });
-        }
-        let setter = |raw: &pb::Setter| -> Result<Setter, Malformed> {
-            let writer: &Writer = writers.get(raw.writer as usize).ok_or(SHAPE)?;
-            Ok(Setter { origin: writer.origin, seq: raw.seq, hub_seq: raw.hub_seq, stamp: Stamp(raw.stamp) })
-        };
-        let mut held = Vec::with_capacity(raw.held.len());
-        for value in raw.held {
-            let by = setter(value.by.as_ref().ok_or(SHAPE)?)?;
-            held.push(held_from_pb(value, by)?);
-        }
-        let setters: Vec<Setter> = raw.setters.iter().map(setter).collect::<Result<_, _>>()?;
-        let named = raw.setter_of.iter().skip(1).step_by(2).max().map_or(0, |at| at + 1);
-        if named.max(raw.deleted_by) as usize > setters.len() {
-            return Err(SHAPE);
-        }
-        Ok(RecordState {
-            home: SiteCode(raw.home),
-            hub_seq: raw.hub_seq,
-            generation: raw.generation,
-            fields: Fields::split(raw.fields)?,
-            set_by: raw.setter_of.chunks_exact(2).map(|pair| (pair[0], pair[1] as u16)).collect(),
-            setters,
-            sealed: Fields::split(raw.sealed)?,
-            deleted_by: raw.deleted_by.checked_sub(1).map(|at| at as u16),
-            held,
-            fed: raw.fed.chunks_exact(2).map(|pair| (SiteCode(pair[0] as u32), pair[1])).collect(),
-            writers,
-        })
-    }
-}
-
-fn writer_to_pb(writer: &Writer) -> pb::Writer {
-    pb::Writer {
-        site: writer.origin.site.0,
-        epoch: Bytes::copy_from_slice(&writer.origin.epoch.0),
-        seq: writer.seq,
     }
 }
 

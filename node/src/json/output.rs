@@ -68,7 +68,7 @@ fn value_json(field: &FieldDescriptor, value: &Value) -> Json {
         Value::F32(value) => json!(value),
         Value::F64(value) => json!(value),
         Value::String(value) => json!(value),
-        Value::Bytes(bytes) => json!(bytes_text(bytes)),
+        Value::Bytes(bytes) => json!(bytes_text(field, bytes)),
         Value::EnumNumber(number) => {
             match field.kind().as_enum().and_then(|choices| choices.get_value(*number)) {
                 Some(value) => json!(nested::short_name(&value)),
@@ -82,9 +82,10 @@ fn value_json(field: &FieldDescriptor, value: &Value) -> Json {
     }
 }
 
-/// Sixteen bytes are an id; anything else is shown as it is.
-fn bytes_text(bytes: &[u8]) -> String {
-    RecordId::from_slice(bytes).map_or_else(|| hex(bytes), |id| id.to_string())
+/// An id as a UUID, anything else in hexadecimal.
+fn bytes_text(field: &FieldDescriptor, bytes: &[u8]) -> String {
+    let is_id = nested::format(field) == Some(Format::Record);
+    RecordId::from_slice(bytes).filter(|_| is_id).map_or_else(|| hex(bytes), |id| id.to_string())
 }
 
 fn shown_value(field: &FieldDescriptor, value: &Value, lang: Lang) -> String {

@@ -43,11 +43,6 @@ impl Peer {
         Ok(Peer { name: name.into(), child, to, from: BufReader::new(from) })
     }
 
-    /// Which child.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Asks something; [`Peer::hear`] gives the answer.
     pub fn tell(&mut self, ask: &impl Serialize) -> Result<(), BenchError> {
         let told = writeln!(self.to, "{}", text(ask)).and_then(|()| self.to.flush());

@@ -1,10 +1,11 @@
 //! `record history`.
 
 use bytes::Bytes;
+use liandong_proto::fields::Fields;
 use liandong_proto::id::{SiteCode, hex};
 use liandong_proto::pb::log::v1::Op;
 use liandong_proto::pb::node::v1 as pb;
-use liandong_proto::schema::Kind;
+use liandong_proto::schema::{Kind, Share};
 use serde_json::{Value, json};
 
 use super::{find, id_of, kind_of, reason_text};
@@ -34,10 +35,20 @@ pub async fn run(door: &Door, args: &HistoryArgs, screen: &Screen) -> Result<Exi
     let (kind, _) = find(door, kind, id).await?;
     let request = pb::GetRequest { kind: kind.number, record: Bytes::copy_from_slice(&id.0) };
     let items = door.records().history(request).await?.into_inner().items;
+    let mut known = Fields::default();
     for item in &items {
-        screen.answer(&item_json(kind, item), || text(kind, item, screen))?;
+        let set = Fields::split(item.set.clone()).unwrap_or_default();
+        let news = if item.delivered { news(kind, &set, &known) } else { set.clone() };
+        screen.answer(&item_json(kind, item), || text(kind, item, news.bytes(), screen))?;
+        known = known.patched(&set, &item.cleared);
     }
     Ok(Exit::Done)
+}
+
+/// What a delivered state says that was not known. Tokens are never news to the city that made them.
+fn news(kind: &'static Kind, state: &Fields, known: &Fields) -> Fields {
+    let is_open = |tag| kind.field(tag).is_none_or(|field| field.share == Share::Open);
+    state.filtered(|tag| is_open(tag) && state.get(tag) != known.get(tag))
 }
 
 fn field_name(kind: &'static Kind, tag: u32) -> String {
@@ -68,7 +79,7 @@ fn item_json(kind: &'static Kind, item: &pb::HistoryItem) -> Value {
     })
 }
 
-fn text(kind: &'static Kind, item: &pb::HistoryItem, screen: &Screen) -> String {
+fn text(kind: &'static Kind, item: &pb::HistoryItem, set: &Bytes, screen: &Screen) -> String {
     let lang = screen.lang;
     let say = |zh: &'static str, en: &'static str| lang.pick(zh, en);
     let what = match (item.delivered, item.op()) {
@@ -84,7 +95,7 @@ fn text(kind: &'static Kind, item: &pb::HistoryItem, screen: &Screen) -> String 
         site_text(SiteCode(item.site), lang),
         if item.seq > 0 { item.seq } else { item.hub_seq }
     );
-    for (field, value) in to_text(kind, item.set.clone(), lang).unwrap_or_default() {
+    for (field, value) in to_text(kind, set.clone(), lang).unwrap_or_default() {
         out.push_str(&format!("    {}{}{value}\n", screen.of(field.label), say("：", ": ")));
     }
     for field in item.cleared.iter().filter_map(|tag| kind.field(*tag)) {
