@@ -305,7 +305,7 @@ fn open_index(
     log: &Arc<Log>,
 ) -> Result<(Index, Option<[u8; 16]>), SiteError> {
     let cache = options.cache_bytes;
-    let durable = Arc::clone(log);
+    let (durable, end) = (Arc::clone(log), log.end());
     let (index, opened) = Index::open(IndexOptions {
         dir: paths.index(),
         engine: Box::new(move |dir| crate::store_fjall::open(dir, cache)),
@@ -313,6 +313,7 @@ fn open_index(
         before_apply: Box::new(move |position| {
             durable.sync_to(Pos::from_bytes(position)).map_err(|error| error.to_string())
         }),
+        in_log: Box::new(move |position| Pos::from_bytes(position) <= end),
     })?;
     if let Some(reason) = &opened.rebuilt {
         tracing::warn!(%reason, "the index is made again from the log");

@@ -110,6 +110,9 @@ pub enum IndexError {
         /// As kept.
         kept: Digest,
     },
+    /// The log has lost its end, or was replaced by an older copy.
+    #[error("the index is ahead of the log: the end of the log is missing")]
+    AheadOfLog,
     /// The directory.
     #[error("{path}: {source}")]
     File {

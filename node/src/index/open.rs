@@ -23,6 +23,8 @@ pub struct IndexOptions {
     pub overlay_bytes: usize,
     /// Called with a position before anything at or before it goes into the store.
     pub before_apply: BeforeApply,
+    /// Whether the log has a position. A store that is ahead of its log is thrown away: the log is the truth.
+    pub in_log: Box<dyn Fn([u8; 16]) -> bool + Send>,
 }
 
 /// What opening found.
@@ -103,6 +105,9 @@ impl Index {
 fn look(options: &IndexOptions, dir: &Path, trusted: bool) -> Result<Found, IndexError> {
     let store = (options.engine)(dir)?;
     let root = flusher::read_root(store.as_ref())?;
+    if root.is_some_and(|(_, position)| !(options.in_log)(position)) {
+        return Err(IndexError::AheadOfLog);
+    }
     if !trusted {
         let kept = root.map(|(digest, _)| digest).unwrap_or_default();
         let mut found = Digest::default();

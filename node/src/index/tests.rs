@@ -7,11 +7,9 @@ use super::*;
 use crate::store::MemoryStore;
 
 fn open_over(dir: &Path, store: &Arc<MemoryStore>) -> (Index, Opened) {
-    let fresh = Arc::clone(store);
     let mut first = Some(Arc::clone(store));
     // A store that was moved aside does not come back: the second call begins a new one.
     let calls = std::sync::Mutex::new(move || first.take().unwrap_or_default());
-    let _ = &fresh;
     Index::open(IndexOptions {
         dir: dir.to_path_buf(),
         engine: Box::new(move |_| {
@@ -20,6 +18,7 @@ fn open_over(dir: &Path, store: &Arc<MemoryStore>) -> (Index, Opened) {
         }),
         overlay_bytes: 1 << 20,
         before_apply: Box::new(|_| Ok(())),
+        in_log: Box::new(|_| true),
     })
     .expect("the index opens")
 }
@@ -76,10 +75,13 @@ fn a_flipped_bit_is_found_when_read_and_at_an_unclean_open() {
     let store = Arc::new(MemoryStore::default());
     let (index, _) = open_over(dir.path(), &store);
     put(&index, "a", "1", 1);
-    index.flush().expect("stored");
+    index.close().expect("closed");
+    drop(index);
     let mut bent = store.get(b"a").expect("readable").expect("there").to_vec();
     bent[0] ^= 1;
     store.damage(b"a", bent.into());
+    let (index, opened) = open_over(dir.path(), &store);
+    assert!(opened.rebuilt.is_none(), "a clean stop is trusted");
     assert!(matches!(index.get(b"a"), Err(IndexError::Damaged { prefix: 'a' })));
     drop(index);
     let (index, opened) = open_over(dir.path(), &store);
@@ -118,10 +120,36 @@ fn the_store_is_never_ahead_of_the_log() {
         }),
         overlay_bytes: 1 << 20,
         before_apply: Box::new(|_| Err("the log cannot be synced".into())),
+        in_log: Box::new(|_| true),
     })
     .expect("the index opens");
     put(&index, "a", "1", 1);
     assert!(index.flush().is_err());
     assert_eq!(store.get(b"a").expect("readable"), None);
     assert_eq!(rows(&index), [("a".to_owned(), "1".to_owned())], "nothing is lost by it");
+}
+
+#[test]
+fn an_index_ahead_of_its_log_begins_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Arc::new(MemoryStore::default());
+    let (index, _) = open_over(dir.path(), &store);
+    put(&index, "a", "1", 9);
+    index.close().expect("closed");
+    drop(index);
+    let fresh = Mutex::new(Some(store));
+    let (index, opened) = Index::open(IndexOptions {
+        dir: dir.path().to_path_buf(),
+        engine: Box::new(move |_| {
+            let next = fresh.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let store: Arc<dyn Store> = next.unwrap_or_default();
+            Ok(store)
+        }),
+        overlay_bytes: 1 << 20,
+        before_apply: Box::new(|_| Ok(())),
+        in_log: Box::new(|position| position < [9; 16]),
+    })
+    .expect("the index opens");
+    assert!(opened.rebuilt.is_some() && opened.position.is_none());
+    assert!(rows(&index).is_empty());
 }

@@ -159,7 +159,7 @@ fn open_index(
     log: &Arc<Log>,
 ) -> Result<(Index, Option<[u8; 16]>), SiteError> {
     let cache = options.cache_bytes;
-    let durable = Arc::clone(log);
+    let (durable, end) = (Arc::clone(log), log.end());
     let (index, opened) = Index::open(IndexOptions {
         dir: paths.index(),
         engine: Box::new(move |dir| store::open_sled(dir, cache)),
@@ -168,16 +168,10 @@ fn open_index(
         before_apply: Box::new(move |position| {
             durable.sync_to(Pos::from_bytes(position)).map_err(|error| error.to_string())
         }),
+        in_log: Box::new(move |position| Pos::from_bytes(position) <= end),
     })?;
     if let Some(reason) = &opened.rebuilt {
         tracing::warn!(%reason, "the index is made again from the log");
-    }
-    let ahead = opened.position.is_some_and(|position| Pos::from_bytes(position) > log.end());
-    if ahead {
-        return Err(SiteError::corrupt(
-            "the index",
-            "it is ahead of the log: part of the log is missing; restore the log, or run rebuild",
-        ));
     }
     Ok((index, opened.position))
 }

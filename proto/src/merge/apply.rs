@@ -28,7 +28,7 @@ pub fn apply(
         }
         return state;
     }
-    let mut fold = Fold { shown: Shown::of(&state), state, change, lineage, kind };
+    let mut fold = Fold { shown: Shown::of(&mut state), state, change, lineage, kind };
     match (verdicts.iter().find(|(tag, _)| *tag == 0), change.op) {
         (Some((_, reason)), _) => {
             fold.refuse(0, *reason, change.patch.set.clone(), change.patch.cleared.clone());
@@ -63,16 +63,17 @@ impl Fold<'_> {
 
     fn put(&mut self, verdicts: &Verdicts) {
         let change = self.change;
-        let (mut set, mut cleared, mut accepted) = (Vec::new(), Vec::new(), false);
-        for_each_group(change, |group| {
+        // Tags that are not shown, and whether any group counts.
+        let (mut aside, mut accepted) = (Vec::new(), false);
+        for_each_group(change, |group, _| {
             let reason = verdicts.iter().find(|(tag, _)| *tag == group[0]).map(|(_, reason)| *reason);
+            if reason.is_some() {
+                aside.extend_from_slice(group);
+            }
             match reason {
                 None => {
                     accepted = true;
                     self.show(group);
-                    let touched = |tag: &&u32| change.patch.set.get(**tag).is_some();
-                    set.extend(group.iter().filter(touched).copied());
-                    cleared.extend(group.iter().filter(|tag| change.patch.cleared.contains(tag)).copied());
                 }
                 Some(Reason::Concurrent | Reason::Equal) => {
                     accepted = true;
@@ -85,10 +86,12 @@ impl Fold<'_> {
                 }
             }
         });
-        self.state.fields = if set.len() == change.patch.set.len() {
-            self.state.fields.patched(&change.patch.set, &cleared)
+        let patch = change.patch;
+        self.state.fields = if aside.is_empty() {
+            self.state.fields.patched(&patch.set, &patch.cleared)
         } else {
-            self.state.fields.patched(&change.patch.set.filtered(|tag| set.contains(&tag)), &cleared)
+            let cleared: Vec<u32> = patch.cleared.iter().filter(|tag| !aside.contains(tag)).copied().collect();
+            self.state.fields.patched(&patch.set.filtered(|tag| !aside.contains(&tag)), &cleared)
         };
         if accepted {
             self.undelete();
@@ -251,8 +254,11 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(state: &RecordState) -> Shown {
-        let mut by = Vec::with_capacity(state.fields.len() + state.set_by.len() + 2);
+    /// Takes the table out of a state; [`Shown::store`] puts it back.
+    fn of(state: &mut RecordState) -> Shown {
+        let deleted_by = state.tombstone().copied();
+        let setters = std::mem::take(&mut state.setters);
+        let mut by = Vec::with_capacity(state.fields.len() + state.set_by.len() + 4);
         let mut explicit = state.set_by.iter().copied().peekable();
         for (tag, _) in state.fields.iter() {
             while let Some(cleared) = explicit.next_if(|(t, _)| *t < tag) {
@@ -261,8 +267,11 @@ impl Shown {
             by.push(explicit.next_if(|(t, _)| *t == tag).unwrap_or((tag, 0)));
         }
         by.extend(explicit);
-        by.retain(|(_, at)| usize::from(*at) < state.setters.len());
-        Shown { by, setters: state.setters.clone(), deleted_by: state.tombstone().copied() }
+        if by.iter().any(|(_, at)| usize::from(*at) >= setters.len()) {
+            // No state that was read or folded is like this.
+            by.retain(|(_, at)| usize::from(*at) < setters.len());
+        }
+        Shown { by, setters, deleted_by }
     }
 
     fn get(&self, tag: u32) -> Option<&Setter> {
@@ -282,42 +291,59 @@ impl Shown {
     }
 
     fn set(&mut self, group: &[u32], setter: Setter) {
-        let at = self.setters.iter().rposition(|known| *known == setter).unwrap_or_else(|| {
-            self.setters.push(setter);
-            self.setters.len() - 1
-        });
+        let at = self.place_of(setter);
         for tag in group {
             match self.by.binary_search_by_key(tag, |(tag, _)| *tag) {
-                Ok(known) => self.by[known].1 = at as u16,
-                Err(new) => self.by.insert(new, (*tag, at as u16)),
+                Ok(known) => self.by[known].1 = at,
+                Err(new) => self.by.insert(new, (*tag, at)),
             }
         }
     }
 
     /// Writes the table back: the setter of most fields first, so that it need not be named, those of none gone.
     fn store(mut self, state: &mut RecordState) {
-        let mut uses: Vec<(usize, u16)> = (0..self.setters.len()).map(|at| (0, at as u16)).collect();
+        let mut uses = vec![Uses::default(); self.setters.len()];
         for (tag, at) in &self.by {
-            // A cleared field needs its setter too, but names it in any case.
-            uses[usize::from(*at)].0 += if state.fields.get(*tag).is_some() { 1 << 16 } else { 1 };
+            let uses = &mut uses[usize::from(*at)];
+            match state.fields.get(*tag) {
+                Some(_) => uses.shown += 1,
+                None => uses.cleared += 1,
+            }
         }
-        uses.retain(|(n, _)| *n > 0);
-        uses.sort_by_key(|(n, _)| std::cmp::Reverse(n >> 16));
-        let mut new_place = vec![0u16; self.setters.len()];
-        for (new, (_, old)) in uses.iter().enumerate() {
-            new_place[usize::from(*old)] = new as u16;
+        let most = uses.first().map_or(0, |first| first.shown);
+        if uses.iter().any(|uses| uses.shown > most || uses.shown + uses.cleared == 0) {
+            self.renumber(&uses);
+        }
+        state.set_by.clear();
+        let named = self.by.iter().filter(|(tag, at)| *at != 0 || state.fields.get(*tag).is_none());
+        state.set_by.extend(named.copied());
+        state.deleted_by = self.deleted_by.map(|setter| self.place_of(setter));
+        state.setters = self.setters;
+    }
+
+    fn renumber(&mut self, uses: &[Uses]) {
+        let mut order: Vec<usize> = (0..uses.len()).filter(|at| uses[*at].shown + uses[*at].cleared > 0).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(uses[*at].shown));
+        let mut new_place = vec![0; uses.len()];
+        for (new, old) in order.iter().enumerate() {
+            new_place[*old] = new as u16;
         }
         self.by.iter_mut().for_each(|(_, at)| *at = new_place[usize::from(*at)]);
-        self.by.retain(|(tag, at)| *at != 0 || state.fields.get(*tag).is_none());
-        state.set_by = self.by;
-        state.setters.clear();
-        state.setters.extend(uses.iter().map(|(_, old)| self.setters[usize::from(*old)]));
-        state.deleted_by = self.deleted_by.map(|setter| {
-            let known = state.setters.iter().position(|known| *known == setter);
-            known.unwrap_or_else(|| {
-                state.setters.push(setter);
-                state.setters.len() - 1
-            }) as u16
-        });
+        self.setters = order.iter().map(|old| self.setters[*old]).collect();
     }
+
+    fn place_of(&mut self, setter: Setter) -> u16 {
+        let known = self.setters.iter().rposition(|known| *known == setter);
+        known.unwrap_or_else(|| {
+            self.setters.push(setter);
+            self.setters.len() - 1
+        }) as u16
+    }
+}
+
+/// How many tags name a setter.
+#[derive(Clone, Copy, Default)]
+struct Uses {
+    shown: u32,
+    cleared: u32,
 }

@@ -32,8 +32,8 @@ pub fn judge(
     }
     let may_create = state.is_some()
         || kind.is_none_or(|kind| kind.owner != Party::Province || change.origin.site.is_province());
-    for_each_group(change, |group| {
-        let reason = if may_create { case.judge_group(group) } else { Some(Reason::NotOwner) };
+    for_each_group(change, |group, field| {
+        let reason = if may_create { case.judge_group(group, field) } else { Some(Reason::NotOwner) };
         verdicts.extend(reason.map(|reason| (group[0], reason)));
     });
     verdicts
@@ -53,13 +53,13 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn judge_group(&self, group: &[u32]) -> Option<Reason> {
-        let field = self.kind.and_then(|kind| kind.field(group[0]));
+    fn judge_group(&self, group: &[u32], field: Option<&'static Field>) -> Option<Reason> {
         if !self.is_party(field.map_or(Party::Home, |field| field.owner)) {
             return Some(Reason::NotOwner);
         }
-        if let Some(kind) = self.kind
-            && group.iter().any(|tag| self.invalid(kind, *tag))
+        if let Some((kind, field)) = self.kind.zip(field)
+            && (self.invalid(kind, field)
+                || group[1..].iter().filter_map(|tag| kind.field(*tag)).any(|member| self.invalid(kind, member)))
         {
             return Some(Reason::Invalid);
         }
@@ -107,14 +107,10 @@ impl Case<'_> {
         self.change.saw(by, self.lineage)
     }
 
-    fn invalid(&self, kind: &Kind, tag: u32) -> bool {
+    fn invalid(&self, kind: &Kind, field: &Field) -> bool {
         let set = &self.change.patch.set;
-        match (kind.field(tag), set.get(tag)) {
-            (Some(field), Some(raw)) => {
-                validate::check_value(kind, field, raw, set, self.view, self.today).is_err()
-            }
-            _ => false,
-        }
+        let wrong = |raw| validate::check_value(kind, field, raw, set, self.view, self.today).is_err();
+        set.get(field.tag).is_some_and(wrong)
     }
 
     fn is_party(&self, party: Party) -> bool {
@@ -141,15 +137,21 @@ impl Case<'_> {
         if self.change.patch.cleared.contains(&field.tag) {
             return false;
         }
-        let parties = [Party::Home, Party::Province, Party::Shared, Party::Sites];
-        let parties: Vec<Party> = parties.into_iter().filter(|party| self.is_party(*party)).collect();
+        let (mut parties, mut known) = ([Party::Home; 4], 0);
+        for party in [Party::Home, Party::Province, Party::Shared, Party::Sites] {
+            if self.is_party(party) {
+                parties[known] = party;
+                known += 1;
+            }
+        }
+        let parties = &parties[..known];
         let to = self.change.patch.set.number(field.tag);
-        let first = || validate::check_step(kind, None, to, &parties).is_ok();
+        let first = || validate::check_step(kind, None, to, parties).is_ok();
         match self.stepped_from(field) {
-            Some(from) => from == to || validate::check_step(kind, Some(from), to, &parties).is_ok(),
+            Some(from) => from == to || validate::check_step(kind, Some(from), to, parties).is_ok(),
             None if self.state.is_none() && self.change.base == 0 => first(),
             // What the writer stepped from has been replaced since, or has not travelled: it was a draft.
-            None => first() || validate::reachable_by(kind, to, &parties),
+            None => first() || validate::reachable_by(kind, to, parties),
         }
     }
 

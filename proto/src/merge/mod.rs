@@ -119,16 +119,37 @@ fn first_home(kind: Option<&Kind>, change: &Change<'_>) -> SiteCode {
     }
 }
 
-/// Calls `visit(group)` once for every field group that the change touches.
-fn for_each_group(change: &Change<'_>, mut visit: impl FnMut(&[u32])) {
+/// Calls `visit(group, field)` once for every field group that the change touches; `field` is the first of the group.
+fn for_each_group(change: &Change<'_>, mut visit: impl FnMut(&[u32], Option<&'static Field>)) {
     let kind = schema::kind(change.kind);
-    for (at, tag) in change.tags().enumerate() {
-        group_of(kind, &tag, &mut |group| {
-            // A group is visited at the first of its tags that the change touches.
-            if group.len() == 1 || !change.tags().take(at).any(|before| group.contains(&before)) {
-                visit(group);
+    let (set, cleared) = (&change.patch.set, &change.patch.cleared);
+    // Both ascend, so the schema is walked along with the change.
+    let mut fields: &'static [Field] = kind.map_or(&[], |kind| kind.fields);
+    for (tag, _) in set.iter() {
+        while fields.first().is_some_and(|field| field.tag < tag) {
+            fields = &fields[1..];
+        }
+        match fields.first().filter(|field| field.tag == tag) {
+            Some(field) if field.group.len() > 1 => {
+                // A group is visited at the first of its members.
+                let mut before = field.group.iter().take_while(|member| **member < tag);
+                if before.all(|member| set.get(*member).is_none()) {
+                    visit(field.group, kind.and_then(|kind| kind.field(field.group[0])));
+                }
             }
-        });
+            field => visit(&[tag], field),
+        }
+    }
+    for tag in cleared {
+        match kind.and_then(|kind| kind.field(*tag)) {
+            Some(field) if field.group.len() > 1 => {
+                let first = |member: &u32| *member >= *tag || !cleared.contains(member);
+                if field.group.iter().all(|member| set.get(*member).is_none() && first(member)) {
+                    visit(field.group, kind.and_then(|kind| kind.field(field.group[0])));
+                }
+            }
+            field => visit(&[*tag], field),
+        }
     }
 }
 
