@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use liandong_node::api::{ServeError, Socket};
-use liandong_node::cli::door::{self, NotOpened, Opened, Opener, blocking};
+use liandong_node::cli::door::{Open, Opened, blocking, open_patiently};
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::run::stopped;
 use liandong_node::config::Flag;
 use liandong_node::say;
-use liandong_node::site::Class;
 use liandong_proto::id::SiteCode;
 use serde_json::json;
 use tokio::sync::watch;
@@ -52,11 +51,10 @@ pub(super) fn options(setup: &Setup) -> HubOptions {
 }
 
 /// Opens the hub for a command that finds nobody serving it.
-pub(super) fn opener(setup: &Setup) -> Opener {
+pub(super) fn opener(setup: &Setup) -> Open<Opened> {
     let options = options(setup);
-    Box::new(move |progress| {
-        let hub = Hub::open(&options, progress)
-            .map_err(|error| NotOpened { locked: error.class() == Class::Locked, failure: error.into() })?;
+    Arc::new(move |progress| {
+        let hub = Hub::open(&options, progress)?;
         let served = Arc::clone(&hub);
         Ok(Opened { routes: Box::pin(api::routes(served)), close: Box::new(move || Ok(hub.close()?)) })
     })
@@ -78,11 +76,7 @@ pub fn who_we_are(setup: &Setup) {
 /// [`Failure`].
 pub async fn open(setup: &Setup) -> Result<Arc<Hub>, Failure> {
     let options = options(setup);
-    let bar = setup.screen.bar(door::OPENING);
-    let work = bar.clone();
-    let opened = blocking(move || Hub::open(&options, &mut |progress| work.on(progress))).await;
-    bar.finish();
-    Ok(opened??)
+    open_patiently(Arc::new(move |progress| Hub::open(&options, progress)), &setup.screen).await
 }
 
 /// What runs beside the waiting.

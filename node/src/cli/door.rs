@@ -3,32 +3,39 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use liandong_proto::pb::node::v1::records_client::RecordsClient;
 use liandong_proto::pb::node::v1::upkeep_client::UpkeepClient;
 use liandong_proto::schema::Text;
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
+use tonic::codegen::Service;
 use tonic::service::Routes;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::exit::Failure;
 use super::screen::Screen;
 use crate::api::{MESSAGE_BYTES, ServeError, Socket};
 use crate::say;
-use crate::site::OnProgress;
+use crate::site::{Class, OnProgress, SiteError};
 
-/// How long to wait for another process that is opening the site.
-const OTHER_OPENS: Duration = Duration::from_secs(10);
+/// How often, and how long after another, socket and directory are tried while another process is opening or
+/// leaving the site: ten seconds in all.
+const TRIES: usize = 200;
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// What is being done while a site opens.
-pub const OPENING: Text = Text { zh: "读取日志，补齐索引", en: "reading the log into the index" };
+const OPENING: Text = Text { zh: "读取日志，补齐索引", en: "reading the log into the index" };
 
-/// What a site is opened by; runs where blocking is allowed.
-pub type Opener = Box<dyn FnOnce(OnProgress<'_>) -> Result<Opened, NotOpened> + Send>;
+/// Opens something that takes the site's directory; runs where blocking is allowed.
+pub type Open<T> = Arc<dyn Fn(OnProgress<'_>) -> Result<T, SiteError> + Send + Sync>;
 
 /// A site that this process has opened.
 pub struct Opened {
@@ -38,33 +45,25 @@ pub struct Opened {
     pub close: Box<dyn FnOnce() -> Result<(), Failure> + Send>,
 }
 
-/// Why a site could not be opened.
-#[derive(Debug)]
-pub struct NotOpened {
-    /// Another process has it, and may soon serve its socket.
-    pub locked: bool,
-    /// What to tell when it does not.
-    pub failure: Failure,
-}
-
-/// A way to a site's services.
-#[derive(Debug)]
+/// A way to a site's services. It stands for as long as anybody serves them: when another process leaves the
+/// site while a command is under way, this one takes over.
 pub struct Door {
     channel: Channel,
-    own: Option<Own>,
+    way: Arc<Way>,
 }
 
-/// What this process serves itself.
+struct Way {
+    socket: PathBuf,
+    open: Open<Opened>,
+    screen: Screen,
+    /// What this process serves itself.
+    own: Mutex<Option<Own>>,
+}
+
 struct Own {
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ServeError>>,
     close: Box<dyn FnOnce() -> Result<(), Failure> + Send>,
-}
-
-impl std::fmt::Debug for Own {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Own")
-    }
 }
 
 impl Door {
@@ -72,23 +71,28 @@ impl Door {
     ///
     /// # Errors
     /// [`Failure`] when the site can neither be reached nor opened.
-    pub async fn open(socket: &Path, opener: Opener, screen: &Screen) -> Result<Door, Failure> {
-        if let Some(channel) = connect(socket).await {
-            return Ok(Door { channel, own: None });
+    pub async fn open(socket: &Path, open: Open<Opened>, screen: &Screen) -> Result<Door, Failure> {
+        let socket = socket.to_path_buf();
+        let way = Arc::new(Way { socket, open, screen: *screen, own: Mutex::new(None) });
+        drop(way.stream().await?);
+        // The address stands for nothing; the connector knows the way.
+        let endpoint = Endpoint::from_static("http://site");
+        let channel = endpoint.connect_with_connector_lazy(Connector(Arc::clone(&way)));
+        let (mut health, mut tries) = (HealthClient::new(channel.clone()), 0);
+        while let Err(status) = health.check(HealthCheckRequest::default()).await {
+            // A process that is just leaving takes no more calls.
+            tries += 1;
+            if tries == TRIES {
+                return Err(status.into());
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
         }
-        match start(opener, screen).await {
-            Ok(opened) => serve(socket, opened).await,
-            Err(NotOpened { locked: false, failure }) => Err(failure),
-            Err(NotOpened { failure, .. }) => match wait_for(socket).await {
-                Some(channel) => Ok(Door { channel, own: None }),
-                None => Err(failure),
-            },
-        }
+        Ok(Door { channel, way })
     }
 
     /// Whether another process serves the site.
     pub fn is_elsewhere(&self) -> bool {
-        self.own.is_none()
+        self.way.own.try_lock().is_ok_and(|own| own.is_none())
     }
 
     /// The records of the site.
@@ -113,15 +117,70 @@ impl Door {
     /// # Errors
     /// [`Failure`]; what was answered is durable all the same.
     pub async fn close(self) -> Result<(), Failure> {
-        let Door { channel, own } = self;
+        let Door { channel, way } = self;
         // The server waits for the connections it has.
         drop(channel);
-        let Some(Own { stop, served, close }) = own else { return Ok(()) };
+        let Some(Own { stop, served, close }) = way.own.lock().await.take() else { return Ok(()) };
         let _ = stop.send(());
         let served = served.await;
         blocking(close).await??;
         served.map_err(|_| cut_short())?.map_err(Failure::from)
     }
+}
+
+impl Way {
+    /// A connection to whoever serves the socket; when nobody does, that is this process from now on.
+    async fn stream(&self) -> Result<UnixStream, Failure> {
+        let mut own = self.own.lock().await;
+        for tries in 1.. {
+            if let Ok(stream) = UnixStream::connect(&self.socket).await {
+                return Ok(stream);
+            }
+            if own.is_some() {
+                break;
+            }
+            match try_open(&self.open, &self.screen).await? {
+                Ok(opened) => *own = Some(serve(&self.socket, opened).await?),
+                Err(error) if is_passing(&error, tries) => tokio::time::sleep(TRY_AGAIN).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let shown = self.socket.display();
+        Err(Failure::internal(say!(
+            "连不上自己的本地接口 {shown}；请重试",
+            "this process's own socket {shown} cannot be reached; try again"
+        )))
+    }
+}
+
+/// Leads every connection of a channel through the door.
+struct Connector(Arc<Way>);
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<UnixStream>;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let way = Arc::clone(&self.0);
+        Box::pin(async move { Ok(TokioIo::new(way.stream().await?)) })
+    }
+}
+
+async fn serve(socket: &Path, opened: Opened) -> Result<Own, Failure> {
+    let Opened { routes, close } = opened;
+    let listening = Socket::bind(socket)?;
+    let routes = routes.await;
+    let (stop, stopped) = oneshot::channel();
+    let served = tokio::spawn(listening.serve(routes, async {
+        // A sender that is gone means stop as well.
+        let _ = stopped.await;
+    }));
+    Ok(Own { stop, served, close })
 }
 
 /// Runs what blocks beside the runtime.
@@ -139,53 +198,33 @@ fn cut_short() -> Failure {
     ))
 }
 
-/// Opens a site with a progress bar, since it may have to make its index again.
+/// Opens the directory for a process that stays, waiting for a command that is just using it.
 ///
 /// # Errors
-/// [`NotOpened`].
-pub async fn start(opener: Opener, screen: &Screen) -> Result<Opened, NotOpened> {
-    let bar = screen.bar(OPENING);
-    let work = bar.clone();
-    let opened = blocking(move || opener(&mut |progress| work.on(progress))).await;
-    bar.finish();
-    opened.unwrap_or_else(|failure| Err(NotOpened { locked: false, failure }))
-}
-
-async fn serve(socket: &Path, opened: Opened) -> Result<Door, Failure> {
-    let Opened { routes, close } = opened;
-    let listening = Socket::bind(socket)?;
-    let routes = routes.await;
-    let (stop, stopped) = oneshot::channel();
-    let served = tokio::spawn(listening.serve(routes, async {
-        // A sender that is gone means stop as well.
-        let _ = stopped.await;
-    }));
-    let channel = connect(socket).await.ok_or_else(|| {
-        let shown = socket.display();
-        Failure::internal(say!(
-            "连不上自己的本地接口 {shown}；请重试",
-            "this process's own socket {shown} cannot be reached; try again"
-        ))
-    })?;
-    Ok(Door { channel, own: Some(Own { stop, served, close }) })
-}
-
-async fn connect(socket: &Path) -> Option<Channel> {
-    // Whether anybody listens is asked of the socket itself, so that no half-made channel is left behind.
-    drop(UnixStream::connect(socket).await.ok()?);
-    let socket: PathBuf = std::path::absolute(socket).ok()?;
-    let endpoint = Endpoint::from_shared(format!("unix:{}", socket.to_str()?)).ok()?;
-    endpoint.connect().await.ok()
-}
-
-async fn wait_for(socket: &Path) -> Option<Channel> {
-    let tries = async {
-        loop {
-            if let Some(channel) = connect(socket).await {
-                return channel;
-            }
-            tokio::time::sleep(TRY_AGAIN).await;
+/// [`Failure`].
+pub async fn open_patiently<T: Send + 'static>(open: Open<T>, screen: &Screen) -> Result<T, Failure> {
+    let mut tries = 1;
+    loop {
+        match try_open(&open, screen).await? {
+            Err(error) if is_passing(&error, tries) => tokio::time::sleep(TRY_AGAIN).await,
+            ended => return Ok(ended?),
         }
-    };
-    tokio::time::timeout(OTHER_OPENS, tries).await.ok()
+        tries += 1;
+    }
+}
+
+fn is_passing(error: &SiteError, tries: usize) -> bool {
+    error.class() == Class::Locked && tries < TRIES
+}
+
+/// Opens, with a progress bar, since the index may have to be made again.
+async fn try_open<T: Send + 'static>(
+    open: &Open<T>,
+    screen: &Screen,
+) -> Result<Result<T, SiteError>, Failure> {
+    let bar = screen.bar(OPENING);
+    let (work, open) = (bar.clone(), Arc::clone(open));
+    let opened = blocking(move || open(&mut |progress| work.on(progress))).await;
+    bar.finish();
+    opened
 }

@@ -182,8 +182,23 @@ fn no_such_record() -> Said {
     say!("没有这条记录；请用 record list 查看编号", "there is no such record; see the ids with record list")
 }
 
+/// What the door met when it had to be opened in the middle of a command.
+fn of_door(status: &Status) -> Option<Failure> {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return Some(failure.clone());
+        }
+        source = error.source();
+    }
+    None
+}
+
 impl From<Status> for Failure {
     fn from(status: Status) -> Failure {
+        if let Some(failure) = of_door(&status) {
+            return failure;
+        }
         let exit = Exit::of_status(status.code());
         let en = status.message();
         let class = match status.code() {

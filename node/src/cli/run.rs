@@ -9,13 +9,13 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::door::{self, NotOpened, Opened, Opener, blocking};
+use super::door::{Open, Opened, blocking, open_patiently};
 use super::exit::{Exit, Failure};
 use super::{PROGRAM, Setup};
 use crate::api::{self, ServeError, Socket};
 use crate::config::{Flag, NodeConfig};
 use crate::say;
-use crate::site::{Class, Records, Site, SiteOptions};
+use crate::site::{Records, Site, SiteOptions};
 use crate::uplink::{self, UplinkOptions};
 
 /// Flags of `run`.
@@ -56,11 +56,10 @@ pub(super) fn options(config: &NodeConfig, data_dir: &Path) -> SiteOptions {
 }
 
 /// Opens the site for a command that finds nobody serving it.
-pub(super) fn opener(setup: &Setup) -> Opener {
+pub(super) fn opener(setup: &Setup) -> Open<Opened> {
     let options = options(&setup.config, &setup.data_dir);
-    Box::new(move |progress| {
-        let site = Site::open(&options, progress)
-            .map_err(|error| NotOpened { locked: error.class() == Class::Locked, failure: error.into() })?;
+    Arc::new(move |progress| {
+        let site = Site::open(&options, progress)?;
         let records: Arc<dyn Records> = Arc::clone(&site) as Arc<dyn Records>;
         Ok(Opened {
             routes: Box::pin(async { api::services(records).await }),
@@ -88,11 +87,7 @@ pub fn who_we_are(setup: &Setup) {
 /// [`Failure`].
 pub async fn open(setup: &Setup) -> Result<Arc<Site>, Failure> {
     let options = options(&setup.config, &setup.data_dir);
-    let bar = setup.screen.bar(door::OPENING);
-    let work = bar.clone();
-    let opened = blocking(move || Site::open(&options, &mut |progress| work.on(progress))).await;
-    bar.finish();
-    Ok(opened??)
+    open_patiently(Arc::new(move |progress| Site::open(&options, progress)), &setup.screen).await
 }
 
 /// What runs beside the waiting.

@@ -185,12 +185,9 @@ impl Fold<'_> {
         let (change, lineage) = (self.change, self.lineage);
         self.state.held.retain(|held| !change.saw(&held.by, lineage));
         while let Some((tag, by)) = self.shown.first_unseen(|by| !change.saw(by, lineage)) {
-            let mut done = Vec::new();
-            group_of(self.kind, &tag, &mut |group| {
-                self.hold_shown(group, by);
-                done.extend_from_slice(group);
-            });
-            self.shown.by.retain(|(tag, _)| !done.contains(tag));
+            let group = group_of(self.kind, &tag);
+            self.hold_shown(group, by);
+            self.shown.by.retain(|(tag, _)| !group.contains(tag));
         }
         self.state.fields = Fields::default();
         self.state.sealed = Fields::default();
@@ -232,11 +229,10 @@ impl Fold<'_> {
         tags.sort_unstable();
         tags.dedup();
         for tag in tags {
-            group_of(self.kind, &tag, &mut |group| {
-                if self.shown.newest(group).is_none() {
-                    self.raise(group);
-                }
-            });
+            let group = group_of(self.kind, &tag);
+            if self.shown.newest(group).is_none() {
+                self.raise(group);
+            }
         }
     }
 }

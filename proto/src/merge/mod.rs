@@ -104,11 +104,8 @@ impl Lineage {
 }
 
 /// Group of a tag as the schema has it: lowest tag first. A tag the schema does not know stands alone.
-fn group_of(kind: Option<&'static Kind>, tag: &u32, visit: &mut dyn FnMut(&[u32])) {
-    match kind.and_then(|kind| kind.field(*tag)) {
-        Some(field) if !field.group.is_empty() => visit(field.group),
-        _ => visit(std::slice::from_ref(tag)),
-    }
+fn group_of<'a>(kind: Option<&Kind>, tag: &'a u32) -> &'a [u32] {
+    kind.and_then(|kind| kind.field(*tag)).map_or(std::slice::from_ref(tag), |field| field.group)
 }
 
 /// Who a new record belongs to: the province alone makes records of its own kinds, any city the others.

@@ -308,6 +308,10 @@ impl HubSession {
                     common: None,
                 });
                 out.push(send(Down::Welcome(welcome)));
+                if self.phase == Phase::Live {
+                    // The cursor stands for what an earlier session, or an earlier life of the hub, has delivered.
+                    out.push(Output::Applied(self.applied));
+                }
                 self.pump(out);
             }
         }

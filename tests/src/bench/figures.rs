@@ -192,17 +192,22 @@ impl Figures {
         let against = |rate: f64, yardstick: f64| {
             format!("{rate:>9.0}/s  {:.2} × PostgreSQL 15 ({yardstick:.0}/s)", rate / yardstick)
         };
-        let catchup = |catchup: &Catchup| {
-            format!("slowest node {:.2} s, hub {:.2} s", catchup.nodes_s, catchup.hub_s)
-        };
+        let catchup =
+            |catchup: &Catchup| format!("slowest node {:.2} s, hub {:.2} s", catchup.nodes_s, catchup.hub_s);
         let [p50, p99] = self.single;
         let [local_p50, local_p99] = self.single_local;
         let lines = [
             ("端到端插入 inserts, end to end", against(self.end_to_end, POSTGRES_INSERTS_S)),
             ("补传积压 drain of a backlog", against(self.drain, POSTGRES_INSERTS_S)),
             ("单字段更新 one-field updates", against(self.update, POSTGRES_UPDATES_S)),
-            ("本地写入 local writes", format!("{:>9.0}/s, offline {:.0}/s", self.local_write, self.local_offline)),
-            ("单条改动 single change", format!("p50 {p50:.1} ms, p99 {p99:.1} ms from durable here to durable there")),
+            (
+                "本地写入 local writes",
+                format!("{:>9.0}/s, offline {:.0}/s", self.local_write, self.local_offline),
+            ),
+            (
+                "单条改动 single change",
+                format!("p50 {p50:.1} ms, p99 {p99:.1} ms from durable here to durable there"),
+            ),
             ("", format!("p50 {local_p50:.1} ms, p99 {local_p99:.1} ms until durable here")),
             ("索引追平 index, inserts", catchup(&self.catchup)),
             ("索引追平 index, updates", catchup(&self.update_catchup)),
@@ -212,7 +217,11 @@ impl Figures {
             ("每条更新 bytes, update", self.updated.text()),
             (
                 "内存峰值 peak memory",
-                format!("hub {:.0} MiB, largest node {:.0} MiB", self.hub_rss as f64 / MIB, self.node_rss as f64 / MIB),
+                format!(
+                    "hub {:.0} MiB, largest node {:.0} MiB",
+                    self.hub_rss as f64 / MIB,
+                    self.node_rss as f64 / MIB
+                ),
             ),
         ];
         let width = lines.iter().map(|(label, _)| label.width()).max().unwrap_or(0);

@@ -66,7 +66,9 @@ impl Group {
 
     /// The hub.
     pub fn hub(&mut self) -> Result<&mut Peer, BenchError> {
-        self.hub.as_mut().ok_or_else(|| BenchError::Child { name: "hub".into(), why: "it does not run".into() })
+        self.hub
+            .as_mut()
+            .ok_or_else(|| BenchError::Child { name: "hub".into(), why: "it does not run".into() })
     }
 
     /// The first node.

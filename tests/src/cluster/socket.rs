@@ -116,15 +116,9 @@ impl Door {
     ///
     /// # Errors
     /// [`ClusterError::Status`].
-    pub async fn list(
-        &self,
-        kind: u32,
-        filters: &[(&str, &str)],
-    ) -> Result<Vec<pb::Record>, ClusterError> {
-        let filter = |(field, equals): &(&str, &str)| pb::Filter {
-            field: (*field).into(),
-            equals: (*equals).into(),
-        };
+    pub async fn list(&self, kind: u32, filters: &[(&str, &str)]) -> Result<Vec<pb::Record>, ClusterError> {
+        let filter =
+            |(field, equals): &(&str, &str)| pb::Filter { field: (*field).into(), equals: (*equals).into() };
         let mut request = pb::ListRequest {
             kind,
             filters: filters.iter().map(filter).collect(),

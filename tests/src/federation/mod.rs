@@ -101,7 +101,8 @@ async fn carry_out(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     // Kept to the end: a directory nobody named goes with the program.
     let (dir, _temporary) = directory(args)?;
-    let program = std::env::current_exe().map_err(|error| Failure::file(Path::new("/proc/self/exe"), &error))?;
+    let program =
+        std::env::current_exe().map_err(|error| Failure::file(Path::new("/proc/self/exe"), &error))?;
     let clock = Clock { started: Instant::now(), screen: *screen };
     let rosters = rosters::find(args, &dir)?;
     let (count, place) = (rosters.len(), rosters::place(&rosters, &dir));

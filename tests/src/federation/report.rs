@@ -202,7 +202,10 @@ mod tests {
         let lines = [(SiteCode(440_100), line), (SiteCode(440_300), line)].into();
         let report = Report { lines, kinds: Vec::new(), hub_seq: 14, open_findings: 4, seconds: 1.0 };
         let json = report.json();
-        assert_eq!((json["province"]["rows"].as_u64(), json["cities"][1]["pushed"].as_u64()), (Some(10), Some(7)));
+        assert_eq!(
+            (json["province"]["rows"].as_u64(), json["cities"][1]["pushed"].as_u64()),
+            (Some(10), Some(7))
+        );
         assert!(report.text(Lang::Zh).contains("深圳市"));
     }
 }

@@ -73,7 +73,8 @@ mod tests {
         for name in ["440300.csv", "440100.CSV", "440000.csv", "999999.csv", "440200.txt", "notes.csv"] {
             fs::write(dir.path().join(name), "姓名\n").expect("a file");
         }
-        let cities: Vec<u32> = found(dir.path()).expect("rosters").iter().map(|roster| roster.city.0).collect();
+        let cities: Vec<u32> =
+            found(dir.path()).expect("rosters").iter().map(|roster| roster.city.0).collect();
         assert_eq!(cities, [440_100, 440_300]);
     }
 }

@@ -95,11 +95,7 @@ async fn heard_of(
 }
 
 /// Three nominations: one sent up to the province, one submitted, one still a draft.
-pub async fn nominations(
-    door: &Door,
-    round: RecordId,
-    members: &[RecordId],
-) -> Result<usize, ClusterError> {
+pub async fn nominations(door: &Door, round: RecordId, members: &[RecordId]) -> Result<usize, ClusterError> {
     use NominationStatus as Status;
     let begins = [Status::Submitted, Status::Submitted, Status::Draft];
     let nomination = |(n, status): (usize, &Status)| {
