@@ -131,14 +131,16 @@ impl Judge {
         while let Some(jobs) = self.shared.queue.take(ROUND_ENTRIES) {
             self.ahead.prune(self.published.load(Ordering::Acquire));
             let (mut told, mut batch) = (Told::default(), Batch::new());
-            let mut coming = Vec::new();
-            let mut own = Vec::new();
+            let (mut coming, mut own, mut knocks) = (Vec::new(), Vec::new(), Vec::new());
             for job in jobs {
                 match job {
-                    Job::Knock(knock) => self.knock(knock, &mut batch, &mut told),
+                    Job::Knock(knock) => knocks.push(knock),
                     Job::Pushed(pushed) => self.pushed(pushed, &mut coming, &mut told),
                     Job::Own(write) => own.push(write),
                 }
+            }
+            for knock in knocks {
+                self.knock(knock, &mut batch, &mut told);
             }
             let result = self.round(coming, own, batch, told);
             match result {

@@ -11,18 +11,23 @@ use liandong_node::index::{Index, IndexOptions, Staged};
 use liandong_node::log::{self, Batch, DirLock, Log, LogError, Pos};
 use liandong_node::now::{generator, now_ms, random};
 use liandong_node::rows;
-use liandong_node::site::{Author, Keys, OnProgress, Paths, PutAnswer, SiteError, record_kind};
+use liandong_node::site::{
+    Author, Keys, OnProgress, Paths, PutAnswer, SiteError, make_private_dir, record_kind,
+};
 use liandong_proto::entry::Head;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::position::{GenerationStart, Generations};
+use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::session::hub::Input;
+use liandong_proto::session::refusal;
 use liandong_proto::share::CityKey;
 use liandong_proto::stamp::{Clock, Stamp};
 use prost::Message as _;
 use tokio::sync::mpsc as async_mpsc;
 
 use crate::commit::{Judge, Round, Told};
+use crate::compare::Scanned;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
 use crate::replay::Replay;
@@ -65,6 +70,7 @@ pub struct Shared {
     pub(crate) failed: Mutex<Option<String>>,
     full: Mutex<Option<String>>,
     pub(crate) cities: Mutex<HashMap<SiteCode, CityState>>,
+    pub(crate) scanned: Scanned,
 }
 
 /// What is durable and may be told.
@@ -111,8 +117,7 @@ impl Hub {
         if paths.log().exists() {
             return Err(SiteError::Exists(data_dir.to_path_buf()));
         }
-        std::fs::create_dir_all(data_dir)
-            .map_err(|source| SiteError::File { path: data_dir.to_path_buf(), source })?;
+        make_private_dir(data_dir)?;
         let _lock = DirLock::acquire(data_dir)?;
         let (log, _) = Log::open(&paths.log(), log::Options::default())?;
         let epoch: [u8; 16] = random();
@@ -177,6 +182,7 @@ impl Hub {
             failed: Mutex::new(None),
             full: Mutex::new(None),
             cities: Mutex::new(HashMap::new()),
+            scanned: Scanned::default(),
         });
         let (sender, receiver) = mpsc::sync_channel(1);
         let published = Arc::new(AtomicU64::new(0));
@@ -449,6 +455,8 @@ impl Writer {
     }
 
     fn tell(&self, told: Told) {
+        let origins = told.heads.iter().map(|(origin, _)| origin.site);
+        self.shared.scanned.touch(origins.chain(told.moved.iter().copied()), told.at.hub_seq);
         let heads: Vec<(SiteCode, Head)> = {
             let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
             published.row = told.row;
@@ -476,7 +484,13 @@ impl Writer {
             }
         }
         for site in told.broken {
-            sessions.remove(&site);
+            if let Some(session) = sessions.remove(&site) {
+                let _ = session.send(Input::Stop(refusal(
+                    Code::ChainBroken,
+                    "推送的条目与枢纽所存不衔接；请在节点上运行 verify",
+                    "what was pushed does not follow what the hub holds; run verify at the node",
+                )));
+            }
         }
     }
 }

@@ -174,7 +174,11 @@ impl Driver {
             }
         }
         if registered {
-            locked(&self.hub.shared.sessions).remove(&self.site);
+            let mut sessions = locked(&self.hub.shared.sessions);
+            // Only its own place: a newer session may stand there by now.
+            if sessions.get(&self.site).is_some_and(|session| session.same_channel(&self.inputs)) {
+                sessions.remove(&self.site);
+            }
         }
     }
 

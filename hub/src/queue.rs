@@ -84,6 +84,13 @@ impl Queue {
                     lanes.turn.push_back(site);
                 }
             }
+            Job::Knock(knock) => {
+                // What an earlier session of this city left in its lane will be pushed again, from the head
+                // that the welcome names.
+                lanes.cities.remove(&knock.site);
+                lanes.turn.retain(|site| *site != knock.site);
+                lanes.first.push_back(Job::Knock(knock));
+            }
             job => lanes.first.push_back(job),
         }
         drop(lanes);

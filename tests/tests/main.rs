@@ -1,1 +1,11 @@
 //! Integration tests over real processes: one binary, one module for each promise.
+
+mod concurrent;
+mod federation;
+mod index_gone;
+mod killed;
+mod poison;
+mod privacy;
+mod province;
+mod rebuild;
+mod tidy;

@@ -20,9 +20,9 @@ struct Entry {
     /// The record that has it; `None` when a row of this sheet will make one.
     record: Option<RecordId>,
     /// The row of this sheet that had it; 0 for none yet.
-    row: u64,
+    row: u32,
     /// What that row said, to tell a repetition from a contradiction.
-    content: Key,
+    content: [u8; 8],
     /// The record has a value in a field that is tried before this one.
     has_earlier: bool,
 }
@@ -60,19 +60,19 @@ impl Known {
     pub fn note(&mut self, record: RecordId, fields: &Fields) {
         let identities = self.identities(fields);
         for (i, (_, key)) in identities.iter().enumerate() {
-            let entry = Entry { record: Some(record), row: 0, content: Key::default(), has_earlier: i > 0 };
+            let entry = Entry { record: Some(record), row: 0, content: [0; 8], has_earlier: i > 0 };
             // Of two records with one identity, which a merge of two sites can leave, the first one stands.
             self.entries.entry(*key).or_insert(entry);
         }
         if identities.is_empty() {
-            let entry = Entry { record: Some(record), row: 0, content: Key::default(), has_earlier: false };
+            let entry = Entry { record: Some(record), row: 0, content: [0; 8], has_earlier: false };
             self.entries.insert(key_of(0, &record.0), entry);
         }
     }
 
     /// Says which record a row means, and remembers the row.
     pub fn means(&mut self, row: u64, fields: &Fields) -> Means {
-        let content = key_of(0, fields.bytes());
+        let content = first_half(key_of(0, fields.bytes()));
         let identities = self.identities(fields);
         if identities.is_empty() {
             return self.nameless(fields);
@@ -85,7 +85,7 @@ impl Known {
         let label = |i: usize| identities[i].0;
         if let Some((i, earlier)) = found.iter().find(|(_, entry)| entry.row != 0) {
             if earlier.content == content {
-                return Means::Repeats(earlier.row);
+                return Means::Repeats(earlier.row.into());
             }
             return self.unclear(label(*i), "row.repeated", earlier.row);
         }
@@ -99,6 +99,8 @@ impl Known {
         {
             return self.unclear(label(0), "row.other_identity", 0);
         }
+        // No spreadsheet has as many rows; beyond it the number in a message would be the last one.
+        let row = u32::try_from(row).unwrap_or(u32::MAX);
         for (i, (_, key)) in identities.iter().enumerate() {
             self.entries.insert(*key, Entry { record, row, content, has_earlier: i > 0 });
         }
@@ -131,7 +133,7 @@ impl Known {
         self.kind.identity.iter().filter_map(value).collect()
     }
 
-    fn unclear(&self, tag: u32, code: &'static str, row: u64) -> Means {
+    fn unclear(&self, tag: u32, code: &'static str, row: u32) -> Means {
         let said = match code {
             "row.repeated" => say!(
                 "与第 {row} 行相同，但其他内容不一致；请核对是否同一人，只保留一行",
@@ -158,4 +160,10 @@ fn key_of(tag: u32, value: &[u8]) -> Key {
     let mut key = Key::default();
     key.copy_from_slice(&hash[..16]);
     key
+}
+
+fn first_half(key: Key) -> [u8; 8] {
+    let mut half = [0; 8];
+    half.copy_from_slice(&key[..8]);
+    half
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use liandong_proto::id::unhex;
@@ -41,6 +41,15 @@ impl Paths {
 
 fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> SiteError + '_ {
     move |source| SiteError::File { path: path.to_path_buf(), source }
+}
+
+/// Makes a site's directory: what is in it is for its owner alone (0700).
+///
+/// # Errors
+/// [`SiteError::File`].
+pub fn make_private_dir(dir: &Path) -> Result<(), SiteError> {
+    fs::create_dir_all(dir).map_err(failed(dir))?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed(dir))
 }
 
 /// Writes a key file that only the owner can read, durable before it returns.

@@ -35,7 +35,7 @@ use crate::rows;
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
 pub use deliver::PushReader;
 pub use error::{Class, SiteError};
-pub use files::{Paths, read_linking_key};
+pub use files::{Paths, make_private_dir, read_linking_key};
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use open::SiteOptions;

@@ -18,7 +18,7 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use super::deliver::{Fold, learn};
-use super::files::{read_key, read_linking_key, write_key};
+use super::files::{make_private_dir, read_key, read_linking_key, write_key};
 use super::{
     Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
     fold_own, patches, record_kind,
@@ -69,8 +69,7 @@ impl Site {
         if paths.log().exists() || paths.city_key().exists() {
             return Err(SiteError::Exists(data_dir.to_path_buf()));
         }
-        fs::create_dir_all(data_dir)
-            .map_err(|source| SiteError::File { path: data_dir.to_path_buf(), source })?;
+        make_private_dir(data_dir)?;
         let _lock = DirLock::acquire(data_dir)?;
         write_key(&paths.city_key(), &random())?;
         let (log, _) = Log::open(&paths.log(), log::Options::default())?;

@@ -111,8 +111,9 @@ pub(super) fn field_of(kind: &'static Kind, name: &str) -> Result<&'static Field
 }
 
 fn compile(kind: &'static Kind, filter: &str) -> Result<pb::Filter, Failure> {
+    // The argument may be a value with its name forgotten, so it is not repeated.
     let (name, text) = filter.split_once('=').ok_or_else(|| {
-        Failure::usage(say!("--where {filter}：应写成 字段=值", "--where {filter}: write it as FIELD=VALUE"))
+        Failure::usage(say!("--where 应写成 字段=值", "--where should be written as FIELD=VALUE"))
     })?;
     let field = field_of(kind, name.trim())?;
     // A text is looked for in its stored spelling; what cannot be spelt so is looked for as it is.

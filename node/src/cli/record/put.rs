@@ -113,10 +113,14 @@ impl From<Failure> for NotRead {
 fn read(args: &PutArgs) -> Result<Vec<pb::Put>, NotRead> {
     let Some(path) = &args.file else {
         let kind = kind_of(args.kind.as_deref().ok_or_else(|| no_kind("--set"))?)?;
-        let sets = args.set.iter().map(|set| {
+        let sets = args.set.iter().zip(1..).map(|(set, n)| {
             let pair = set.split_once('=').map(|(name, text)| (name.trim().to_owned(), text.to_owned()));
+            // The argument may be a value with its name forgotten, so it is not repeated.
             pair.ok_or_else(|| {
-                Failure::usage(say!("--set {set}：应写成 字段=值", "--set {set}: write it as FIELD=VALUE"))
+                Failure::usage(say!(
+                    "第 {n} 个 --set 应写成 字段=值",
+                    "--set number {n} should be written as FIELD=VALUE"
+                ))
             })
         });
         let sets = sets.collect::<Result<Vec<_>, Failure>>()?;

@@ -1,0 +1,92 @@
+//! The hub's commands: what they answer and how they end.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let place = Place { dir: tempfile::tempdir().expect("a directory for the test") };
+        assert_eq!(place.json(&["init"], 0)["site"], "440000");
+        place
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("hub")
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_liandong-hub"));
+        let ours = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("LIANDONG_"));
+        for name in ours.collect::<Vec<_>>() {
+            command.env_remove(name);
+        }
+        command.env("LC_ALL", "en_GB.UTF-8").args(args).arg("--data-dir").arg(self.data_dir());
+        command.output().expect("the program starts")
+    }
+
+    #[track_caller]
+    fn lines(&self, args: &[&str], expected_exit: i32) -> Vec<Value> {
+        let output = self.run(&[args, &["--json"]].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(expected_exit), "{args:?}: {stderr}");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        text.lines().map(|line| serde_json::from_str(line).expect("one object on each line")).collect()
+    }
+
+    #[track_caller]
+    fn json(&self, args: &[&str], expected_exit: i32) -> Value {
+        self.lines(args, expected_exit).pop().expect("an answer")
+    }
+}
+
+#[test]
+fn the_provinces_own_records_are_kept() {
+    let place = Place::new();
+    let quotas = r#"quotas=[{"city": "广州", "category": "新秀", "places": 3}]"#;
+    let put = ["record", "put", "--kind", "award_round", "--set", "year=2026", "--set", "title=优秀社工"];
+    place.json(&[&put[..], &["--set", "categories=优秀社工,新秀", "--set", quotas]].concat(), 0);
+    let round = place.json(&["record", "list", "--kind", "评选活动"], 0);
+    assert_eq!(round["fields"]["categories"], serde_json::json!(["优秀社工", "新秀"]));
+    assert_eq!(round["fields"]["quotas"][0]["city"], "440100");
+    assert_eq!(round["home"], "440000");
+
+    let before = place.json(&["verify"], 0);
+    assert_eq!(place.json(&["rebuild"], 0)["records"], 1);
+    assert_eq!(place.json(&["verify"], 0)["sound"], before["sound"]);
+    assert_eq!(place.json(&["status"], 0)["records"]["award_round"], 1);
+}
+
+#[test]
+fn all_cities_are_listed_before_any_has_synced() {
+    let place = Place::new();
+    let cities = place.lines(&["city", "list"], 0);
+    assert_eq!(cities.len(), 21);
+    assert_eq!((&cities[0]["site"], &cities[0]["connected"]), (&"440100".into(), &false.into()));
+}
+
+#[test]
+fn settling_needs_a_finding_and_its_arguments() {
+    let place = Place::new();
+    assert!(place.lines(&["finding", "list"], 0).is_empty());
+    let nothing = "01890a5d-ac96-774b-bcce-b302099a8057";
+    place.lines(&["finding", "settle", nothing, "--choose", "shown", "--reason", "x"], 3);
+    place.lines(&["finding", "settle", nothing, "--choose", "other", "--reason", "x"], 2);
+    place.lines(&["finding", "settle", nothing, "--choose", "shown", "--value", "1", "--reason", "x"], 2);
+    place.lines(&["finding", "settle", "nonsense", "--choose", "held", "--reason", "x"], 2);
+}
+
+#[test]
+fn only_this_machine_is_listened_on() {
+    let place = Place::new();
+    let output = place.run(&["run", "--listen", "0.0.0.0:7443"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("encrypted transport is not there yet"));
+    assert_eq!(place.run(&["init"]).status.code(), Some(2), "there is a hub already");
+}

@@ -1,0 +1,218 @@
+//! Changes that no site would have made: each is kept and reported at its city, and holds up nothing.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bytes::Bytes;
+use liandong_hub::hub::{Hub, HubOptions};
+use liandong_node::log::{Batch, Log, Options};
+use liandong_node::now::{now_ms, random};
+use liandong_node::site::{By, Paths, PushReader, Put, Records as _, Site, SiteOptions, record_kind};
+use liandong_proto::entry::{self, Head, Header, Op, Patch};
+use liandong_proto::fields::Fields;
+use liandong_proto::id::{Origin, RecordId, SiteCode};
+use liandong_proto::pb::log::v1::{Commit, Reason};
+use liandong_proto::pb::record::v1 as pb;
+use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::position::Position;
+use liandong_proto::session::node::NodeSession;
+use liandong_proto::stamp::Stamp;
+use prost::Message as _;
+use sync::down::Message as Down;
+use sync::sync_client::SyncClient;
+use sync::up::Message as Up;
+
+use crate::province::{GUANGZHOU, MEMBER, Province, SHENZHEN, member, open_findings};
+
+fn open(dir: &Path) -> std::sync::Arc<Site> {
+    Site::open(&SiteOptions::new(dir), &mut |_| {}).expect("the site opens")
+}
+
+fn write(site: &Site, members: std::ops::Range<u32>) {
+    let put = |n| Put::set(MEMBER, None, Fields::split(member(n).encode_to_vec()).expect("a message"));
+    let answers = site.put(members.map(put).collect(), &By::default(), false).expect("written");
+    assert!(answers.iter().all(|answer| answer.problems.is_empty()));
+}
+
+/// Appends an entry to a site's log behind the back of all its rules; the record it makes.
+fn smuggle(dir: &Path, open: Bytes) -> RecordId {
+    let site = self::open(dir);
+    let (origin, row): (Origin, _) = (site.origin(), site.row());
+    site.close().expect("closed");
+    drop(site);
+    let record = RecordId::v7(now_ms(), random());
+    let header = Header {
+        origin,
+        seq: row.seq + 1,
+        stamp: Stamp::at_ms(now_ms()),
+        base: Position::default(),
+        kind: MEMBER,
+        record,
+        op: Op::Put,
+        author: String::new(),
+        import_id: Bytes::new(),
+        prev: row.hash.as_ref().try_into().ok().filter(|_| row.seq > 0),
+        open_hash: None,
+        sealed_hash: None,
+        anchor: None,
+    };
+    let (entry, _) = entry::make(header, open, Bytes::new());
+    let (log, _) = Log::open(&Paths::new(dir).log(), Options::default()).expect("the log opens");
+    let mut batch = Batch::new();
+    batch.push(record_kind::OWN, &[&entry.encode_to_vec()]);
+    let span = log.append(&batch, row.seq + 1).expect("appended");
+    log.sync_to(span.end).expect("synced");
+    record
+}
+
+fn open_part(message: &pb::Member) -> Bytes {
+    let set = Fields::split(message.encode_to_vec()).expect("a message");
+    Patch { set, cleared: Vec::new() }.to_open(random())
+}
+
+/// Pushes the whole log of a site as one message, as a node with a large window would.
+async fn push_at_once(site: &Site, hub: &str) -> Vec<sync::Receipt> {
+    let standing = site.greet(random()).expect("a nonce");
+    let (all, site_code) = (standing.head, standing.origin.site);
+    let (_, hello) = NodeSession::start(standing);
+    let [liandong_proto::session::node::Output::Send(hello)] = hello.as_slice() else { panic!("a hello") };
+    let (up, outbound) = tokio::sync::mpsc::unbounded_channel();
+    up.send(hello.clone()).expect("open");
+    let client = SyncClient::connect(hub.to_owned()).await.expect("the hub listens");
+    let mut client = client.max_encoding_message_size(4 << 20);
+    let outbound = tokio_stream::wrappers::UnboundedReceiverStream::new(outbound);
+    let mut request = tonic::Request::new(outbound);
+    request.metadata_mut().insert("x-liandong-site", site_code.0.into());
+    let mut inbound = client.session(request).await.expect("a session").into_inner();
+    let mut receipts = Vec::new();
+    while let Some(down) = inbound.message().await.expect("the stream stands") {
+        match down.message {
+            Some(Down::Welcome(welcome)) => {
+                let generations = liandong_proto::session::generations_from_pb(&welcome.generations);
+                site.welcomed(&generations).expect("noted");
+                let (entries, last) =
+                    PushReader::default().read(site, Head::default(), 4 << 20).expect("readable");
+                assert_eq!(last, all, "all of it fits one message");
+                let push = sync::Push { entries, ..sync::Push::default() };
+                up.send(sync::Up { message: Some(Up::Push(push)) }).expect("open");
+            }
+            Some(Down::Receipt(receipt)) => {
+                let is_last = receipt.up_to.as_ref().is_some_and(|head| head.seq == all.seq);
+                receipts.push(receipt);
+                if is_last {
+                    break;
+                }
+            }
+            Some(Down::Deliver(_)) => {}
+            other => panic!("the hub answers {other:?}"),
+        }
+    }
+    receipts
+}
+
+/// Commits of the hub: how many entries each has, and the reasons of those that were not simply taken.
+fn commits(dir: &Path) -> Vec<(usize, Vec<Reason>)> {
+    let hub = Hub::open(&HubOptions::new(dir), &mut |_| {}).expect("the hub opens");
+    let mut out = Vec::new();
+    for raw in hub.log().read(Default::default()) {
+        let raw = raw.expect("readable");
+        if raw.kind != record_kind::COMMIT {
+            continue;
+        }
+        let commit = Commit::decode(raw.payload).expect("a commit");
+        let outcomes = commit.entries.iter().filter_map(|accepted| accepted.outcome.as_ref());
+        let reasons = outcomes.flat_map(|outcome| outcome.verdicts.iter().map(|verdict| verdict.reason()));
+        out.push((commit.entries.len(), reasons.collect()));
+    }
+    hub.close().expect("closed");
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_poison_change_among_ten_thousand_holds_up_none_of_the_others() {
+    let mut province = Province::made(&[GUANGZHOU]).await;
+    let dir = province.node(GUANGZHOU).data_dir.clone();
+    let site = open(&dir);
+    (0..5).for_each(|n| write(&site, n * 1_000..(n + 1) * 1_000));
+    site.close().expect("closed");
+    drop(site);
+    // Nobody is born in the thirteenth month.
+    let poison = smuggle(&dir, open_part(&pb::Member { birth_date: "1990-13-01".into(), ..member(99_999) }));
+    let site = open(&dir);
+    (5..9).for_each(|n| write(&site, n * 1_000..(n + 1) * 1_000));
+    write(&site, 9_000..9_999);
+    assert_eq!(site.row().seq, 10_000);
+
+    province.start_hub().await.expect("the hub starts");
+    let url = province.sync_url().expect("it listens").to_owned();
+    let receipts = push_at_once(&site, &url).await;
+    assert_eq!(receipts.len(), 1, "one commit round for all of them");
+    assert_eq!(receipts[0].up_to.as_ref().map(|head| head.seq), Some(10_000));
+    site.close().expect("closed");
+    drop(site);
+    province.stop_hub().await.expect("the hub stops");
+    assert_eq!(commits(&province.hub().data_dir), [(10_000, vec![Reason::Invalid])]);
+
+    province.start_hub().await.expect("the hub starts");
+    province.start_nodes().await.expect("the node starts");
+    province.equal().await;
+    let hub = province.door(SiteCode::PROVINCE).await;
+    let merged: BTreeSet<String> = hub
+        .list(MEMBER, &[])
+        .await
+        .expect("a list")
+        .iter()
+        .map(|record| liandong_tests::cluster::decoded::<pb::Member>(record).member_no)
+        .collect();
+    assert_eq!(merged.len(), 10_000, "the rest of the poisoned member is merged as well");
+    listed(&province, GUANGZHOU, poison, pb::FindingRule::Invalid, "INVALID").await;
+    province.stop().await.expect("all stop");
+}
+
+/// The finding stands at its city, over the services and for a person at the command line, and says why.
+async fn listed(province: &Province, city: SiteCode, record: RecordId, rule: pb::FindingRule, word: &str) {
+    let findings = open_findings(&province.door(city).await).await;
+    let about = |finding: &pb::Finding| finding.subjects[0].record.as_ref() == record.0;
+    let [(id, finding)] = findings.as_slice() else { panic!("one finding at {city}: {findings:?}") };
+    assert!(about(finding) && finding.rule() == rule, "{finding:?}");
+    let shown = province.node(city).answer(&["finding", "show", &id.to_string(), "--json"]).await;
+    let shown = shown.expect("shown");
+    assert!(shown.contains(word) && shown.contains(&record.to_string()), "{shown}");
+}
+
+/// A change of which nothing can be kept: the others of its city are merged, and it is listed with its reason.
+async fn check(open: Bytes, rule: pb::FindingRule, word: &str) {
+    let mut province = Province::made(&[GUANGZHOU, SHENZHEN]).await;
+    let dir = province.node(GUANGZHOU).data_dir.clone();
+    let site = self::open(&dir);
+    write(&site, 0..20);
+    site.close().expect("closed");
+    drop(site);
+    let poison = smuggle(&dir, open);
+    let site = self::open(&dir);
+    write(&site, 20..40);
+    site.close().expect("closed");
+    drop(site);
+    province.start_hub().await.expect("the hub starts");
+    province.start_nodes().await.expect("the nodes start");
+    province.equal().await;
+    let hub = province.door(SiteCode::PROVINCE).await;
+    let named = |record: &&liandong_proto::pb::node::v1::Record| {
+        !liandong_tests::cluster::decoded::<pb::Member>(record).name.is_empty()
+    };
+    assert_eq!(hub.list(MEMBER, &[]).await.expect("a list").iter().filter(named).count(), 40);
+    listed(&province, GUANGZHOU, poison, rule, word).await;
+    assert!(open_findings(&province.door(SHENZHEN).await).await.is_empty());
+    province.stop().await.expect("all stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raw_number_where_a_token_belongs_is_dropped_and_listed() {
+    let raw = pb::Member { id_number: "440100199001010023".into(), ..member(1) };
+    check(open_part(&raw), pb::FindingRule::RawValue, "RAW_VALUE").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_cannot_be_read_is_listed() {
+    check(Bytes::from_static(&[0xff; 40]), pb::FindingRule::Unreadable, "UNREADABLE").await;
+}
