@@ -43,9 +43,8 @@ pub fn project<'a>(site: SiteCode, kind: u32, fields: &'a Fields) -> Cow<'a, Fie
     let Some(Audience::Sites(tags)) = schema::kind(kind).map(|kind| kind.audience) else {
         return Cow::Borrowed(fields);
     };
-    let is_list = |tag: &u32| {
-        schema::kind(kind).and_then(|kind| kind.field(*tag)).is_some_and(|field| field.repeated)
-    };
+    let is_list =
+        |tag: &u32| schema::kind(kind).and_then(|kind| kind.field(*tag)).is_some_and(|field| field.repeated);
     let lists: Vec<u32> =
         tags.iter().filter(|tag| is_list(tag) && fields.get(**tag).is_some()).copied().collect();
     if lists.is_empty() {

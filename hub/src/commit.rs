@@ -123,7 +123,19 @@ impl Judge {
         sanctions: Sanctions,
     ) -> Judge {
         let ahead = Ahead::default();
-        Judge { shared, rounds, published, number: 0, ahead, author, row, generations, registry, lineage, sanctions }
+        Judge {
+            shared,
+            rounds,
+            published,
+            number: 0,
+            ahead,
+            author,
+            row,
+            generations,
+            registry,
+            lineage,
+            sanctions,
+        }
     }
 
     /// Works until the queue is stopped and empty.
@@ -325,12 +337,20 @@ impl Judge {
                     let base = made.header.base.hub_seq;
                     let entry = CheckedEntry { entry: made.entry, header: made.header, hash };
                     self.registry.advance(self.author.origin, self.author.head, now_ms());
-                    take(fold, Coming { entry, patch: made.open, arrival: None, dropped: false, base }, *hub_seq)?;
+                    take(
+                        fold,
+                        Coming { entry, patch: made.open, arrival: None, dropped: false, base },
+                        *hub_seq,
+                    )?;
                     *hub_seq += 1;
-                    let version = fold.state((put.kind, record)).map(|state| {
-                        liandong_node::site::view::version(state, Some(self.author.origin))
+                    let version = fold
+                        .state((put.kind, record))
+                        .map(|state| liandong_node::site::view::version(state, Some(self.author.origin)));
+                    answers.push(PutAnswer {
+                        record,
+                        version: version.unwrap_or_default(),
+                        ..PutAnswer::default()
                     });
-                    answers.push(PutAnswer { record, version: version.unwrap_or_default(), ..PutAnswer::default() });
                 }
             }
         }
@@ -352,13 +372,10 @@ impl Judge {
     }
 
     /// Reads the states of all records of a round, in key order.
-    fn read_all(
-        &self,
-        coming: &[Coming],
-        own: &[OwnWrite],
-    ) -> Result<RecordMap<Stored>, SiteError> {
+    fn read_all(&self, coming: &[Coming], own: &[OwnWrite]) -> Result<RecordMap<Stored>, SiteError> {
         let pushed = coming.iter().map(|coming| (coming.entry.header.kind, coming.entry.header.record));
-        let written = own.iter().flat_map(|write| &write.puts).filter_map(|put| Some((put.kind, put.record?)));
+        let written =
+            own.iter().flat_map(|write| &write.puts).filter_map(|put| Some((put.kind, put.record?)));
         let mut keys: Vec<Key> = pushed.chain(written).collect();
         keys.sort_unstable();
         keys.dedup();
@@ -387,9 +404,7 @@ fn stored(shared: &Shared, ahead: &Ahead, key: Key) -> Result<Option<Stored>, Si
     }
     match shared.index.get(&rows::record(key.0, key.1))? {
         None => Ok(None),
-        Some(item) => {
-            Ok(Some(Stored { state: RecordState::decode(&item.value)?, check: Some(item.check) }))
-        }
+        Some(item) => Ok(Some(Stored { state: RecordState::decode(&item.value)?, check: Some(item.check) })),
     }
 }
 

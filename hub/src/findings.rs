@@ -26,7 +26,9 @@ pub struct Step {
 
 /// What changes with the held values of a record.
 pub fn steps(key: Key, state: &RecordState, before: &[Held]) -> Vec<Step> {
-    let is = |held: &Held, other: &Held| held.by.origin == other.by.origin && held.by.seq == other.by.seq && held.tag == other.tag;
+    let is = |held: &Held, other: &Held| {
+        held.by.origin == other.by.origin && held.by.seq == other.by.seq && held.tag == other.tag
+    };
     let counts = |held: &&Held| held.reason != Reason::Equal;
     let mut out = Vec::new();
     for held in state.held.iter().filter(counts) {
@@ -66,8 +68,11 @@ fn finding(key: Key, state: &RecordState, held: &Held) -> pb::Finding {
         Reason::Unreadable => (Rule::Unreadable, Severity::Error),
         _ => (Rule::Concurrent, Severity::Notice),
     };
-    let mut sites: Vec<u32> =
-        [state.home, held.by.origin.site].iter().filter(|site| !site.is_province()).map(|site| site.0).collect();
+    let mut sites: Vec<u32> = [state.home, held.by.origin.site]
+        .iter()
+        .filter(|site| !site.is_province())
+        .map(|site| site.0)
+        .collect();
     sites.sort_unstable();
     sites.dedup();
     pb::Finding {

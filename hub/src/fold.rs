@@ -77,11 +77,7 @@ pub struct Folded {
 
 impl<'a> Fold<'a> {
     /// A round with the states of the records it touches (those that exist).
-    pub fn new(
-        lineage: &'a Lineage,
-        sanctions: &'a mut Sanctions,
-        states: RecordMap<Stored>,
-    ) -> Fold<'a> {
+    pub fn new(lineage: &'a Lineage, sanctions: &'a mut Sanctions, states: RecordMap<Stored>) -> Fold<'a> {
         Fold {
             lineage,
             sanctions,

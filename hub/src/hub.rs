@@ -17,8 +17,8 @@ use liandong_node::site::{
 use liandong_proto::entry::Head;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
-use liandong_proto::position::{GenerationStart, Generations};
 use liandong_proto::pb::sync::v1::refusal::Code;
+use liandong_proto::position::{GenerationStart, Generations};
 use liandong_proto::session::hub::Input;
 use liandong_proto::session::refusal;
 use liandong_proto::share::CityKey;
@@ -51,8 +51,8 @@ impl HubOptions {
         HubOptions {
             data_dir: data_dir.to_path_buf(),
             segment_bytes: 64 << 20,
-            overlay_bytes: 48 << 20,
-            cache_bytes: 64 << 20,
+            overlay_bytes: 32 << 20,
+            cache_bytes: 48 << 20,
         }
     }
 }
@@ -198,7 +198,8 @@ impl Hub {
             sanctions,
         );
         let writer = Writer { shared: Arc::clone(&shared), published };
-        let threads = vec![spawn("judge", move || judge.run())?, spawn("writer", move || writer.run(&receiver))?];
+        let threads =
+            vec![spawn("judge", move || judge.run())?, spawn("writer", move || writer.run(&receiver))?];
         Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), _lock: lock }))
     }
 
@@ -495,7 +496,10 @@ impl Writer {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a full disk is outside this process: there is nothing to wait on")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a full disk is outside this process: there is nothing to wait on"
+)]
 fn pause_for_space() {
     std::thread::sleep(std::time::Duration::from_secs(1));
 }

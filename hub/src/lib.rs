@@ -4,9 +4,9 @@
 pub mod api;
 pub mod audience;
 pub mod cli;
-pub mod config;
 mod commit;
 mod compare;
+pub mod config;
 mod feed;
 pub mod findings;
 mod fold;

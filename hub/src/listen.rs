@@ -84,8 +84,8 @@ impl Listener {
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES);
         Server::builder()
-            .initial_stream_window_size(8 << 20)
-            .initial_connection_window_size(16 << 20)
+            .initial_stream_window_size(2 << 20)
+            .initial_connection_window_size(4 << 20)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
             .max_concurrent_streams(8)
@@ -113,7 +113,8 @@ impl Sync for Service {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let site = request.metadata().get("x-liandong-site").and_then(|value| value.to_str().ok());
         let site = site.and_then(|value| value.parse().ok()).map(SiteCode);
-        let site = site.ok_or_else(|| Status::unauthenticated("the connection does not say which site it is"))?;
+        let site =
+            site.ok_or_else(|| Status::unauthenticated("the connection does not say which site it is"))?;
         let (down, outbound) = mpsc::unbounded_channel();
         let (inputs, inbox) = mpsc::unbounded_channel();
         let driver = Driver {
@@ -157,7 +158,9 @@ impl Driver {
                     None => break,
                 },
             };
-            if matches!(&input, Input::Received(up) if matches!(up.message, Some(pb::up::Message::Hello(_)))) && !registered {
+            if matches!(&input, Input::Received(up) if matches!(up.message, Some(pb::up::Message::Hello(_))))
+                && !registered
+            {
                 if !self.register() {
                     let busy = refusal(
                         pb::refusal::Code::SiteBusy,
@@ -195,6 +198,7 @@ impl Driver {
     /// False when the session is over.
     fn session_input(&mut self, input: Input) -> bool {
         let mut goes_on = true;
+        let admitted = matches!(input, Input::Admitted(_));
         for output in self.session.on(input) {
             match output {
                 Output::Send(down) => {
@@ -213,12 +217,12 @@ impl Driver {
                 Output::Applied(place) => {
                     locked(&self.hub.shared.cities).entry(self.site).or_default().applied = place;
                 }
-                Output::Locate(heads) => self.in_background(move |hub, origin| {
-                    Ok(Input::Located(hub.locate(origin, &heads)?))
-                }),
-                Output::Compare(ask) => self.in_background(move |hub, origin| {
-                    Ok(Input::Compared(hub.digests(origin, &ask)?))
-                }),
+                Output::Locate(heads) => {
+                    self.in_background(move |hub, origin| Ok(Input::Located(hub.locate(origin, &heads)?)))
+                }
+                Output::Compare(ask) => {
+                    self.in_background(move |hub, origin| Ok(Input::Compared(hub.digests(origin, &ask)?)))
+                }
                 Output::Restore { after_seq } => self.restore(after_seq),
                 Output::Verdict(verdict) => {
                     if let Err(records) = &verdict {
@@ -231,6 +235,9 @@ impl Driver {
                 }
                 Output::Close => goes_on = false,
             }
+        }
+        if admitted && goes_on {
+            locked(&self.hub.shared.cities).entry(self.site).or_default().applied = self.session.applied();
         }
         goes_on
     }
@@ -245,10 +252,7 @@ impl Driver {
     }
 
     /// Reads beside the session; the answer comes back as an input.
-    fn in_background(
-        &self,
-        work: impl FnOnce(&Hub, Origin) -> Result<Input, SiteError> + Send + 'static,
-    ) {
+    fn in_background(&self, work: impl FnOnce(&Hub, Origin) -> Result<Input, SiteError> + Send + 'static) {
         let Some(origin) = self.session.origin() else { return };
         let (hub, inputs) = (Arc::clone(&self.hub), self.inputs.clone());
         tokio::task::spawn_blocking(move || {

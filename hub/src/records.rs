@@ -77,7 +77,10 @@ impl Records for Hub {
         match self.index().verify(&mut |done, total| progress(Progress { what: "index", done, total })) {
             Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
             Err(error) => {
-                found.fault("索引与日志不符，请运行 rebuild", &format!("the index is damaged: {error}; run rebuild"));
+                found.fault(
+                    "索引与日志不符，请运行 rebuild",
+                    &format!("the index is damaged: {error}; run rebuild"),
+                );
             }
         }
         Ok(found)
@@ -93,7 +96,8 @@ impl Hub {
             let raw = match raw {
                 Ok(raw) => raw,
                 Err(error) => {
-                    return found.fault("日志损坏，其后的内容无法读取", &format!("the log is damaged: {error}"));
+                    return found
+                        .fault("日志损坏，其后的内容无法读取", &format!("the log is damaged: {error}"));
                 }
             };
             done += raw.payload.len() as u64;
@@ -105,14 +109,16 @@ impl Hub {
                 continue;
             };
             if commit.prev_hash != prev || commit.first_hub_seq != next_place {
-                let en = format!("the commit at place {} does not follow the one before", commit.first_hub_seq);
+                let en =
+                    format!("the commit at place {} does not follow the one before", commit.first_hub_seq);
                 found.fault("提交链断裂", &en);
             }
             prev = Bytes::copy_from_slice(&hash_of(&commit));
             next_place = commit.first_hub_seq + commit.entries.len() as u64;
             found.entries += commit.entries.len() as u64;
             for accepted in commit.entries {
-                let raw = entry::Entry { header: accepted.header, open: accepted.open, sealed: accepted.sealed };
+                let raw =
+                    entry::Entry { header: accepted.header, open: accepted.open, sealed: accepted.sealed };
                 if let Err(error) = entry::check(&raw) {
                     found.fault("条目与其哈希不符", &error.to_string());
                 }

@@ -28,7 +28,8 @@ pub fn open(dir: &Path, cache_bytes: u64) -> Result<Arc<dyn Store>, StoreError> 
         .max_journaling_size(64 << 20)
         .open()
         .map_err(failed)?;
-    let options = || KeyspaceCreateOptions::default().max_memtable_size(24 << 20).manual_journal_persist(true);
+    let options =
+        || KeyspaceCreateOptions::default().max_memtable_size(24 << 20).manual_journal_persist(true);
     let rows = db.keyspace("rows", options).map_err(failed)?;
     Ok(Arc::new(FjallStore { db, rows, dir: dir.to_path_buf() }))
 }

@@ -86,8 +86,10 @@ impl City {
         let started = tokio::time::Instant::now();
         loop {
             let status = self.site.status().expect("a status");
-            let covered = status.compared_own_seq == status.head_seq && status.compared_hub_seq == status.hub_seq;
-            if status.comparison() == Comparison::Equal && covered && status.confirmed_seq == status.head_seq {
+            let covered =
+                status.compared_own_seq == status.head_seq && status.compared_hub_seq == status.hub_seq;
+            if status.comparison() == Comparison::Equal && covered && status.confirmed_seq == status.head_seq
+            {
                 return;
             }
             assert_ne!(status.comparison(), Comparison::Different, "node and hub show different records");
@@ -226,7 +228,10 @@ async fn a_finding_settled_through_the_finding_says_so_at_the_city() {
         let shown = city.site.get(FINDING, finding).expect("readable").expect("there");
         let settled = record::Finding::decode(shown.fields.bytes().clone()).expect("a finding");
         if settled.status() == record::FindingStatus::Settled {
-            assert_eq!((settled.reason.as_str(), settled.choice()), ("以本市为准", record::FindingChoice::Held));
+            assert_eq!(
+                (settled.reason.as_str(), settled.choice()),
+                ("以本市为准", record::FindingChoice::Held)
+            );
             break;
         }
         assert!(started.elapsed() < Duration::from_secs(30), "the settlement does not arrive");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use liandong_proto::pb::node::v1::{Comparison as Verdict, Link};
 use liandong_proto::pb::sync::v1 as pb;
+use liandong_proto::session::head_to_pb;
 use liandong_proto::session::node::{Comparison, Input, NodeSession, Output};
 use pb::sync_client::SyncClient;
 use prost::Message as _;
@@ -121,8 +122,8 @@ async fn connect(hub: &str) -> Result<SyncClient<Channel>, UplinkError> {
         .connect_timeout(Duration::from_secs(10))
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))
-        .initial_stream_window_size(8 << 20)
-        .initial_connection_window_size(16 << 20)
+        .initial_stream_window_size(2 << 20)
+        .initial_connection_window_size(4 << 20)
         .tcp_nodelay(true);
     let client = SyncClient::new(endpoint.connect().await?);
     Ok(client.max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES))
@@ -140,10 +141,12 @@ async fn drive(site: &Arc<Site>, hub: &str) -> Result<UplinkError, UplinkError> 
     let site_ = Arc::clone(site);
     let standing = blocking(move || site_.greet(random())).await?;
     let code = standing.origin.site;
+    let confirmed = site.row().confirmed_seq;
     let (session, outputs) = NodeSession::start(standing);
     let (up, outbound) = mpsc::unbounded_channel();
     let (answers, mut answered) = mpsc::unbounded_channel();
-    let mut driver = Driver { site: Arc::clone(site), session, up, answers, reader: PushReader::default() };
+    let mut driver =
+        Driver { site: Arc::clone(site), session, up, answers, reader: PushReader::default(), confirmed };
     driver.carry_out(outputs).await?;
     let mut request = tonic::Request::new(UnboundedReceiverStream::new(outbound));
     request.metadata_mut().insert("x-liandong-site", code.0.into());
@@ -182,12 +185,23 @@ struct Driver {
     up: mpsc::UnboundedSender<pb::Up>,
     answers: mpsc::UnboundedSender<Result<Input, UplinkError>>,
     reader: PushReader,
+    /// What the site knows the hub to hold.
+    confirmed: u64,
 }
 
 impl Driver {
     async fn on(&mut self, input: Input) -> Result<(), UplinkError> {
         let outputs = self.session.on(input, now_ms());
-        self.carry_out(outputs).await
+        self.carry_out(outputs).await?;
+        // A welcome says it as well as a receipt does, and outlives a receipt that a crash has lost.
+        if let Some(held) =
+            self.session.held_by_hub().filter(|held| held.seq != self.site.row().confirmed_seq)
+        {
+            let receipt = pb::Receipt { up_to: Some(head_to_pb(&held)), ..pb::Receipt::default() };
+            self.site.confirmed(&receipt)?;
+            self.confirmed = held.seq;
+        }
+        Ok(())
     }
 
     async fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), UplinkError> {
@@ -218,6 +232,7 @@ impl Driver {
                 }
                 Output::Confirmed(receipt) => {
                     self.site.confirmed(&receipt)?;
+                    self.confirmed = receipt.up_to.as_ref().map_or(0, |head| head.seq);
                     self.site.set_link(|state| state.last_sync_ms = now_ms());
                 }
                 Output::Persist(deliver) => {
@@ -226,7 +241,9 @@ impl Driver {
                     queue.extend(self.session.on(Input::Persisted(cursor), now_ms()));
                 }
                 Output::Digest(ask) => self.in_background(move |site| {
-                    Ok(Input::Digest(view::digests(site.index(), &ask, |_, state| Some(Cow::Borrowed(&state.fields)))?))
+                    Ok(Input::Digest(view::digests(site.index(), &ask, |_, state| {
+                        Some(Cow::Borrowed(&state.fields))
+                    })?))
                 }),
                 Output::Compared(comparison) => self.compared(comparison),
                 Output::PersistOwn { .. } => {

@@ -77,29 +77,42 @@ impl Generations {
     /// `known` are the starts that the holder of the position learned; the newest generation that both
     /// histories share decides where they part. A generation shared with nobody stands for place 0.
     pub fn resolve(&self, position: Position, known: &Generations) -> u64 {
-        if let Some(end) = end_of(&self.0, position.generation) {
-            return position.hub_seq.min(end);
-        }
-        for line in known.lines() {
-            let Some(at) = line.iter().position(|start| start.generation == position.generation) else {
-                continue;
-            };
-            for older in line[..at].iter().rev() {
-                if let Some(end) = end_of(&self.0, older.generation) {
-                    let left_there = end_of(line, older.generation).unwrap_or(0);
-                    return position.hub_seq.min(end).min(left_there);
-                }
-            }
-        }
-        0
+        resolve(&self.0, position, known)
+    }
+
+    /// Whether a restored hub has lost what stood at a place: what was delivered from there does not hold any more,
+    /// and nothing will be delivered in its stead.
+    pub fn lost(&self, position: Position) -> bool {
+        resolve(self.living(), position, self) < position.hub_seq
+    }
+
+    fn living(&self) -> &[GenerationStart] {
+        self.lines().last().unwrap_or_default()
     }
 
     /// The generation that gave out a place; 0 when it is before the first.
     pub fn owner(&self, hub_seq: u64) -> u64 {
-        let line = self.lines().last().unwrap_or_default();
-        let started = line.iter().rev().find(|start| start.first_hub_seq <= hub_seq);
+        let started = self.living().iter().rev().find(|start| start.first_hub_seq <= hub_seq);
         started.map_or(0, |start| start.generation)
     }
+}
+
+fn resolve(line: &[GenerationStart], position: Position, known: &Generations) -> u64 {
+    if let Some(end) = end_of(line, position.generation) {
+        return position.hub_seq.min(end);
+    }
+    for other in known.lines() {
+        let Some(at) = other.iter().position(|start| start.generation == position.generation) else {
+            continue;
+        };
+        for older in other[..at].iter().rev() {
+            if let Some(end) = end_of(line, older.generation) {
+                let left_there = end_of(other, older.generation).unwrap_or(0);
+                return position.hub_seq.min(end).min(left_there);
+            }
+        }
+    }
+    0
 }
 
 /// The last place of a generation that is in a line.
@@ -158,6 +171,9 @@ mod tests {
         assert_eq!(place(10, 70), 60);
         assert_eq!(place(11, 70), 70);
         assert_eq!((known.current(), known.owner(30), known.owner(5)), (11, 10, 7));
+        let lost = |generation, hub_seq| known.lost(Position { generation, hub_seq });
+        assert!(lost(9, 40) && lost(9, 11) && lost(7, 21));
+        assert!(!lost(9, 10) && !lost(7, 20) && !lost(11, 99));
     }
 
     #[test]

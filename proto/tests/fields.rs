@@ -75,9 +75,13 @@ fn join(map: &Map) -> Vec<u8> {
     map.values().flatten().copied().collect()
 }
 
+fn split(bytes: &[u8]) -> Result<Fields, Malformed> {
+    Fields::split(Bytes::copy_from_slice(bytes))
+}
+
 #[track_caller]
 fn check(message: &[u8], expected: &[(u32, &[u8])]) {
-    let fields = Fields::split(message.to_vec()).expect("a message");
+    let fields = split(message).expect("a message");
     let found: Vec<(u32, &[u8])> = fields.iter().collect();
     assert_eq!(found, expected);
     assert_eq!(fields.len(), expected.len());
@@ -91,7 +95,7 @@ fn a_message_in_order_is_kept_as_it_is() {
     // 1: 5, 2: "ab", 16: fixed32, 900 (of a newer schema): "x"
     let message = [0x08, 5, 0x12, 2, b'a', b'b', 0x85, 1, 1, 2, 3, 4, 0xa2, 0x38, 1, b'x'];
     check(&message, &[(1, &message[..2]), (2, &message[2..6]), (16, &message[6..12]), (900, &message[12..])]);
-    assert_eq!(Fields::split(message.to_vec()).expect("a message").bytes().as_ref(), message);
+    assert_eq!(split(&message).expect("a message").bytes().as_ref(), message);
     check(&[], &[]);
 }
 
@@ -100,7 +104,7 @@ fn tags_out_of_order_and_interleaved_are_brought_together() {
     // 3: 1, 1: 5, 3: 2, 2: "a", 1: 6 – each field keeps the order of its own values.
     let message = [0x18, 1, 0x08, 5, 0x18, 2, 0x12, 1, b'a', 0x08, 6];
     check(&message, &[(1, &[0x08, 5, 0x08, 6]), (2, &[0x12, 1, b'a']), (3, &[0x18, 1, 0x18, 2])]);
-    let fields = Fields::split(message.to_vec()).expect("a message");
+    let fields = split(&message).expect("a message");
     assert_eq!(fields.u64(1), Some(6), "the last one counts, as in proto3");
     assert_eq!(numbers(fields.get(3).expect("there")), [1, 2]);
 }
@@ -112,7 +116,7 @@ fn a_tag_written_with_more_bytes_than_it_needs_is_the_same_tag() {
 
 #[test]
 fn what_is_not_a_message_is_refused_by_place() {
-    let refused = |bytes: &[u8]| Fields::split(bytes.to_vec()).map(drop);
+    let refused = |bytes: &[u8]| split(bytes).map(drop);
     let at = |offset, what| Err(Malformed { offset, what });
     assert_eq!(refused(&[0x08]), at(1, "a number that does not end"));
     assert_eq!(refused(&[0x08, 0x80]), at(1, "a number that does not end"));
@@ -142,14 +146,15 @@ fn a_message_cut_at_any_byte_is_refused_or_ends_between_two_fields() {
         }
         let mut rest = message.as_slice();
         while let Some(Ok((tag, _))) = each(rest).next() {
-            let whole = (1..=rest.len()).find(|end| each(&rest[..*end]).next().is_some_and(|field| field.is_ok()));
+            let whole =
+                (1..=rest.len()).find(|end| each(&rest[..*end]).next().is_some_and(|field| field.is_ok()));
             let end = whole.expect("a field ends");
             assert!(tag > 0);
             rest = &rest[end..];
             ends.push(message.len() - rest.len());
         }
         for end in 0..=message.len() {
-            let split = Fields::split(message[..end].to_vec());
+            let split = split(&message[..end]);
             assert_eq!(split.is_ok(), ends.contains(&end), "seed {seed}, cut at {end}");
         }
     }
@@ -179,10 +184,8 @@ fn splitting_patching_and_filtering_agree_with_a_map() {
         let mut random = Random(seed);
         let (message, old) = random_message(&mut random);
         let (patch, new) = random_message(&mut random);
-        let (fields, set) = (
-            Fields::split(message).expect("a message"),
-            Fields::split(patch).expect("a message"),
-        );
+        let (fields, set) =
+            (Fields::split(message).expect("a message"), Fields::split(patch).expect("a message"));
         assert_eq!(map_of(&fields), old, "seed {seed}");
         let cleared: Vec<u32> = old.keys().copied().filter(|_| random.below(3) == 0).collect();
         let patched = fields.patched(&set, &cleared);
@@ -218,7 +221,9 @@ fn an_older_schema_carries_a_field_it_does_not_know_byte_for_byte() {
 
 #[test]
 fn values_are_read_as_the_wire_has_them() {
-    let raw = [&[0x08, 0x96, 0x01][..], &[0x0a, 2, 3, 4], &[0x09, 1, 0, 0, 0, 0, 0, 0, 0], &[0x0d, 2, 0, 0, 0]].concat();
+    let raw =
+        [&[0x08, 0x96, 0x01][..], &[0x0a, 2, 3, 4], &[0x09, 1, 0, 0, 0, 0, 0, 0, 0], &[0x0d, 2, 0, 0, 0]]
+            .concat();
     let found: Vec<Value<'_>> = values(&raw).collect();
     assert_eq!(found, [Value::Varint(150), Value::Delimited(&[3, 4]), Value::Fixed64(1), Value::Fixed32(2)]);
     assert_eq!(numbers(&raw), [150, 3, 4], "packed and not packed alike");

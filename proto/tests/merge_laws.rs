@@ -192,7 +192,9 @@ fn a_sequential_history_holds_nothing() {
                     && random.percent(20)
                     && let Some(tag) = shown.keys().copied().find(|tag| *tag == 1900)
                 {
-                    (write.set.remove(&tag), write.cleared.insert(tag), shown.remove(&tag));
+                    write.set.remove(&tag);
+                    write.cleared.insert(tag);
+                    shown.remove(&tag);
                 }
             }
             let (next, verdicts) = step(member.number, &Lineage::default(), state, &write);

@@ -4,7 +4,9 @@ mod history;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use history::{BEGIN_MS, HOME, OTHER, PROVINCE, Write, YEAR_MS, choice, kind, number, plain, reread, step, tag, text};
+use history::{
+    BEGIN_MS, HOME, OTHER, PROVINCE, Write, YEAR_MS, choice, kind, number, plain, reread, step, tag, text,
+};
 use liandong_proto::entry::{Anchor, Op};
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::merge::{self, Lineage};
@@ -126,7 +128,8 @@ impl Scene {
     #[track_caller]
     fn holds(&self, expected: &[&str]) -> &Scene {
         let line = |held: &liandong_proto::state::Held| {
-            let field = self.kind.field(held.tag).map_or_else(|| held.tag.to_string(), |field| field.name.to_owned());
+            let field =
+                self.kind.field(held.tag).map_or_else(|| held.tag.to_string(), |field| field.name.to_owned());
             let values: Vec<String> = held.set.iter().map(|(tag, raw)| self.name_of(tag, raw)).collect();
             let value = if values.is_empty() { "-".to_owned() } else { values.join("+") };
             let site = match held.by.origin {
@@ -165,12 +168,13 @@ fn a_feed_wide_context_would_lose_an_edit() {
 
 #[test]
 fn a_shared_field_edited_at_the_city_and_at_the_hub_shows_one_and_keeps_both() {
-    let city = |scene: &mut Scene| drop(scene.put(act(CITY, 1, 20), &[("qualification_level", "SENIOR")]));
-    let hub = |scene: &mut Scene| drop(scene.put(act(HUB, 1, 10), &[("qualification_level", "ASSISTANT")]));
-    let orders: [[&dyn Fn(&mut Scene); 2]; 2] = [[&city, &hub], [&hub, &city]];
-    for order in orders {
+    let acts = [(act(CITY, 1, 20), "SENIOR"), (act(HUB, 1, 10), "ASSISTANT")];
+    for order in [[0, 1], [1, 0]] {
         let mut scene = Scene::member();
-        order.iter().for_each(|act| act(&mut scene));
+        for at in order {
+            let (write, level) = &acts[at];
+            scene.put(write.clone(), &[("qualification_level", level)]);
+        }
         scene.shows(&[("qualification_level", "SENIOR")]);
         scene.holds(&["qualification_level=ASSISTANT by hub: Concurrent"]);
     }
@@ -246,11 +250,8 @@ fn a_clock_ten_years_ahead_wins_nothing() {
 #[test]
 fn a_clock_that_fell_back_does_not_hide_the_stronger_value() {
     // The hub saw the city's value and writes with an old clock; a copy of the city wrote meanwhile.
-    let acts = [
-        (act(CITY, 1, 30), "SENIOR"),
-        (act(COPY, 1, 20), "ASSISTANT"),
-        (act(HUB, 2, 10), "SOCIAL_WORKER"),
-    ];
+    let acts =
+        [(act(CITY, 1, 30), "SENIOR"), (act(COPY, 1, 20), "ASSISTANT"), (act(HUB, 2, 10), "SOCIAL_WORKER")];
     for order in [[0, 1, 2], [0, 2, 1]] {
         let mut scene = Scene::member();
         for at in order {
@@ -317,7 +318,9 @@ fn what_breaks_a_rule_is_held_and_the_rest_of_the_change_applies() {
 #[test]
 fn a_refused_value_does_not_take_the_place_of_one_that_counts() {
     let mut scene = Scene::member();
-    scene.put(act(CITY, 1, 20), &[("registration_no", "A1")]).put(act(HUB, 1, 10), &[("registration_no", "B2")]);
+    scene
+        .put(act(CITY, 1, 20), &[("registration_no", "A1")])
+        .put(act(HUB, 1, 10), &[("registration_no", "B2")]);
     scene.put(act(HUB, 1, 30), &[("registration_no", "B 2")]);
     scene.holds(&["registration_no=B2 by hub: Concurrent", "registration_no=B 2 by hub: Invalid"]);
 }

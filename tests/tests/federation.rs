@@ -38,12 +38,20 @@ async fn it_ends_with_equal_records_and_says_how_many() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
-    let expected = Plan { cities: 3, members: 120, seed: 7 }.write(&dir.path().join("again")).expect("rosters");
+    let expected =
+        Plan { cities: 3, members: 120, seed: 7 }.write(&dir.path().join("again")).expect("rosters");
     assert_eq!(report["equal"], true);
     for (city, roster) in report["cities"].as_array().expect("cities").iter().zip(&expected) {
         assert_eq!(city["code"], roster.code.to_string());
-        assert_eq!((city["rows"].as_u64(), city["rejected"].as_u64()), (Some(roster.rows as u64), Some(roster.bad_rows as u64)));
-        assert_eq!(city["records"].as_u64(), Some(roster.people as u64 + 4), "members, nominations and a case");
+        assert_eq!(
+            (city["rows"].as_u64(), city["rejected"].as_u64()),
+            (Some(roster.rows as u64), Some(roster.bad_rows as u64))
+        );
+        assert_eq!(
+            city["records"].as_u64(),
+            Some(roster.people as u64 + 4),
+            "members, nominations and a case"
+        );
         assert_eq!(city["merged"], city["records"]);
         assert_eq!(city["lag_changes"], 0);
     }

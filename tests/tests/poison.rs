@@ -78,8 +78,9 @@ async fn push_at_once(site: &Site, hub: &str) -> Vec<sync::Receipt> {
     let [liandong_proto::session::node::Output::Send(hello)] = hello.as_slice() else { panic!("a hello") };
     let (up, outbound) = tokio::sync::mpsc::unbounded_channel();
     up.send(hello.clone()).expect("open");
-    let client = SyncClient::connect(hub.to_owned()).await.expect("the hub listens");
-    let mut client = client.max_encoding_message_size(4 << 20);
+    let endpoint = tonic::transport::Endpoint::from_shared(hub.to_owned()).expect("a URL");
+    let channel = endpoint.connect().await.expect("the hub listens");
+    let mut client = SyncClient::new(channel).max_encoding_message_size(4 << 20);
     let outbound = tokio_stream::wrappers::UnboundedReceiverStream::new(outbound);
     let mut request = tonic::Request::new(outbound);
     request.metadata_mut().insert("x-liandong-site", site_code.0.into());

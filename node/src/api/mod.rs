@@ -33,7 +33,9 @@ pub async fn services(records: Arc<dyn Records>) -> Routes {
     let limit = MESSAGE_BYTES;
     Routes::new(health)
         .add_service(
-            RecordsServer::new(service.clone()).max_decoding_message_size(limit).max_encoding_message_size(limit),
+            RecordsServer::new(service.clone())
+                .max_decoding_message_size(limit)
+                .max_encoding_message_size(limit),
         )
         .add_service(UpkeepServer::new(service))
 }
@@ -88,7 +90,8 @@ impl Socket {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), ServeError> {
         let incoming = UnixListenerStream::new(self.listener);
-        let served = Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, shutdown).await;
+        let served =
+            Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, shutdown).await;
         // Whether or not it is still there: the next start replaces it.
         let _ = std::fs::remove_file(&self.path);
         Ok(served?)
@@ -201,18 +204,12 @@ type ProgressStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::UpkeepP
 impl UpkeepRpc for Service {
     type VerifyStream = ProgressStream;
 
-    async fn status(
-        &self,
-        _: Request<pb::StatusRequest>,
-    ) -> Result<Response<pb::StatusResponse>, Status> {
+    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
         let records = Arc::clone(&self.records);
         Ok(Response::new(blocking(move || records.status()).await?))
     }
 
-    async fn verify(
-        &self,
-        _: Request<pb::UpkeepRequest>,
-    ) -> Result<Response<Self::VerifyStream>, Status> {
+    async fn verify(&self, _: Request<pb::UpkeepRequest>) -> Result<Response<Self::VerifyStream>, Status> {
         let records = Arc::clone(&self.records);
         let (sender, receiver) = mpsc::channel(16);
         tokio::task::spawn_blocking(move || {

@@ -65,7 +65,8 @@ pub(super) fn root(digest: Digest, position: [u8; 16]) -> Bytes {
 pub(super) fn read_root(store: &dyn Store) -> Result<Option<(Digest, [u8; 16])>, super::IndexError> {
     let Some(sealed) = store.get(ROOT)? else { return Ok(None) };
     let row = unseal(ROOT, &sealed)?.value;
-    let number = |at: usize| row.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
+    let number =
+        |at: usize| row.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
     let position = row.get(16..32).and_then(|bytes| bytes.try_into().ok());
     match (number(0), number(8), position) {
         (Some(count), Some(sum), Some(position)) => Ok(Some((Digest { count, sum }, position))),

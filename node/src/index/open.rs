@@ -134,7 +134,8 @@ fn move_aside(dir: &Path, store: &Path) -> io::Result<Option<PathBuf>> {
     let mut kept: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
-        let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("broken-"));
+        let number =
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("broken-"));
         if let Some(number) = number.and_then(|number| number.parse().ok()) {
             kept.push((number, path));
         }

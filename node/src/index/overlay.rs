@@ -85,19 +85,14 @@ impl Overlay {
 
     pub fn stage(&self, changes: &[Staged], position: [u8; 16]) {
         // Hashing is done before the lock is taken.
-        let sealed: Vec<(Bytes, Option<Check>, Option<(Bytes, Check)>)> = changes
-            .iter()
-            .map(|change| {
-                let new = change.new.as_ref().map(|value| seal(&change.key, value));
-                (change.key.clone(), change.old, new)
-            })
-            .collect();
+        let sealed: Vec<Option<(Bytes, Check)>> =
+            changes.iter().map(|change| change.new.as_ref().map(|value| seal(&change.key, value))).collect();
         let mut state = self.state();
         while state.active_bytes > 2 * self.limit && state.frozen.is_some() && !state.stopped {
             state = self.wait(state);
         }
-        for (key, old, new) in sealed {
-            if let Some(old) = old {
+        for (change, new) in changes.iter().zip(sealed) {
+            if let Some(old) = change.old {
                 state.digest.remove(old);
             }
             let (bytes, value) = match new {
@@ -107,8 +102,8 @@ impl Overlay {
                 }
                 None => (0, None),
             };
-            state.active_bytes += key.len() + bytes + ROW_BYTES;
-            state.active.insert(key, value);
+            state.active_bytes += change.key.len() + bytes + ROW_BYTES;
+            state.active.insert(change.key.clone(), value);
         }
         state.position = position;
         state.stages += 1;

@@ -106,7 +106,8 @@ impl Author {
             return Err(SiteError::NotFound);
         }
         let before = state.map(RecordState::visible).unwrap_or_default();
-        let trimmed = if put.touch || put.op == Op::Delete { None } else { without_noops(&put.patch, &before) };
+        let trimmed =
+            if put.touch || put.op == Op::Delete { None } else { without_noops(&put.patch, &before) };
         let patch = trimmed.as_ref().unwrap_or(&put.patch);
         if put.op == Op::Put && patch.is_empty() && state.is_some_and(|state| !state.deleted()) {
             let version = state.map(|state| view::version(state, Some(self.origin))).unwrap_or_default();
@@ -353,4 +354,3 @@ fn problem(kind: &Kind, found: &validate::Problem) -> pb::Problem {
 
 /// States of records changed within one batch, before the index shows them.
 pub type Touched = RecordMap<RecordState>;
-

@@ -57,12 +57,8 @@ pub(super) fn write_key(path: &Path, key: &[u8; 32]) -> Result<(), SiteError> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).map_err(failed(dir))?;
     }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed(path))?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed(path))?;
     writeln!(file, "{}", liandong_proto::id::hex(key)).map_err(failed(path))?;
     file.sync_all().map_err(failed(path))
 }

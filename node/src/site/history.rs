@@ -47,12 +47,7 @@ fn merged(open: &Patch, sealed: &Patch) -> Patch {
 }
 
 /// One change as a line of history.
-pub fn item(
-    header: &Header,
-    patch: &Patch,
-    hub_seq: u64,
-    verdicts: Vec<log_pb::Verdict>,
-) -> pb::HistoryItem {
+pub fn item(header: &Header, patch: &Patch, hub_seq: u64, verdicts: Vec<log_pb::Verdict>) -> pb::HistoryItem {
     pb::HistoryItem {
         stamp: header.stamp.0,
         site: header.origin.site.0,

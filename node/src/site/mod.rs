@@ -39,10 +39,8 @@ pub use files::{Paths, make_private_dir, read_linking_key};
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use open::SiteOptions;
+pub use records::{By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use verify::open_findings;
-pub use records::{
-    By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown,
-};
 
 /// A running site.
 pub struct Site {

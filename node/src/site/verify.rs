@@ -99,7 +99,10 @@ impl Site {
                 found.digest = digest.to_string();
             }
             Err(error) => {
-                found.fault("索引与日志不符，请运行 rebuild", &format!("the index is damaged: {error}; run rebuild"));
+                found.fault(
+                    "索引与日志不符，请运行 rebuild",
+                    &format!("the index is damaged: {error}; run rebuild"),
+                );
             }
         }
         Ok(found)

@@ -7,9 +7,9 @@ use liandong_proto::digest::{self, SetDigest};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{Origin, RecordId};
 use liandong_proto::merge;
+use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::schema::{self, Field, Kind, Type};
 use liandong_proto::session::node::{Ask, Digests};
-use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::state::RecordState;
 
 use super::{Page, Query, Shown, SiteError};
@@ -50,7 +50,9 @@ pub fn list(index: &Index, query: &Query, own: Option<Origin>, confirmed: u64) -
     let prefix = rows::records_of(query.kind);
     let from = if query.page_token.is_empty() { prefix.clone() } else { query.page_token.clone() };
     if !from.starts_with(&prefix) {
-        return Err(SiteError::Refused("the page token belongs to another list; begin again without it".into()));
+        return Err(SiteError::Refused(
+            "the page token belongs to another list; begin again without it".into(),
+        ));
     }
     let limit = match query.page_size {
         0 => 100,
@@ -101,13 +103,12 @@ impl Filter<'_> {
 
 fn compile(query: &Query) -> Result<Vec<Filter<'_>>, SiteError> {
     let unknown = |what: String| SiteError::Refused(what);
-    let kind: &'static Kind =
-        schema::kind(query.kind).ok_or_else(|| unknown(format!("no kind of record has number {}", query.kind)))?;
+    let kind: &'static Kind = schema::kind(query.kind)
+        .ok_or_else(|| unknown(format!("no kind of record has number {}", query.kind)))?;
     let mut out = Vec::new();
     for (name, text) in &query.filters {
-        let field = kind
-            .field_by_name(name)
-            .ok_or_else(|| unknown(format!("{} has no field {name}", kind.name)))?;
+        let field =
+            kind.field_by_name(name).ok_or_else(|| unknown(format!("{} has no field {name}", kind.name)))?;
         if let Type::Enum(values) = field.ty
             && values.by_text(text).is_none()
         {
@@ -201,7 +202,9 @@ pub fn digests(
                     let found = buckets.iter().find(|(number, _)| number == kind);
                     let empty = vec![SetDigest::default(); digest::BUCKETS];
                     let sums = found.map_or(&empty, |(_, sums)| sums);
-                    let sums = sums.iter().flat_map(|set| <[u8; 16]>::try_from(&set.bytes()[..16]).unwrap_or_default());
+                    let sums = sums
+                        .iter()
+                        .flat_map(|set| <[u8; 16]>::try_from(&set.bytes()[..16]).unwrap_or_default());
                     sync::BucketDigests { kind: *kind, sums: sums.collect::<Vec<u8>>().into() }
                 })
                 .collect(),

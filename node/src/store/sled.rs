@@ -42,8 +42,11 @@ pub fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Arc<dyn Store>, StoreEr
             fs::remove_file(&path).map_err(failed)?;
         }
     }
-    let config =
-        sled::Config::new().path(dir).flush_every_ms(None).cache_capacity(cache_bytes).print_profile_on_drop(false);
+    let config = sled::Config::new()
+        .path(dir)
+        .flush_every_ms(None)
+        .cache_capacity(cache_bytes)
+        .print_profile_on_drop(false);
     let db = guarded(|| config.open())?;
     Ok(Arc::new(SledStore { db, dir: dir.to_path_buf() }))
 }

@@ -90,7 +90,8 @@ impl Fold<'_> {
         self.state.fields = if aside.is_empty() {
             self.state.fields.patched(&patch.set, &patch.cleared)
         } else {
-            let cleared: Vec<u32> = patch.cleared.iter().filter(|tag| !aside.contains(tag)).copied().collect();
+            let cleared: Vec<u32> =
+                patch.cleared.iter().filter(|tag| !aside.contains(tag)).copied().collect();
             self.state.fields.patched(&patch.set.filtered(|tag| !aside.contains(&tag)), &cleared)
         };
         if accepted {
@@ -318,7 +319,8 @@ impl Shown {
     }
 
     fn renumber(&mut self, uses: &[Uses]) {
-        let mut order: Vec<usize> = (0..uses.len()).filter(|at| uses[*at].shown + uses[*at].cleared > 0).collect();
+        let mut order: Vec<usize> =
+            (0..uses.len()).filter(|at| uses[*at].shown + uses[*at].cleared > 0).collect();
         order.sort_by_key(|at| std::cmp::Reverse(uses[*at].shown));
         let mut new_place = vec![0; uses.len()];
         for (new, old) in order.iter().enumerate() {

@@ -59,7 +59,10 @@ impl Case<'_> {
         }
         if let Some((kind, field)) = self.kind.zip(field)
             && (self.invalid(kind, field)
-                || group[1..].iter().filter_map(|tag| kind.field(*tag)).any(|member| self.invalid(kind, member)))
+                || group[1..]
+                    .iter()
+                    .filter_map(|tag| kind.field(*tag))
+                    .any(|member| self.invalid(kind, member)))
         {
             return Some(Reason::Invalid);
         }

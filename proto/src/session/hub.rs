@@ -183,6 +183,11 @@ impl HubSession {
         self.origin
     }
 
+    /// The node has the feed up to here.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
     /// Entries taken in that no receipt has gone out for.
     pub fn uncommitted(&self) -> u64 {
         self.taken.seq - self.committed.seq

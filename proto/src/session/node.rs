@@ -192,6 +192,11 @@ impl NodeSession {
         (session, vec![send(Up::Hello(hello))])
     }
 
+    /// What the hub holds of this node's log, once the session is live.
+    pub fn held_by_hub(&self) -> Option<Head> {
+        (self.phase == Phase::Live).then_some(self.confirmed)
+    }
+
     /// Whether nothing own is left to send or to be confirmed.
     pub fn drained(&self) -> bool {
         self.phase == Phase::Live && self.confirmed == self.me.head && self.me.cursor == self.received

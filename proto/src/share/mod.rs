@@ -8,7 +8,7 @@ mod seal;
 mod token;
 
 use crate::entry::Patch;
-use crate::fields::{Fields, FieldsBuilder};
+use crate::fields::{self, Fields, FieldsBuilder, Value};
 use crate::schema::{Kind, Share, Type};
 
 pub use seal::{CityKey, SealError, Sealed};
@@ -42,16 +42,16 @@ pub fn project(kind: &Kind, before: &Fields, patch: &Patch, key: Option<&Linking
         let mut projection = split(kind, &whole, key);
         // Raw values that stay as they were are in the city's log already.
         projection.sealed.set = projection.sealed.set.filtered(|tag| patch.set.get(tag).is_some());
-        projection.sealed.cleared = kind
-            .fields
-            .iter()
-            .filter(|field| field.share == Share::Open || patch.cleared.contains(&field.tag))
-            .map(|field| field.tag)
-            .filter(|tag| before.get(*tag).is_some())
-            .collect();
+        let unsealed = |tag: &u32| share_of(kind, *tag) == Share::Open || patch.cleared.contains(tag);
+        projection.sealed.cleared = before.iter().map(|(tag, _)| tag).filter(unsealed).collect();
         return projection;
     }
     let mut projection = split(kind, &patch.set, key);
+    if key.is_none() {
+        // A token that cannot be made anew would go on naming the old value.
+        let stale = patch.set.iter().map(|(tag, _)| tag).filter(|tag| share_of(kind, *tag) == Share::Token);
+        projection.open.cleared.extend(stale.filter(|tag| before.get(*tag).is_some()));
+    }
     for tag in &patch.cleared {
         match share_of(kind, *tag) {
             Share::Open => projection.open.cleared.push(*tag),
@@ -62,27 +62,33 @@ pub fn project(kind: &Kind, before: &Fields, patch: &Patch, key: Option<&Linking
             }
         }
     }
+    projection.open.cleared.sort_unstable();
+    projection.open.cleared.dedup();
     projection
 }
 
 fn split(kind: &Kind, set: &Fields, key: Option<&LinkingKey>) -> Projection {
     let mut open = FieldsBuilder::with_capacity(set.bytes().len() + 128);
     let mut sealed = FieldsBuilder::with_capacity(64);
+    let mut cleared = Vec::new();
     for (tag, raw) in set.iter() {
         match share_of(kind, tag) {
             Share::Open => open.push(tag, raw),
             Share::Sealed => sealed.push(tag, raw),
             Share::Token => {
                 sealed.push(tag, raw);
-                if let Some(key) = key {
-                    let value = set.bytes_of(tag).unwrap_or_default();
-                    open.str(tag, &key.token(value));
+                let value = set.bytes_of(tag).unwrap_or_default();
+                match key {
+                    // One token for all who have no number would make them one person.
+                    _ if value.is_empty() => cleared.push(tag),
+                    Some(key) => drop(open.str(tag, &key.token(value))),
+                    None => {}
                 }
             }
         }
     }
     Projection {
-        open: Patch { set: open.finish(), cleared: Vec::new() },
+        open: Patch { set: open.finish(), cleared },
         sealed: Patch { set: sealed.finish(), cleared: Vec::new() },
     }
 }
@@ -106,9 +112,16 @@ pub fn is_draft(kind: &Kind, fields: &Fields) -> bool {
 /// Whether `open` brings a raw value where a token belongs, or a field that never travels: the mark of a
 /// node that must not be trusted with what it sends.
 pub fn leaks(kind: &Kind, set: &Fields) -> bool {
+    // Every value counts: readers take the last of several, a thief would not.
+    let tokens_only = |raw| {
+        fields::values(raw).all(|value| match value {
+            Value::Delimited(bytes) => std::str::from_utf8(bytes).is_ok_and(is_token),
+            _ => false,
+        })
+    };
     kind.fields.iter().any(|field| match field.share {
         Share::Open => false,
-        Share::Token => set.get(field.tag).is_some() && !set.str(field.tag).is_some_and(is_token),
+        Share::Token => set.get(field.tag).is_some_and(|raw| !tokens_only(raw)),
         Share::Sealed => set.get(field.tag).is_some(),
     })
 }

@@ -94,7 +94,8 @@ impl RecordState {
                     state.held.push(held_from_pb(row, by)?);
                 }
                 (11, Value::Delimited(pairs)) => {
-                    state.fed = pairs_of(pairs).map(|(site, hub_seq)| (SiteCode(site as u32), hub_seq)).collect();
+                    state.fed =
+                        pairs_of(pairs).map(|(site, hub_seq)| (SiteCode(site as u32), hub_seq)).collect();
                 }
                 _ => return Err(SHAPE),
             }
@@ -177,7 +178,13 @@ mod tests {
             setters: vec![setter(city, 300, 0), setter(hub, 7, 77)],
             sealed: set.clone(),
             deleted_by: Some(1),
-            held: vec![Held { reason: Reason::Equal, by: setter(hub, 6, 66), tag: 9, set, cleared: vec![10] }],
+            held: vec![Held {
+                reason: Reason::Equal,
+                by: setter(hub, 6, 66),
+                tag: 9,
+                set,
+                cleared: vec![10],
+            }],
             fed: vec![(SiteCode(440_100), 300)],
         }
     }

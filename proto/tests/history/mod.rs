@@ -405,7 +405,7 @@ impl Making {
             seq: site.seq,
             hub_seq: 0,
             base: delivered.last().map_or(0, |write| write.hub_seq),
-            stamp: Stamp(local_ms << 16 | random.next() % 3),
+            stamp: Stamp((local_ms << 16) | (random.next() % 3)),
             op: if random.percent(8) { Op::Delete } else { Op::Put },
             set: BTreeMap::new(),
             cleared: BTreeSet::new(),

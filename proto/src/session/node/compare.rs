@@ -120,9 +120,9 @@ impl NodeSession {
 
     fn end_comparison(&mut self, now_ms: u64) {
         self.compare.asked = None;
-        // Both sides read all their records for it: it may take one part in fifty of the time, no more.
+        // Both sides read all their records for it: one that took long is not asked again at once.
         let took = now_ms.saturating_sub(self.compare.asked_at_ms);
-        self.compare.not_before_ms = now_ms + COMPARE_EVERY_MS.max(50 * took);
+        self.compare.not_before_ms = now_ms + (5 * took).clamp(COMPARE_EVERY_MS, 30 * COMPARE_EVERY_MS);
     }
 }
 
