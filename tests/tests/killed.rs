@@ -9,12 +9,12 @@ use liandong_node::now::now_ms;
 use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::node::v1::Put;
 use liandong_proto::pb::record::v1 as pb;
-use liandong_tests::cluster::{Door, Home, decoded, id_of, put_of};
+use liandong_tests::cluster::{ClusterError, Door, Home, decoded, id_of, put_of};
 use liandong_tests::roster::{Plan, SplitMix64};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::province::{GUANGZHOU, MEMBER, Province, SHAOGUAN, SHENZHEN, member};
+use crate::province::{GUANGZHOU, MEMBER, PATIENCE, Province, SHAOGUAN, SHENZHEN, member};
 
 const CITIES: [SiteCode; 3] = [GUANGZHOU, SHAOGUAN, SHENZHEN];
 const ROUNDS: usize = 5;
@@ -69,7 +69,8 @@ async fn run(seed: u64) {
         let roster = rosters[round % rosters.len()].path.clone();
         let importing = tokio::spawn(import(province.node(CITIES[round % CITIES.len()]).clone(), roster));
         let moment = random.between(1, 30) as u64;
-        progress.wait_for(|saved| *saved >= moment).await.expect("the clerks work");
+        let reached = progress.wait_for(|saved| *saved >= moment);
+        tokio::time::timeout(PATIENCE, reached).await.expect("in time").expect("the clerks work");
         let mut victims = vec![SiteCode::PROVINCE, GUANGZHOU, SHAOGUAN, SHENZHEN];
         random.shuffle(&mut victims);
         victims.truncate(random.between(1, 3));
@@ -171,7 +172,11 @@ impl Clerk {
             while !*self.stopping.borrow() {
                 let batch = self.batch();
                 let puts = batch.iter().map(|(_, _, put)| put.clone()).collect();
-                let answered = door.put_all(puts).await.is_ok();
+                let answered = match door.put_all(puts).await {
+                    Ok(_) => true,
+                    Err(ClusterError::Status(_)) => false,
+                    Err(error) => panic!("{}: {error}", self.home.site),
+                };
                 for (record, post, _) in batch {
                     let entry = self.book.records.entry(record).or_default();
                     if answered {

@@ -82,8 +82,11 @@ impl DerefMut for Province {
 
 /// An ordinary member; the same number gives the same one.
 pub fn member(n: u32) -> pb::Member {
+    // Names have no digits.
+    let digits: Vec<char> = "零一二三四五六七八九".chars().collect();
+    let number = n.to_string().bytes().map(|digit| digits[usize::from(digit - b'0')]).collect::<String>();
     pb::Member {
-        name: format!("测试{n}"),
+        name: format!("陈{number}"),
         employer: "示范社会工作服务中心".into(),
         member_no: format!("M{n:06}"),
         tier: pb::MemberTier::Ordinary as i32,

@@ -44,11 +44,11 @@ impl Cluster {
                 equal.retain(|city| hub.get(city).is_some_and(|c| c.lag_changes == 0 && c.comparison == 1));
             }
             on(equal.len(), nodes.len());
-            if let Some(mut hub) = hub.filter(|_| equal.len() == nodes.len()) {
+            if let Some(hub) = hub.as_ref().filter(|_| equal.len() == nodes.len()) {
                 let again = self.statuses().await?;
                 if again.values().flatten().filter(|status| covers(status)).count() == nodes.len() {
                     let standing = |(city, node): (SiteCode, Option<StatusResponse>)| {
-                        Some((city, Standing { node: node?, hub: hub.remove(&city)? }))
+                        Some((city, Standing { node: node?, hub: *hub.get(&city)? }))
                     };
                     return Ok(again.into_iter().filter_map(standing).collect());
                 }
@@ -57,9 +57,10 @@ impl Cluster {
             idle = if now == seen { idle + LOOK_AGAIN } else { Duration::ZERO };
             seen = now;
             if idle >= patience {
+                let late = nodes.iter().filter(|(city, _)| !equal.contains(city));
                 let late: Vec<String> =
-                    nodes.keys().filter(|city| !equal.contains(city)).map(ToString::to_string).collect();
-                return Err(ClusterError::Slow(format!("equal records at {}", late.join(", "))));
+                    late.map(|(city, status)| describe(*city, status.as_ref(), hub.as_ref())).collect();
+                return Err(ClusterError::Slow(format!("equal records at {}", late.join("; "))));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -99,6 +100,24 @@ fn covers(status: &StatusResponse) -> bool {
         && status.confirmed_seq == status.head_seq
         && status.compared_own_seq == status.head_seq
         && status.compared_hub_seq == status.hub_seq
+}
+
+/// Where a city stands that is not equal, for the person who has to find out why.
+fn describe(
+    city: SiteCode,
+    status: Option<&StatusResponse>,
+    hub: Option<&BTreeMap<SiteCode, City>>,
+) -> String {
+    let Some(status) = status else { return format!("{city}: cannot be reached") };
+    let link = status.link().as_str_name();
+    let head = (status.head_seq, status.confirmed_seq, status.compared_own_seq);
+    let feed = (status.hub_seq, status.compared_hub_seq);
+    let lag = hub.and_then(|hub| Some((hub.get(&city)?.lag_changes, hub.get(&city)?.comparison)));
+    format!(
+        "{city}: {link} {}, own log (head, confirmed, compared) {head:?}, feed (cursor, compared) {feed:?}, at the hub \
+         (lag, comparison) {lag:?}",
+        status.link_en
+    )
 }
 
 /// What moves while anything happens.
