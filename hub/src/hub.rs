@@ -1,14 +1,14 @@
-//! The hub: a site that also listens. Opening, the writer of commits, and what is published.
+//! The hub: a site that also listens. Opening, writing, and what is published.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use liandong_node::index::{Index, IndexOptions, Staged};
-use liandong_node::log::{self, Batch, DirLock, Log, LogError, Pos};
+use liandong_node::log::{self, Batch, DirLock, Log, Pos};
 use liandong_node::now::{generator, now_ms, random};
 use liandong_node::rows;
 use liandong_node::site::{
@@ -17,20 +17,19 @@ use liandong_node::site::{
 use liandong_proto::entry::Head;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
-use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::position::{GenerationStart, Generations};
 use liandong_proto::session::hub::Input;
-use liandong_proto::session::refusal;
 use liandong_proto::share::CityKey;
 use liandong_proto::stamp::{Clock, Stamp};
 use prost::Message as _;
 use tokio::sync::mpsc as async_mpsc;
 
-use crate::commit::{Judge, Round, Told};
+use crate::commit::Judge;
 use crate::compare::Scanned;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
 use crate::replay::Replay;
+use crate::writer::Writer;
 
 /// How to open a hub.
 #[derive(Clone, Debug)]
@@ -64,11 +63,12 @@ pub struct Shared {
     pub(crate) index: Index,
     pub(crate) queue: Queue,
     pub(crate) published: RwLock<Published>,
-    rounds: Mutex<u64>,
-    round_done: Condvar,
+    /// Rounds published so far.
+    pub(crate) rounds: Mutex<u64>,
+    pub(crate) round_done: Condvar,
     pub(crate) sessions: Mutex<HashMap<SiteCode, async_mpsc::UnboundedSender<Input>>>,
     pub(crate) failed: Mutex<Option<String>>,
-    full: Mutex<Option<String>>,
+    pub(crate) full: Mutex<Option<String>>,
     pub(crate) cities: Mutex<HashMap<SiteCode, CityState>>,
     pub(crate) scanned: Scanned,
 }
@@ -399,107 +399,8 @@ impl Shared {
             let _rounds = locked(&self.rounds);
             self.round_done.notify_all();
         }
-        locked(&self.sessions).clear();
-    }
-}
-
-/// The writer: makes rounds durable, stores them, tells.
-struct Writer {
-    shared: Arc<Shared>,
-    published: Arc<AtomicU64>,
-}
-
-impl Writer {
-    fn run(self, rounds: &mpsc::Receiver<Round>) {
-        while let Ok(round) = rounds.recv() {
-            let number = round.number;
-            if let Err(error) = self.write(round) {
-                tracing::error!(%error, "the log cannot be written; the hub stops accepting");
-                self.shared.fail(error);
-                return;
-            }
-            self.published.store(number, Ordering::Release);
-            *locked(&self.shared.rounds) = number;
-            self.shared.round_done.notify_all();
+        for (_, session) in locked(&self.sessions).drain() {
+            let _ = session.send(crate::listen::unavailable());
         }
     }
-
-    fn write(&self, round: Round) -> Result<(), SiteError> {
-        let end = if round.batch.is_empty() {
-            self.shared.log.end()
-        } else {
-            let end = self.append(&round)?;
-            self.shared.log.sync_to(end)?;
-            end
-        };
-        stage_row(&self.shared.index, &round.told.row, round.rows, end)?;
-        self.tell(round.told);
-        Ok(())
-    }
-
-    /// Appends, waiting for space on a full disk: nothing is acknowledged meanwhile, nothing is lost.
-    fn append(&self, round: &Round) -> Result<Pos, SiteError> {
-        loop {
-            match self.shared.log.append(&round.batch, round.mark) {
-                Ok(span) => {
-                    *locked(&self.shared.full) = None;
-                    return Ok(span.end);
-                }
-                Err(error @ LogError::Full { .. }) => {
-                    tracing::error!(%error, "waiting for space");
-                    *locked(&self.shared.full) = Some(error.to_string());
-                    pause_for_space();
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn tell(&self, told: Told) {
-        let origins = told.heads.iter().map(|(origin, _)| origin.site);
-        self.shared.scanned.touch(origins.chain(told.moved.iter().copied()), told.at.hub_seq);
-        let heads: Vec<(SiteCode, Head)> = {
-            let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
-            published.row = told.row;
-            told.heads
-                .into_iter()
-                .map(|(origin, row)| {
-                    let head = crate::registry::head(&row);
-                    published.registry.publish(origin, row);
-                    (origin.site, head)
-                })
-                .collect()
-        };
-        for answer in told.answers {
-            answer();
-        }
-        let mut sessions = locked(&self.shared.sessions);
-        for (site, up_to) in heads {
-            if let Some(session) = sessions.get(&site) {
-                let _ = session.send(Input::Committed { up_to, at: told.at, commit_hash: told.commit_hash });
-            }
-        }
-        for site in told.moved {
-            if let Some(session) = sessions.get(&site) {
-                let _ = session.send(Input::FeedMoved);
-            }
-        }
-        for site in told.broken {
-            if let Some(session) = sessions.remove(&site) {
-                let _ = session.send(Input::Stop(refusal(
-                    Code::ChainBroken,
-                    "推送的条目与枢纽所存不衔接；请在节点上运行 verify",
-                    "what was pushed does not follow what the hub holds; run verify at the node",
-                )));
-            }
-        }
-    }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a full disk is outside this process: there is nothing to wait on"
-)]
-fn pause_for_space() {
-    std::thread::sleep(std::time::Duration::from_secs(1));
 }

@@ -19,3 +19,4 @@ pub mod registry;
 mod replay;
 mod sanctions;
 pub mod store_fjall;
+mod writer;

@@ -18,7 +18,7 @@ use liandong_proto::session::hub::{HubSession, Input, Output};
 use liandong_proto::session::{LIMITS, generations_from_pb, refusal};
 use pb::sync_server::{Sync, SyncServer};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
@@ -80,7 +80,13 @@ impl Listener {
         hub: Arc<Hub>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), ListenError> {
-        let service = SyncServer::new(Service { hub })
+        // A graceful end waits for the streams that are open, and nodes would keep theirs open for good.
+        let (stop, stopping) = watch::channel(false);
+        let shutdown = async move {
+            shutdown.await;
+            stop.send_replace(true);
+        };
+        let service = SyncServer::new(Service { hub, stopping })
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES);
         Server::builder()
@@ -99,6 +105,16 @@ impl Listener {
 
 struct Service {
     hub: Arc<Hub>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// Ends a session whose node should try again later.
+pub(crate) fn unavailable() -> Input {
+    Input::Stop(refusal(
+        pb::refusal::Code::Unavailable,
+        "省级枢纽正在停止或暂时不可用；稍后自动重试",
+        "the hub is stopping or cannot work now; it will be tried again",
+    ))
 }
 
 type DownStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::Down, Status>> + Send>>;
@@ -125,7 +141,7 @@ impl Sync for Service {
             down,
             inputs,
         };
-        tokio::spawn(driver.run(request.into_inner(), inbox));
+        tokio::spawn(driver.run(request.into_inner(), inbox, self.stopping.clone()));
         Ok(Response::new(Box::pin(UnboundedReceiverStream::new(outbound))))
     }
 }
@@ -141,7 +157,12 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, mut inbound: Streaming<pb::Up>, mut inbox: mpsc::UnboundedReceiver<Input>) {
+    async fn run(
+        mut self,
+        mut inbound: Streaming<pb::Up>,
+        mut inbox: mpsc::UnboundedReceiver<Input>,
+        mut stopping: watch::Receiver<bool>,
+    ) {
         let mut registered = false;
         loop {
             let input = tokio::select! {
@@ -157,6 +178,8 @@ impl Driver {
                     Some(input) => input,
                     None => break,
                 },
+                // A sender that is gone means stop as well.
+                _ = stopping.wait_for(|stop| *stop) => unavailable(),
             };
             if matches!(&input, Input::Received(up) if matches!(up.message, Some(pb::up::Message::Hello(_))))
                 && !registered

@@ -103,6 +103,7 @@ fn report(site: &Site, error: &UplinkError) {
         UplinkError::Diverged(_) => {
             (Link::Diverged, "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响".to_owned())
         }
+        UplinkError::Refused(refusal) if error.is_passing() => (Link::Offline, refusal.zh.clone()),
         UplinkError::Refused(refusal) => (Link::Refused, format!("省级枢纽拒绝：{}", refusal.zh)),
         UplinkError::Site(error) => (Link::Refused, format!("本站点出错，同步已停止：{error}")),
         _ => (Link::Offline, "暂时无法连接省级枢纽；本地工作不受影响，恢复后自动同步".to_owned()),

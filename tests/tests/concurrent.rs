@@ -65,6 +65,24 @@ async fn a_shared_field_keeps_both_values_until_a_settlement_reaches_the_city() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_field_that_goes_by_time_the_later_value_is_shown_and_the_other_kept() {
+    use pb::QualificationLevel::{Assistant, SocialWorker};
+    let mut province = Province::running(&[GUANGZHOU]).await;
+    let level = pb::Member { qualification_level: Assistant as i32, ..pb::Member::default() };
+    let id = edited(&mut province, &["qualification_level=SOCIAL_WORKER"], &level).await;
+    for site in [PROVINCE, GUANGZHOU] {
+        let door = province.door(site).await;
+        let record = door.get(MEMBER, id).await.expect("readable").expect("there");
+        assert_eq!(decoded::<pb::Member>(&record).qualification_level(), SocialWorker, "at {site}");
+        let [held] = record.held.as_slice() else { panic!("one value is held at {site}") };
+        let kept = pb::Member::decode(held.set.clone()).expect("a member");
+        assert_eq!((kept.qualification_level(), held.site), (Assistant, PROVINCE.0));
+        assert_eq!(open_findings(&door).await.len(), 1, "at {site}");
+    }
+    province.stop().await.expect("all stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn different_fields_merge_silently() {
     let mut province = Province::running(&[GUANGZHOU]).await;
     let by_province = pb::Member { registration_no: "2025440100000001".into(), ..pb::Member::default() };

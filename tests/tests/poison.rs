@@ -1,6 +1,5 @@
 //! Changes that no site would have made: each is kept and reported at its city, and holds up nothing.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -8,15 +7,16 @@ use liandong_hub::hub::{Hub, HubOptions};
 use liandong_node::log::{Batch, Log, Options};
 use liandong_node::now::{now_ms, random};
 use liandong_node::site::{By, Paths, PushReader, Put, Records as _, Site, SiteOptions, record_kind};
-use liandong_proto::entry::{self, Head, Header, Op, Patch};
+use liandong_proto::entry::{self, Entry, Head, Header, Op, Patch};
 use liandong_proto::fields::Fields;
-use liandong_proto::id::{Origin, RecordId, SiteCode};
+use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode};
 use liandong_proto::pb::log::v1::{Commit, Reason};
 use liandong_proto::pb::record::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
-use liandong_proto::position::Position;
-use liandong_proto::session::node::NodeSession;
+use liandong_proto::position::{Generations, Position};
+use liandong_proto::session::node::{NodeSession, Output, Standing};
 use liandong_proto::stamp::Stamp;
+use liandong_tests::cluster::{Door, decoded};
 use prost::Message as _;
 use sync::down::Message as Down;
 use sync::sync_client::SyncClient;
@@ -37,13 +37,25 @@ fn write(site: &Site, members: std::ops::Range<u32>) {
 /// Appends an entry to a site's log behind the back of all its rules; the record it makes.
 fn smuggle(dir: &Path, open: Bytes) -> RecordId {
     let site = self::open(dir);
-    let (origin, row): (Origin, _) = (site.origin(), site.row());
+    let (origin, row) = (site.origin(), site.row());
     site.close().expect("closed");
     drop(site);
+    let head = Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() };
+    let (entry, record, _) = entry_of(origin, head, open);
+    let (log, _) = Log::open(&Paths::new(dir).log(), Options::default()).expect("the log opens");
+    let mut batch = Batch::new();
+    batch.push(record_kind::OWN, &[&entry.encode_to_vec()]);
+    let span = log.append(&batch, row.seq + 1).expect("appended");
+    log.sync_to(span.end).expect("synced");
+    record
+}
+
+/// A new member behind `head`, made by nobody's rules.
+fn entry_of(origin: Origin, head: Head, open: Bytes) -> (Entry, RecordId, Head) {
     let record = RecordId::v7(now_ms(), random());
     let header = Header {
         origin,
-        seq: row.seq + 1,
+        seq: head.seq + 1,
         stamp: Stamp::at_ms(now_ms()),
         base: Position::default(),
         kind: MEMBER,
@@ -51,18 +63,13 @@ fn smuggle(dir: &Path, open: Bytes) -> RecordId {
         op: Op::Put,
         author: String::new(),
         import_id: Bytes::new(),
-        prev: row.hash.as_ref().try_into().ok().filter(|_| row.seq > 0),
+        prev: (head.seq > 0).then_some(head.hash),
         open_hash: None,
         sealed_hash: None,
         anchor: None,
     };
-    let (entry, _) = entry::make(header, open, Bytes::new());
-    let (log, _) = Log::open(&Paths::new(dir).log(), Options::default()).expect("the log opens");
-    let mut batch = Batch::new();
-    batch.push(record_kind::OWN, &[&entry.encode_to_vec()]);
-    let span = log.append(&batch, row.seq + 1).expect("appended");
-    log.sync_to(span.end).expect("synced");
-    record
+    let (entry, head) = entry::make(header, open, Bytes::new());
+    (entry, record, head)
 }
 
 fn open_part(message: &pb::Member) -> Bytes {
@@ -73,9 +80,25 @@ fn open_part(message: &pb::Member) -> Bytes {
 /// Pushes the whole log of a site as one message, as a node with a large window would.
 async fn push_at_once(site: &Site, hub: &str) -> Vec<sync::Receipt> {
     let standing = site.greet(random()).expect("a nonce");
-    let (all, site_code) = (standing.head, standing.origin.site);
+    let (entries, last) = PushReader::default().read(site, Head::default(), 4 << 20).expect("readable");
+    assert_eq!(last, standing.head, "all of it fits one message");
+    let noted = |welcome: sync::Welcome| {
+        let generations = liandong_proto::session::generations_from_pb(&welcome.generations);
+        site.welcomed(&generations).expect("noted");
+    };
+    push(hub, standing, entries, noted).await
+}
+
+/// The session of a node that has nothing to do but this push; the receipts until all of it is confirmed.
+async fn push(
+    hub: &str,
+    standing: Standing,
+    entries: Vec<Entry>,
+    welcomed: impl Fn(sync::Welcome),
+) -> Vec<sync::Receipt> {
+    let (site, newest) = (standing.origin.site, standing.head.seq);
     let (_, hello) = NodeSession::start(standing);
-    let [liandong_proto::session::node::Output::Send(hello)] = hello.as_slice() else { panic!("a hello") };
+    let [Output::Send(hello)] = hello.as_slice() else { panic!("a hello") };
     let (up, outbound) = tokio::sync::mpsc::unbounded_channel();
     up.send(hello.clone()).expect("open");
     let endpoint = tonic::transport::Endpoint::from_shared(hub.to_owned()).expect("a URL");
@@ -83,22 +106,19 @@ async fn push_at_once(site: &Site, hub: &str) -> Vec<sync::Receipt> {
     let mut client = SyncClient::new(channel).max_encoding_message_size(4 << 20);
     let outbound = tokio_stream::wrappers::UnboundedReceiverStream::new(outbound);
     let mut request = tonic::Request::new(outbound);
-    request.metadata_mut().insert("x-liandong-site", site_code.0.into());
+    request.metadata_mut().insert("x-liandong-site", site.0.into());
     let mut inbound = client.session(request).await.expect("a session").into_inner();
-    let mut receipts = Vec::new();
+    let (mut entries, mut receipts) = (Some(entries), Vec::new());
     while let Some(down) = inbound.message().await.expect("the stream stands") {
         match down.message {
             Some(Down::Welcome(welcome)) => {
-                let generations = liandong_proto::session::generations_from_pb(&welcome.generations);
-                site.welcomed(&generations).expect("noted");
-                let (entries, last) =
-                    PushReader::default().read(site, Head::default(), 4 << 20).expect("readable");
-                assert_eq!(last, all, "all of it fits one message");
+                welcomed(welcome);
+                let entries = entries.take().expect("one welcome");
                 let push = sync::Push { entries, ..sync::Push::default() };
                 up.send(sync::Up { message: Some(Up::Push(push)) }).expect("open");
             }
             Some(Down::Receipt(receipt)) => {
-                let is_last = receipt.up_to.as_ref().is_some_and(|head| head.seq == all.seq);
+                let is_last = receipt.up_to.as_ref().is_some_and(|head| head.seq == newest);
                 receipts.push(receipt);
                 if is_last {
                     break;
@@ -158,14 +178,7 @@ async fn one_poison_change_among_ten_thousand_holds_up_none_of_the_others() {
     province.start_nodes().await.expect("the node starts");
     province.equal().await;
     let hub = province.door(SiteCode::PROVINCE).await;
-    let merged: BTreeSet<String> = hub
-        .list(MEMBER, &[])
-        .await
-        .expect("a list")
-        .iter()
-        .map(|record| liandong_tests::cluster::decoded::<pb::Member>(record).member_no)
-        .collect();
-    assert_eq!(merged.len(), 10_000, "the rest of the poisoned member is merged as well");
+    assert_eq!(named(&hub).await, 10_000, "the rest of the poisoned member is merged as well");
     listed(&province, GUANGZHOU, poison, pb::FindingRule::Invalid, "INVALID").await;
     province.stop().await.expect("all stop");
 }
@@ -181,16 +194,17 @@ async fn listed(province: &Province, city: SiteCode, record: RecordId, rule: pb:
     assert!(shown.contains(word) && shown.contains(&record.to_string()), "{shown}");
 }
 
-/// A change of which nothing can be kept: the others of its city are merged, and it is listed with its reason.
-async fn check(open: Bytes, rule: pb::FindingRule, word: &str) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raw_number_where_a_token_belongs_is_dropped_and_listed() {
     let mut province = Province::made(&[GUANGZHOU, SHENZHEN]).await;
     let dir = province.node(GUANGZHOU).data_dir.clone();
-    let site = self::open(&dir);
+    let site = open(&dir);
     write(&site, 0..20);
     site.close().expect("closed");
     drop(site);
-    let poison = smuggle(&dir, open);
-    let site = self::open(&dir);
+    let raw = pb::Member { id_number: "440100199001010023".into(), ..member(1) };
+    let poison = smuggle(&dir, open_part(&raw));
+    let site = open(&dir);
     write(&site, 20..40);
     site.close().expect("closed");
     drop(site);
@@ -198,22 +212,45 @@ async fn check(open: Bytes, rule: pb::FindingRule, word: &str) {
     province.start_nodes().await.expect("the nodes start");
     province.equal().await;
     let hub = province.door(SiteCode::PROVINCE).await;
-    let named = |record: &&liandong_proto::pb::node::v1::Record| {
-        !liandong_tests::cluster::decoded::<pb::Member>(record).name.is_empty()
-    };
-    assert_eq!(hub.list(MEMBER, &[]).await.expect("a list").iter().filter(named).count(), 40);
-    listed(&province, GUANGZHOU, poison, rule, word).await;
+    assert_eq!(named(&hub).await, 40);
+    listed(&province, GUANGZHOU, poison, pb::FindingRule::RawValue, "RAW_VALUE").await;
     assert!(open_findings(&province.door(SHENZHEN).await).await.is_empty());
     province.stop().await.expect("all stop");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_raw_number_where_a_token_belongs_is_dropped_and_listed() {
-    let raw = pb::Member { id_number: "440100199001010023".into(), ..member(1) };
-    check(open_part(&raw), pb::FindingRule::RawValue, "RAW_VALUE").await;
+/// Members of which something is shown.
+async fn named(door: &Door) -> usize {
+    let members = door.list(MEMBER, &[]).await.expect("a list");
+    members.iter().filter(|record| !decoded::<pb::Member>(record).name.is_empty()).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_cannot_be_read_is_listed() {
-    check(Bytes::from_static(&[0xff; 40]), pb::FindingRule::Unreadable, "UNREADABLE").await;
+async fn a_change_that_cannot_be_read_holds_up_nothing_and_names_its_city() {
+    let mut province = Province::made(&[]).await;
+    province.start_hub().await.expect("the hub starts");
+    let origin = Origin { site: GUANGZHOU, epoch: Epoch(random()) };
+    let (mut entries, mut head, mut poison) = (Vec::new(), Head::default(), None);
+    for n in 0..41 {
+        let open = if n == 20 { Bytes::from_static(&[0xff; 40]) } else { open_part(&member(n)) };
+        let (entry, record, next) = entry_of(origin, head, open);
+        (head, poison) = (next, if n == 20 { Some(record) } else { poison });
+        entries.push(entry);
+    }
+    let standing = Standing {
+        origin,
+        nonces: vec![Bytes::copy_from_slice(&random::<16>())],
+        head,
+        cursor: Position::default(),
+        generations: Generations::default(),
+        restore: false,
+    };
+    let url = province.sync_url().expect("it listens").to_owned();
+    assert_eq!(push(&url, standing, entries, |_| {}).await.len(), 1);
+    let hub = province.door(SiteCode::PROVINCE).await;
+    assert_eq!(named(&hub).await, 40);
+    let findings = open_findings(&hub).await;
+    let [(_, finding)] = findings.as_slice() else { panic!("one finding: {findings:?}") };
+    assert_eq!((finding.rule(), finding.sites.as_slice()), (pb::FindingRule::Unreadable, &[GUANGZHOU.0][..]));
+    assert_eq!(poison.map(|record| record.0.to_vec()), Some(finding.subjects[0].record.to_vec()));
+    province.stop().await.expect("all stop");
 }

@@ -72,9 +72,6 @@ impl Site {
     /// [`SiteError`].
     pub fn confirmed(&self, receipt: &sync::Receipt) -> Result<(), SiteError> {
         let seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
-        if locked(&self.writer).row.confirmed_seq == seq {
-            return Ok(());
-        }
         self.note(record_kind::CONFIRMED, &receipt.encode_to_vec(), |row| row.confirmed_seq = seq)?;
         self.confirmed.send_replace(seq);
         Ok(())

@@ -299,10 +299,6 @@ impl NodeSession {
         self.phase = Phase::Live;
         self.sent = held;
         self.confirmed = held;
-        if held.seq > 0 {
-            // As good as a receipt: the one for these entries may have been lost, and a restored hub may hold less.
-            out.push(Output::Confirmed(pb::Receipt { up_to: Some(head_to_pb(&held)), ..pb::Receipt::default() }));
-        }
         self.pump(out);
     }
 

@@ -1,0 +1,119 @@
+//! The second of the two threads of a commit: the writer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, mpsc};
+
+use liandong_node::log::{LogError, Pos};
+use liandong_node::site::SiteError;
+use liandong_proto::entry::Head;
+use liandong_proto::id::SiteCode;
+use liandong_proto::pb::sync::v1::refusal::Code;
+use liandong_proto::session::hub::Input;
+use liandong_proto::session::refusal;
+
+use crate::commit::{Round, Told};
+use crate::hub::{Shared, locked, stage_row};
+
+/// The writer: makes rounds durable, stores them, tells.
+pub struct Writer {
+    /// What it writes to, and whom it tells.
+    pub shared: Arc<Shared>,
+    /// Newest round that is stored and told.
+    pub published: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Works until the judge has ended.
+    pub fn run(self, rounds: &mpsc::Receiver<Round>) {
+        while let Ok(round) = rounds.recv() {
+            let number = round.number;
+            if let Err(error) = self.write(round) {
+                tracing::error!(%error, "the log cannot be written; the hub stops accepting");
+                self.shared.fail(error);
+                return;
+            }
+            self.published.store(number, Ordering::Release);
+            *locked(&self.shared.rounds) = number;
+            self.shared.round_done.notify_all();
+        }
+    }
+
+    fn write(&self, round: Round) -> Result<(), SiteError> {
+        let end = if round.batch.is_empty() {
+            self.shared.log.end()
+        } else {
+            let end = self.append(&round)?;
+            self.shared.log.sync_to(end)?;
+            end
+        };
+        stage_row(&self.shared.index, &round.told.row, round.rows, end)?;
+        self.tell(round.told);
+        Ok(())
+    }
+
+    /// Appends, waiting for space on a full disk: nothing is acknowledged meanwhile, nothing is lost.
+    fn append(&self, round: &Round) -> Result<Pos, SiteError> {
+        loop {
+            match self.shared.log.append(&round.batch, round.mark) {
+                Ok(span) => {
+                    *locked(&self.shared.full) = None;
+                    return Ok(span.end);
+                }
+                Err(error @ LogError::Full { .. }) => {
+                    tracing::error!(%error, "waiting for space");
+                    *locked(&self.shared.full) = Some(error.to_string());
+                    pause_for_space();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        let origins = told.heads.iter().map(|(origin, _)| origin.site);
+        self.shared.scanned.touch(origins.chain(told.moved.iter().copied()), told.at.hub_seq);
+        let heads: Vec<(SiteCode, Head)> = {
+            let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
+            published.row = told.row;
+            told.heads
+                .into_iter()
+                .map(|(origin, row)| {
+                    let head = crate::registry::head(&row);
+                    published.registry.publish(origin, row);
+                    (origin.site, head)
+                })
+                .collect()
+        };
+        for answer in told.answers {
+            answer();
+        }
+        let mut sessions = locked(&self.shared.sessions);
+        for (site, up_to) in heads {
+            if let Some(session) = sessions.get(&site) {
+                let _ = session.send(Input::Committed { up_to, at: told.at, commit_hash: told.commit_hash });
+            }
+        }
+        for site in told.moved {
+            if let Some(session) = sessions.get(&site) {
+                let _ = session.send(Input::FeedMoved);
+            }
+        }
+        for site in told.broken {
+            if let Some(session) = sessions.remove(&site) {
+                let _ = session.send(Input::Stop(refusal(
+                    Code::ChainBroken,
+                    "推送的条目与枢纽所存不衔接；请在节点上运行 verify",
+                    "what was pushed does not follow what the hub holds; run verify at the node",
+                )));
+            }
+        }
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a full disk is outside this process: there is nothing to wait on"
+)]
+fn pause_for_space() {
+    std::thread::sleep(std::time::Duration::from_secs(1));
+}
