@@ -94,7 +94,7 @@ fn payload_hash(payload: &[u8]) -> Option<Hash> {
 }
 
 impl Header {
-    /// Reads a header. Written out by hand, as is [`Header::encode`]: both sides do this once for every
+    /// Reads a header. Written out by hand, as is the encoder: both sides do this once for every
     /// change, and a decoder that owns its parts would cost five allocations.
     ///
     /// # Errors

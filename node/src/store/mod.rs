@@ -3,6 +3,8 @@
 
 mod memory;
 mod sled;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 

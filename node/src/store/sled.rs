@@ -52,7 +52,7 @@ pub fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Arc<dyn Store>, StoreEr
 }
 
 /// Runs a call into sled; a panic inside it is damage, as is any error but one of the file system.
-fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+pub(super) fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(StoreError::Corrupt(error.to_string())),
