@@ -1,5 +1,4 @@
-//! Sites that are killed at any moment, many times over, and started again: nothing that was answered is lost, and
-//! in the end all show the same.
+//! Sites killed at any moment and started again: nothing that was answered is lost, and all show the same.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -129,7 +128,7 @@ async fn import(home: Home, roster: PathBuf) -> Result<(), String> {
     if output.status.code() == Some(3) { Ok(()) } else { Err(home.failed("import", &output).to_string()) }
 }
 
-/// Cities and hub are proved equal, and hold what the clerks were told and what the rosters say, nothing else.
+/// Cities and hub are proved equal, and hold what the clerks were told and what the rosters say, no more.
 async fn check(province: &Province, books: &BTreeMap<SiteCode, Book>, people: &[usize]) {
     province.equal().await;
     let hub = province.door(SiteCode::PROVINCE).await;

@@ -7,8 +7,8 @@ use super::SyncArgs;
 use super::group::Totals;
 use super::node::{Made, Single};
 
-/// The yardstick: PostgreSQL 15 logical replication on a machine of this kind (2 cores), 21 publishers and one
-/// subscriber, rows of 14 fields, 20,000 rows a transaction, no merging; inserts a second end to end.
+/// The yardstick: PostgreSQL 15 logical replication on a machine of this kind (2 cores), 21 publishers and
+/// one subscriber, rows of 14 fields, 20,000 rows a transaction, no merging; inserts a second end to end.
 pub const POSTGRES_INSERTS_S: f64 = 60_000.0;
 /// The same for updates of one field.
 pub const POSTGRES_UPDATES_S: f64 = 45_000.0;

@@ -1,13 +1,13 @@
-//! Measurements of the whole system on one machine: hub and nodes are separate processes, durable at both ends.
+//! Measurements of the whole system on one machine, hub and nodes as separate processes.
 //!
 //! | file | what |
 //! |---|---|
-//! | [`sync`] | the phases and their clock |
-//! | [`group`] | a hub and its nodes as children, asked all at once |
-//! | [`peer`] | questions and answers over the pipes of a child: one JSON text a line |
-//! | [`node`], [`hub`] | what a child does |
-//! | [`members`] | the records |
-//! | [`figures`] | the result, as a table or as JSON |
+//! | `sync` | the phases and their clock |
+//! | `group` | a hub and its nodes as children, asked all at once |
+//! | `peer` | questions and answers over the pipes of a child: one JSON text a line |
+//! | `node`, `hub` | what a child does |
+//! | `members` | the records |
+//! | `figures` | the result, as a table or as JSON |
 
 mod figures;
 mod group;

@@ -276,7 +276,7 @@ impl Node {
 /// So many records, each once while there are enough, spread evenly over all.
 fn spread(records: &[RecordId], count: usize) -> Vec<RecordId> {
     let all = records.len();
-    // A prime that divides no number of records in use: its multiples meet each record once before they repeat.
+    // A prime greater than any number of records: its multiples meet each record once before they repeat.
     const STRIDE: usize = 2_147_483_647;
     (0..count).filter_map(|n| records.get(n.wrapping_mul(STRIDE) % all.max(1)).copied()).collect()
 }

@@ -1,4 +1,4 @@
-//! What is measured of sync, phase by phase. The clock is the parent's; what is not measured happens between phases.
+//! What is measured of sync, phase by phase; what is not measured happens between phases.
 
 use std::path::Path;
 
@@ -99,8 +99,8 @@ impl Phases<'_> {
         Ok(())
     }
 
-    /// Seconds from the first local write to the last change merged at the hub; and until the last node had all of its
-    /// own durable.
+    /// Seconds from the first local write to the last change merged at the hub; and until the last node had
+    /// all of its own durable.
     fn timed(&mut self, ask: impl Fn(usize, &SyncArgs) -> Ask) -> Result<(f64, f64), BenchError> {
         let args = self.args;
         let place: u64 = self.group.hub()?.ask(&hub::Ask::Place)?;

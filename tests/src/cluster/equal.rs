@@ -21,12 +21,14 @@ pub struct Standing {
 }
 
 impl Cluster {
-    /// Waits until, for every node that runs, the hub has confirmed its whole log, the node has taken in its whole feed, and
-    /// a comparison over exactly that came out equal. `on` hears how many of how many cities stand so.
+    /// Waits until, for every node that runs, the hub has confirmed its whole log, the node has taken in its
+    /// whole feed, and a comparison over exactly that came out equal. `on` hears how many of how many cities
+    /// stand so.
     ///
     /// # Errors
-    /// [`ClusterError::Different`] at the first comparison that ends otherwise; [`ClusterError::Slow`] when nothing has
-    /// moved for `patience`. A site that cannot be reached is waited for: it may be started again.
+    /// [`ClusterError::Different`] at the first comparison that ends otherwise; [`ClusterError::Slow`] when
+    /// nothing has moved for `patience`. A site that cannot be reached is waited for: it may be started
+    /// again.
     pub async fn until_equal(
         &self,
         patience: Duration,

@@ -4,8 +4,8 @@
 //! DIR/hub/…  DIR/nodes/440100/…  DIR/logs/440100.log  DIR/linking.key
 //! ```
 //!
-//! Every data directory holds the settings that its site runs with, so that a site which was stopped or killed can be
-//! started again by hand with its directory alone.
+//! Every data directory holds the settings that its site runs with, so that a site which was stopped or
+//! killed can be started again by hand with its directory alone.
 
 mod equal;
 mod home;

@@ -1,8 +1,8 @@
 //! A child process that stands for one site, and commands that answer and end.
 //!
-//! A child dies with its parent: its standard input is a pipe that the parent holds, and a child whose pipe ends
-//! stops as it would on SIGTERM. It has a process group of its own, so that Ctrl-C at the terminal reaches the
-//! parent alone.
+//! A child dies with its parent: its standard input is a pipe that the parent holds, and a child whose pipe
+//! ends stops as it would on SIGTERM. It has a process group of its own, so that Ctrl-C at the terminal
+//! reaches the parent alone.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -23,8 +23,8 @@ pub const SITE_HUB: &str = "site-hub";
 /// First argument after the subcommand: stop when standard input ends.
 pub const TIED: &str = "--tied";
 
-/// Runs the command line that a hidden subcommand stands for. `None` when `args` (the program's name left out)
-/// begin with another word.
+/// Runs the command line that a hidden subcommand stands for. `None` when `args` (the program's name left
+/// out) begin with another word.
 pub fn stand_in(args: &[OsString]) -> Option<ExitCode> {
     let (word, mut rest) = args.split_first()?;
     let (program, main_with): (&str, fn(Vec<OsString>) -> ExitCode) = match word.to_str()? {

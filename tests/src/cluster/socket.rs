@@ -150,7 +150,7 @@ impl Door {
     }
 }
 
-/// The fields of a record as its message; absent fields are left at their defaults, and so is what cannot be read.
+/// The fields of a record as its message; what is absent or cannot be read is left at its default.
 pub fn decoded<M: Message + Default>(record: &pb::Record) -> M {
     M::decode(record.fields.clone()).unwrap_or_default()
 }

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked whether a process has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// 在一台机器上运行省级枢纽和各市站点：花名册、导入、同步、汇总 · The province and its cities on one machine, from rosters to the merged whole
+/// 在一台机器上运行省级枢纽和各市站点：花名册、导入、同步、汇总 · Province and cities on one machine, from rosters on
 #[derive(Debug, Clone, Parser)]
 #[command(name = "federation", version, max_term_width = 120)]
 pub struct Args {

@@ -1,4 +1,4 @@
-//! What happens after the rosters are in: an award round, nominations, cases, and a city that is offline for a while.
+//! After the rosters: an award round, nominations, cases, and a city that is offline for a while.
 
 use std::time::Duration;
 
@@ -144,8 +144,8 @@ pub async fn cases(door: &Door, members: &[RecordId]) -> Result<usize, ClusterEr
     Ok(1)
 }
 
-/// A city works on without the network while the province changes the same members: each side keeps its value, and a
-/// finding asks a person.
+/// A city works on without the network while the province changes the same members: each side keeps its
+/// value, and a finding asks a person.
 async fn offline(cluster: &mut Cluster, hub: &Door, city: SiteCode) -> Result<usize, ClusterError> {
     let home = cluster.node(city).clone();
     let shared = shared_members(&home.door().await?, hub).await?;
