@@ -388,6 +388,7 @@ fn drive(seed: u64) {
             n => world.answer_to(n % 2 == 0),
         }
         invariant_no_gap_and_no_duplicate(&world, seed);
+        invariant_nobody_refuses(&world, seed);
     }
     settle(&mut world, seed);
 }
@@ -403,9 +404,21 @@ fn invariant_no_gap_and_no_duplicate(world: &World, seed: u64) {
     assert!(world.hub.log(CITY).len() <= world.node.log.len(), "seed {seed}: and none twice");
 }
 
+/// Both halves keep to the protocol, so neither ever has a reason to end a session.
+fn invariant_nobody_refuses(world: &World, seed: u64) {
+    let refused =
+        |line: &&String| ["REFUSED", "Refusal", "DIVERGED", "but CAUSE"].iter().any(|no| line.contains(no));
+    let refusal = world.printed.iter().find(refused);
+    assert!(refusal.is_none(), "seed {seed}: {refusal:?}\n{}", world.printed.join("\n"));
+}
+
 fn settle(world: &mut World, seed: u64) {
-    world.connect(false);
+    // A session that lives must get there by itself: a new one would hide that it was stuck.
+    if world.node_session.is_none() {
+        world.connect(false);
+    }
     world.run();
+    invariant_nobody_refuses(world, seed);
     assert!(world.node_session.is_some(), "seed {seed}: nobody refused\n{}", world.printed.join("\n"));
     for _ in 0..3 {
         world.now_ms += 2_000;

@@ -4,94 +4,49 @@
 //! * Every stored value ends with its check, the first 8 bytes of SHA-256 over key and value: a flipped bit
 //!   is found when it is read, and the caller makes the index again from the log.
 //! * The digest of the whole (count and sum of checks) and the log position it belongs to are one row, and
-//!   go into the store in the same batch as what they describe.
+//!   go into the store in the same batch as what they describe. A batch holds whole calls of
+//!   [`stage`](Index::stage): the store is at every moment what the log says at one position, never a mixture.
 //! * The store is never ahead of the log: before a batch is applied, `before_apply` makes the log durable up
 //!   to its position.
-//! * When the store cannot take a batch (a full disk), the overlay keeps it and it is tried again; once two
-//!   overlays are full, staging waits. Nothing is lost by that: the log has it all.
+//! * An index is opened for use or made anew, never repaired: see [`Opened`].
 
-mod flusher;
+mod layer;
 mod open;
 mod overlay;
+mod row;
+mod scan;
+mod writer;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use sha2::{Digest as _, Sha256};
+use bytes::Bytes;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Guarded, Store as _, StoreError};
 use overlay::Overlay;
 
-pub use open::{IndexOptions, Opened, Rebuilt};
-
-/// First 8 bytes of SHA-256 over key and value.
-pub type Check = u64;
-
-/// The row that says what the store holds: digest and position.
-pub(crate) const ROOT: &[u8] = &[0];
-const CHECK_BYTES: usize = 8;
-
-/// The check of a row.
-pub fn check_of(key: &[u8], value: &[u8]) -> Check {
-    let mut sha = Sha256::new();
-    sha.update((key.len() as u32).to_be_bytes());
-    sha.update(key);
-    sha.update(value);
-    let hash: [u8; 32] = sha.finalize().into();
-    u64::from_be_bytes(hash[..8].try_into().expect("eight bytes"))
-}
-
-/// Count of rows and sum of their checks, modulo 2^64.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Digest {
-    /// Rows.
-    pub count: u64,
-    /// Sum of their checks.
-    pub sum: u64,
-}
-
-impl std::fmt::Display for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}-{}", self.sum, self.count)
-    }
-}
-
-impl Digest {
-    fn add(&mut self, check: Check) {
-        self.count = self.count.wrapping_add(1);
-        self.sum = self.sum.wrapping_add(check);
-    }
-
-    fn remove(&mut self, check: Check) {
-        self.count = self.count.wrapping_sub(1);
-        self.sum = self.sum.wrapping_sub(check);
-    }
-}
-
-/// A value as read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    /// The value.
-    pub value: Bytes,
-    /// Its check: to be named when the value is replaced.
-    pub check: Check,
-}
+pub use open::{Engine, InLog, IndexOptions, Opened, Rebuilt};
+pub use overlay::Health;
+pub use row::{Check, Digest, Item, Position, check_of};
+pub use scan::Scan;
+pub use writer::BeforeApply;
 
 /// A change to one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Staged {
-    /// Which row.
+    /// Which row. Not empty; a first byte of 0 is the index's own.
     pub key: Bytes,
-    /// Check of the value being replaced; `None` for a new row.
+    /// Check of the value being replaced, as [`Index::get`] answered it; `None` for a new row. Whoever stages
+    /// reads first, and nobody else stages the same row in between.
     pub old: Option<Check>,
     /// The new value; `None` removes the row.
     pub new: Option<Bytes>,
 }
 
 /// Why the index did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum IndexError {
     /// The store.
     #[error(transparent)]
@@ -113,39 +68,51 @@ pub enum IndexError {
     /// The log has lost its end, or was replaced by an older copy.
     #[error("the index is ahead of the log: the end of the log is missing")]
     AheadOfLog,
+    /// The log cannot be made durable; what it may lose must not be in the store.
+    #[error("the log cannot be made durable, so the index waits: {0}")]
+    NotDurable(String),
+    /// The index was closed meanwhile.
+    #[error("the index is closed")]
+    Closed,
     /// The directory.
     #[error("{path}: {source}")]
     File {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
 }
 
+impl IndexError {
+    /// Whether the index has to be made again: dropping it and opening it does that.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            IndexError::Damaged { .. }
+                | IndexError::DigestDiffers { .. }
+                | IndexError::AheadOfLog
+                | IndexError::Store(StoreError::Corrupt(_))
+        )
+    }
+
+    /// Whether space has to be freed; nothing is lost.
+    pub fn is_full(&self) -> bool {
+        matches!(self, IndexError::Store(StoreError::Full { .. }))
+    }
+}
+
 /// The index of a site.
+///
+/// Dropping it without [`close`](Index::close) is what a crash does: what is not in the store yet comes from the
+/// log at the next open.
 pub struct Index {
-    store: Arc<dyn Store>,
+    store: Arc<Guarded>,
     overlay: Arc<Overlay>,
-    flusher: Mutex<Option<JoinHandle<()>>>,
-    /// Present while the store may differ from what a clean stop would leave.
-    clean_marker: PathBuf,
-}
-
-pub(crate) fn seal(key: &[u8], value: &[u8]) -> (Bytes, Check) {
-    let check = check_of(key, value);
-    let mut sealed = BytesMut::with_capacity(value.len() + CHECK_BYTES);
-    sealed.put_slice(value);
-    sealed.put_u64(check);
-    (sealed.freeze(), check)
-}
-
-pub(crate) fn unseal(key: &[u8], sealed: &Bytes) -> Result<Item, IndexError> {
-    let damaged = || IndexError::Damaged { prefix: key.first().copied().unwrap_or(b'?') as char };
-    let at = sealed.len().checked_sub(CHECK_BYTES).ok_or_else(damaged)?;
-    let check = u64::from_be_bytes(sealed[at..].try_into().map_err(|_| damaged())?);
-    let value = sealed.slice(..at);
-    if check_of(key, &value) != check { Err(damaged()) } else { Ok(Item { value, check }) }
+    writer: Mutex<Option<JoinHandle<()>>>,
+    dir: PathBuf,
+    /// Damage was read: no clean stop any more, so that the next open looks at everything.
+    damaged: AtomicBool,
 }
 
 impl Index {
@@ -154,57 +121,27 @@ impl Index {
     /// # Errors
     /// [`IndexError::Damaged`] when the stored value is not what was written.
     pub fn get(&self, key: &[u8]) -> Result<Option<Item>, IndexError> {
-        if let Some(found) = self.overlay.get(key) {
-            // What the overlay holds has not left this process: its check needs no second look.
-            return Ok(found.map(|sealed| split(&sealed)));
+        if let Some(staged) = self.overlay.get(key)? {
+            return Ok(staged.map(|sealed| row::split(&sealed)));
         }
-        self.store.get(key)?.map(|sealed| unseal(key, &sealed)).transpose()
+        // A layer leaves the overlay only when it is in the store, so that a row is never in neither.
+        let stored = || -> Result<Option<Item>, IndexError> {
+            self.store.get(key)?.map(|sealed| row::unseal(key, &sealed)).transpose()
+        };
+        stored().inspect_err(|error| self.note(error))
     }
 
     /// Shows changes at once, and brings them into the store later. `position` is where the log stands
-    /// behind them. Waits while two overlays are full.
-    pub fn stage(&self, changes: &[Staged], position: [u8; 16]) {
+    /// behind them. Values are copied. Waits while two overlays are full; see [`health`](Index::health) for why.
+    pub fn stage(&self, changes: &[Staged], position: Position) {
         self.overlay.stage(changes, position);
     }
 
-    /// Rows from `from` up to, not including, `to`, as they were when the call was made.
-    pub fn scan(
-        &self,
-        from: &[u8],
-        to: Option<&[u8]>,
-    ) -> impl Iterator<Item = Result<(Bytes, Bytes), IndexError>> + Send + '_ {
-        let mut staged = self.overlay.range(from, to).into_iter().peekable();
-        let mut stored = self.store.scan(from, to).peekable();
-        std::iter::from_fn(move || {
-            loop {
-                let next_stored = match stored.peek() {
-                    Some(Ok((key, _))) => Some(key.clone()),
-                    Some(Err(_)) => return stored.next().map(|row| row.map_err(IndexError::from)),
-                    None => None,
-                };
-                let take_staged = match (staged.peek(), &next_stored) {
-                    (None, None) => return None,
-                    (Some(_), None) => true,
-                    (None, Some(_)) => false,
-                    (Some((key, _)), Some(other)) => key <= other,
-                };
-                if take_staged {
-                    let (key, value) = staged.next()?;
-                    if next_stored.as_ref() == Some(&key) {
-                        stored.next();
-                    }
-                    match value {
-                        Some(sealed) => return Some(Ok((key, split(&sealed).value))),
-                        None => continue,
-                    }
-                }
-                let Some(Ok((key, sealed))) = stored.next() else { return None };
-                if key == ROOT {
-                    continue;
-                }
-                return Some(unseal(&key, &sealed).map(|item| (key, item.value)));
-            }
-        })
+    /// Rows from `from` up to, not including, `to`, as they were when the call was made. Staged rows of the
+    /// range are gathered in the call, the others are read as it goes.
+    pub fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Scan<'_> {
+        let view = self.overlay.view(from, to, || self.store.scan(from, to));
+        Scan::new(view, from, to, &self.damaged)
     }
 
     /// Waits until everything staged so far is in the store and durable there.
@@ -218,7 +155,14 @@ impl Index {
 
     /// How many rows are staged and not yet in the store.
     pub fn lag(&self) -> usize {
-        self.overlay.lag()
+        self.overlay.health().lag
+    }
+
+    /// How the index is doing.
+    pub fn health(&self) -> Health {
+        let mut health = self.overlay.health();
+        health.damaged |= self.damaged.load(Ordering::Relaxed);
+        health
     }
 
     /// Digest of what the index shows.
@@ -231,40 +175,62 @@ impl Index {
         self.store.disk_bytes()
     }
 
-    /// Reads every row, and compares the whole with the digest that was kept.
+    /// Reads every row, and compares the whole with the digest that was kept. `progress` hears rows read, and
+    /// how many there are.
     ///
     /// # Errors
     /// [`IndexError::Damaged`], [`IndexError::DigestDiffers`].
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Digest, IndexError> {
+        let view = self.overlay.view(&[], None, || self.store.scan(&[], None));
+        let kept = view.as_ref().map(|view| view.digest).unwrap_or_default();
         let mut found = Digest::default();
-        let kept = self.digest();
-        for row in self.scan(&[1], None) {
+        for row in Scan::new(view, &[], None, &self.damaged) {
             let (key, value) = row?;
             found.add(check_of(&key, &value));
             if found.count.is_multiple_of(16_384) {
                 progress(found.count, kept.count);
             }
         }
-        if found == kept { Ok(found) } else { Err(IndexError::DigestDiffers { found, kept }) }
+        if found == kept {
+            return Ok(found);
+        }
+        self.damaged.store(true, Ordering::Relaxed);
+        Err(IndexError::DigestDiffers { found, kept })
     }
 
-    /// Brings everything into the store and marks it clean, so that the next open need not look at it.
+    /// Brings everything into the store and marks it clean, so that the next open need not look at it. Scans have
+    /// to be over. What is staged afterwards is read here and comes from the log at the next open.
     ///
     /// # Errors
     /// [`IndexError`]; the next open looks, and the log has it all.
     pub fn close(&self) -> Result<(), IndexError> {
-        self.flush()?;
+        let flushed = self.flush();
         self.stop();
-        self.store.checkpoint()?;
-        open::mark_clean(&self.clean_marker)
+        flushed?;
+        if self.damaged.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match self.store.close() {
+            Ok(()) => self.mark_clean(),
+            Err(error) => {
+                tracing::warn!(%error, "the index is up to date, but the next start will have to look at all of it");
+                Ok(())
+            }
+        }
+    }
+
+    fn note(&self, error: &IndexError) {
+        if error.is_damage() {
+            self.damaged.store(true, Ordering::Relaxed);
+        }
     }
 
     fn stop(&self) {
         self.overlay.stop();
-        let flusher = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(flusher) = flusher {
-            // A flusher that panicked has said so itself; what it held is in the log.
-            let _ = flusher.join();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // A writer that panicked has said so itself; what it held is in the log.
+            let _ = writer.join();
         }
     }
 }
@@ -273,12 +239,6 @@ impl Drop for Index {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn split(sealed: &Bytes) -> Item {
-    let at = sealed.len() - CHECK_BYTES;
-    let check = u64::from_be_bytes(sealed[at..].try_into().expect("eight bytes"));
-    Item { value: sealed.slice(..at), check }
 }
 
 #[cfg(test)]

@@ -1,37 +1,45 @@
 //! Opening an index: whatever is wrong with the store, it is moved aside and made again from the log.
+//!
+//! The directory holds `store/` (the engine's) and, after a clean stop, `clean`: the root row as it was then.
+//! Without that marker, or when it names another root, every row is read and compared with the digest first.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use super::flusher::{self, BeforeApply};
 use super::overlay::Overlay;
-use super::{Digest, Index, IndexError, ROOT, check_of, unseal};
-use crate::store::{Store, StoreError};
+use super::row::{Digest, ROOT, Root, unseal};
+use super::writer::{BeforeApply, Writer};
+use super::{Index, IndexError, Position};
+use crate::store::{Guarded, Store, StoreError};
 
 /// Makes or opens a store in a directory.
 pub type Engine = Box<dyn Fn(&Path) -> Result<Arc<dyn Store>, StoreError> + Send>;
 
+/// Tells whether the log has a position.
+pub type InLog = Box<dyn Fn(Position) -> bool + Send>;
+
 /// How to open an index.
 pub struct IndexOptions {
-    /// Its directory.
+    /// Its directory. Whoever opens it holds it: two indexes of one directory spoil each other.
     pub dir: PathBuf,
-    /// The store.
+    /// The store. It may panic: that counts as damage.
     pub engine: Engine,
     /// How much may be staged before it is written, in bytes.
     pub overlay_bytes: usize,
     /// Called with a position before anything at or before it goes into the store.
     pub before_apply: BeforeApply,
     /// Whether the log has a position. A store that is ahead of its log is thrown away: the log is the truth.
-    pub in_log: Box<dyn Fn([u8; 16]) -> bool + Send>,
+    pub in_log: InLog,
 }
 
 /// What opening found.
 #[derive(Debug)]
 pub struct Opened {
     /// Replay the log from here; `None`: from its start.
-    pub position: Option<[u8; 16]>,
+    pub position: Option<Position>,
     /// The index was damaged and begins anew.
     pub rebuilt: Option<Rebuilt>,
 }
@@ -58,8 +66,12 @@ impl std::fmt::Display for Rebuilt {
 /// How many damaged indexes are kept for whoever wants to look.
 const KEPT: usize = 2;
 const CLEAN: &str = "clean";
+const STORE: &str = "store";
 
-type Found = (Arc<dyn Store>, Option<(Digest, [u8; 16])>);
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> IndexError {
+    let path = path.to_path_buf();
+    move |source| IndexError::File { path, source: Arc::new(source) }
+}
 
 impl Index {
     /// Opens an index, or begins one.
@@ -67,98 +79,112 @@ impl Index {
     /// # Errors
     /// [`IndexError`] for what is no damage: a full disk, a directory that cannot be written.
     pub fn open(options: IndexOptions) -> Result<(Index, Opened), IndexError> {
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |source| IndexError::File { path, source }
-        };
-        let clean_marker = options.dir.join(CLEAN);
-        let store_dir = options.dir.join("store");
-        fs::create_dir_all(&options.dir).map_err(failed(&options.dir))?;
-        let was_clean = clean_marker.exists();
-        if was_clean {
-            fs::remove_file(&clean_marker).map_err(failed(&clean_marker))?;
-        }
+        let dir = options.dir;
+        fs::create_dir_all(&dir).map_err(failed(&dir))?;
+        let clean = take_marker(&dir.join(CLEAN)).map_err(failed(&dir))?;
         let mut rebuilt = None;
-        let found = match look(&options, &store_dir, was_clean) {
-            Ok(found) => found,
-            Err(IndexError::Store(error @ StoreError::Full { .. })) => return Err(error.into()),
-            Err(error) => {
-                let kept = move_aside(&options.dir, &store_dir).map_err(failed(&store_dir))?;
-                rebuilt = Some(Rebuilt { why: error.to_string(), kept });
-                look(&options, &store_dir, true)?
+        let (store, root) = match look(&options.engine, &options.in_log, &dir, clean) {
+            Err(error) if error.is_damage() => {
+                let kept = move_aside(&dir).map_err(failed(&dir))?;
+                rebuilt = Some(Rebuilt { why: error.to_string(), kept: Some(kept) });
+                look(&options.engine, &options.in_log, &dir, None)?
             }
+            found => found?,
         };
-        let (store, root) = found;
-        let (digest, position) = root.unwrap_or_default();
-        let overlay = Arc::new(Overlay::new(options.overlay_bytes, digest, position));
-        let flusher = {
-            let (overlay, store, before) = (Arc::clone(&overlay), Arc::clone(&store), options.before_apply);
-            let work = move || flusher::run(&overlay, &store, &before);
-            std::thread::Builder::new().name("index".into()).spawn(work).map_err(failed(&options.dir))?
+        let overlay = Arc::new(Overlay::new(options.overlay_bytes, root.unwrap_or_default().digest));
+        let store = Arc::new(store);
+        let writer = {
+            let (overlay, store, before_apply) =
+                (Arc::clone(&overlay), Arc::clone(&store), options.before_apply);
+            let work = move || Writer::new(&overlay, &store, &before_apply).run();
+            std::thread::Builder::new().name("index".into()).spawn(work).map_err(failed(&dir))?
         };
-        let index = Index { store, overlay, flusher: Mutex::new(Some(flusher)), clean_marker };
-        Ok((index, Opened { position: root.map(|(_, position)| position), rebuilt }))
+        let writer = Mutex::new(Some(writer));
+        let index = Index { store, overlay, writer, dir, damaged: AtomicBool::new(false) };
+        Ok((index, Opened { position: root.map(|root| root.position), rebuilt }))
+    }
+
+    /// Says that the store is as a clean stop leaves it.
+    pub(super) fn mark_clean(&self) -> Result<(), IndexError> {
+        let root = self.store.get(ROOT)?.unwrap_or_default();
+        let marker = self.dir.join(CLEAN);
+        let write = || -> io::Result<()> {
+            let mut file = fs::File::create(&marker)?;
+            file.write_all(&root)?;
+            file.sync_all()?;
+            sync_dir(&self.dir)
+        };
+        write().map_err(failed(&marker))
+    }
+}
+
+/// Reads and removes the marker of a clean stop: from here on the store may change.
+fn take_marker(marker: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(marker) {
+        Ok(root) => {
+            fs::remove_file(marker)?;
+            marker.parent().map_or(Ok(()), sync_dir)?;
+            Ok(Some(root))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// Opens the store and, unless it was closed cleanly, compares all of it with its digest.
-fn look(options: &IndexOptions, dir: &Path, trusted: bool) -> Result<Found, IndexError> {
-    let store = (options.engine)(dir)?;
-    let root = flusher::read_root(store.as_ref())?;
-    if root.is_some_and(|(_, position)| !(options.in_log)(position)) {
+fn look(
+    engine: &Engine,
+    in_log: &InLog,
+    dir: &Path,
+    clean: Option<Vec<u8>>,
+) -> Result<(Guarded, Option<Root>), IndexError> {
+    let store = Guarded::open(|| engine(&dir.join(STORE)))?;
+    let root = Root::read(&store)?;
+    if root.is_some_and(|root| !in_log(root.position)) {
         return Err(IndexError::AheadOfLog);
     }
-    if !trusted {
-        let kept = root.map(|(digest, _)| digest).unwrap_or_default();
-        let mut found = Digest::default();
-        for row in store.scan(&[], None) {
-            let (key, sealed) = row?;
-            if key != ROOT {
-                let item = unseal(&key, &sealed)?;
-                debug_assert_eq!(item.check, check_of(&key, &item.value));
-                found.add(item.check);
-            }
-        }
-        if found != kept {
-            return Err(IndexError::DigestDiffers { found, kept });
-        }
+    let marked = clean.is_some_and(|clean| clean == root.map(|root| root.seal()).unwrap_or_default());
+    if !marked {
+        compare(&store, root.unwrap_or_default().digest)?;
     }
     Ok((store, root))
 }
 
-/// Moves a damaged store out of the way, and lets go of the oldest that were kept.
-fn move_aside(dir: &Path, store: &Path) -> io::Result<Option<PathBuf>> {
-    if !store.exists() {
-        return Ok(None);
+fn compare(store: &Guarded, kept: Digest) -> Result<(), IndexError> {
+    let mut found = Digest::default();
+    for row in store.scan(&[], None) {
+        let (key, sealed) = row?;
+        if key != ROOT {
+            found.add(unseal(&key, &sealed)?.check);
+        }
     }
+    if found == kept { Ok(()) } else { Err(IndexError::DigestDiffers { found, kept }) }
+}
+
+/// Moves a damaged index out of the way, to `index.broken-<n>` beside it, and lets go of the oldest there.
+fn move_aside(dir: &Path) -> io::Result<PathBuf> {
+    let parent = dir.parent().unwrap_or(Path::new(""));
+    let stem = format!("{}.broken-", dir.file_name().and_then(|name| name.to_str()).unwrap_or("index"));
     let mut kept: Vec<(u64, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in fs::read_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })? {
         let path = entry?.path();
         let number =
-            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("broken-"));
+            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(&stem));
         if let Some(number) = number.and_then(|number| number.parse().ok()) {
             kept.push((number, path));
         }
     }
     kept.sort();
-    let next = kept.last().map_or(1, |(number, _)| number + 1);
+    let aside = parent.join(format!("{stem}{}", kept.last().map_or(1, |(number, _)| number + 1)));
     while kept.len() >= KEPT {
         fs::remove_dir_all(kept.remove(0).1)?;
     }
-    let aside = dir.join(format!("broken-{next}"));
-    fs::rename(store, &aside)?;
-    Ok(Some(aside))
+    fs::rename(dir, &aside)?;
+    fs::create_dir_all(dir)?;
+    sync_dir(dir)?;
+    Ok(aside)
 }
 
-/// Says that the store is as a clean stop leaves it.
-pub(super) fn mark_clean(marker: &Path) -> Result<(), IndexError> {
-    let write = || -> io::Result<()> {
-        let file = fs::File::create(marker)?;
-        file.sync_all()?;
-        match marker.parent() {
-            Some(dir) => fs::File::open(dir)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    write().map_err(|source| IndexError::File { path: marker.to_path_buf(), source })
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    fs::File::open(dir)?.sync_all()
 }

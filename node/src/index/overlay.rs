@@ -1,46 +1,74 @@
-//! What is staged: one map that takes changes, at most one that is being written.
+//! What is staged: one layer that takes changes, at most one that is being written. The one written last stays to
+//! be read: what was just changed is what is read and changed next.
+//!
+//! Memory is bounded: a layer is closed when it reaches `limit`, and while one is being written the next may
+//! grow to twice that before staging waits. A store that cannot be written (a full disk) keeps its layer and is
+//! tried again every second; staging then waits until there is space, unless the index is being closed. What is
+//! staged is in the log, so nothing is lost when the process ends here.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Check, Digest, Staged, seal};
-use crate::store::StoreError;
-
-pub(super) type Map = BTreeMap<Bytes, Option<Bytes>>;
+use super::layer::Layer;
+use super::row::{Digest, Root, seal, sealed_check};
+use super::{IndexError, Position, Staged};
+use crate::store::Put;
 
 /// Nothing staged for this long, and what there is goes into the store.
 const IDLE: Duration = Duration::from_secs(1);
-/// Rough cost of a row in the map, beside its bytes.
-const ROW_BYTES: usize = 96;
-
-/// A map on its way into the store.
-#[derive(Clone)]
-pub(super) struct Frozen {
-    pub map: Arc<Map>,
-    pub position: [u8; 16],
-    pub digest: Digest,
-    stages: u64,
-}
+/// Nothing written for this long, and what was written is made durable in the store.
+const CHECKPOINT: Duration = Duration::from_secs(5);
+/// How long the writer waits after a failure.
+const RETRY: Duration = Duration::from_secs(1);
 
 struct State {
-    active: Map,
-    active_bytes: usize,
-    position: [u8; 16],
+    active: Layer,
+    /// Being written.
+    closed: Option<Arc<Layer>>,
+    /// Written last; the store has it too.
+    recent: Arc<Layer>,
     digest: Digest,
-    frozen: Option<Frozen>,
-    /// What was written last: what was just changed is what is read and changed next.
-    recent: Arc<Map>,
-    /// Counts changes, so that the flusher sees whether any came while it waited.
-    stages: u64,
-    /// How many of them are in the store.
-    flushed: u64,
+    /// Calls to `stage`, and how many of them are in the store.
+    calls: u64,
+    written: u64,
+    /// Somebody waits in `flush`.
     wanted: bool,
     stopped: bool,
-    failure: Option<String>,
+    /// Why the last attempt to write failed; `None` after one that did not.
+    failure: Option<IndexError>,
+    failures: u64,
+    /// The store is damaged: nothing may be read or written any more.
+    condemned: Option<IndexError>,
+}
+
+/// What the writer has to do next.
+pub(super) enum Work {
+    Write(Arc<Layer>),
+    Checkpoint,
+    Stop,
+}
+
+/// What a scan begins with.
+pub(super) struct View<R> {
+    pub active: Vec<Put>,
+    pub closed: Option<Arc<Layer>>,
+    pub stored: R,
+    pub digest: Digest,
+}
+
+/// How an index is doing.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// Rows staged and not yet in the store.
+    pub lag: usize,
+    /// Memory taken by them, in bytes, roughly.
+    pub staged_bytes: usize,
+    /// Why the store cannot be written at present; it is tried again every second.
+    pub failure: Option<String>,
+    /// The store is damaged; the index has to be opened again, which makes it anew from the log.
+    pub damaged: bool,
 }
 
 /// The staged changes of an index.
@@ -51,19 +79,19 @@ pub(super) struct Overlay {
 }
 
 impl Overlay {
-    pub fn new(limit: usize, digest: Digest, position: [u8; 16]) -> Overlay {
+    pub fn new(limit: usize, digest: Digest) -> Overlay {
         let state = State {
-            active: Map::new(),
-            active_bytes: 0,
-            position,
-            digest,
-            frozen: None,
+            active: Layer::default(),
+            closed: None,
             recent: Arc::default(),
-            stages: 0,
-            flushed: 0,
+            digest,
+            calls: 0,
+            written: 0,
             wanted: false,
             stopped: false,
             failure: None,
+            failures: 0,
+            condemned: None,
         };
         Overlay { state: Mutex::new(state), moved: Condvar::new(), limit }
     }
@@ -76,78 +104,102 @@ impl Overlay {
         self.moved.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn get(&self, key: &[u8]) -> Option<Option<Bytes>> {
+    /// The row of a key, staged or stored last: `Some(None)` when it was removed.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Option<Bytes>>, IndexError> {
         let state = self.state();
-        let frozen = || state.frozen.as_ref().and_then(|frozen| frozen.map.get(key));
-        let found = state.active.get(key).or_else(frozen).or_else(|| state.recent.get(key));
-        found.cloned()
+        if let Some(why) = &state.condemned {
+            return Err(why.clone());
+        }
+        let closed = || state.closed.as_ref().and_then(|layer| layer.get(key));
+        Ok(state.active.get(key).or_else(closed).or_else(|| state.recent.get(key)).cloned())
     }
 
-    pub fn stage(&self, changes: &[Staged], position: [u8; 16]) {
+    pub fn stage(&self, changes: &[Staged], position: Position) {
         // Hashing is done before the lock is taken.
-        let sealed: Vec<Option<(Bytes, Check)>> =
+        let sealed: Vec<Option<Bytes>> =
             changes.iter().map(|change| change.new.as_ref().map(|value| seal(&change.key, value))).collect();
-        let mut state = self.state();
-        while state.active_bytes > 2 * self.limit && state.frozen.is_some() && !state.stopped {
-            state = self.wait(state);
+        let mut guard = self.state();
+        let full = |state: &State| state.active.bytes() > 2 * self.limit;
+        while full(&guard) && !guard.stopped && guard.condemned.is_none() {
+            guard = self.wait(guard);
         }
-        for (change, new) in changes.iter().zip(sealed) {
-            if let Some(old) = change.old {
+        let state = &mut *guard;
+        // What is staged for a damaged store could never be written; it is in the log.
+        if state.condemned.is_some() {
+            return;
+        }
+        let was_empty = state.active.is_empty();
+        for (change, sealed) in changes.iter().zip(sealed) {
+            debug_assert!(change.key.first().is_some_and(|first| *first != 0), "the key is the index's own");
+            if let Some(sealed) = &sealed {
+                state.digest.add(sealed_check(sealed));
+            }
+            let old = match state.active.put(change.key.clone(), sealed) {
+                // Staged before: what is being replaced is known better here than by the caller.
+                Some(before) => before.as_ref().map(sealed_check),
+                None => change.old,
+            };
+            if let Some(old) = old {
                 state.digest.remove(old);
             }
-            let (bytes, value) = match new {
-                Some((value, check)) => {
-                    state.digest.add(check);
-                    (value.len(), Some(value))
-                }
-                None => (0, None),
-            };
-            state.active_bytes += change.key.len() + bytes + ROW_BYTES;
-            state.active.insert(change.key.clone(), value);
         }
-        state.position = position;
-        state.stages += 1;
-        if state.active_bytes > self.limit {
+        state.active.mark(Root { digest: state.digest, position });
+        state.calls += 1;
+        if was_empty || state.active.bytes() > self.limit {
             self.moved.notify_all();
         }
     }
 
-    /// Staged rows of a range, as they are now.
-    pub fn range(&self, from: &[u8], to: Option<&[u8]>) -> Vec<(Bytes, Option<Bytes>)> {
-        let bounds = || {
-            let from = Bound::Included(Bytes::copy_from_slice(from));
-            (from, to.map_or(Bound::Unbounded, |to| Bound::Excluded(Bytes::copy_from_slice(to))))
-        };
-        let copy = |map: &Map| -> Map { map.range(bounds()).map(|(k, v)| (k.clone(), v.clone())).collect() };
+    /// Everything a scan needs, as of one moment. `stored` begins the store's part: no layer can be closed
+    /// meanwhile, so that it lacks at most what the closed layer holds.
+    pub fn view<R>(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        stored: impl FnOnce() -> R,
+    ) -> Result<View<R>, IndexError> {
         let state = self.state();
-        let mut rows = state.frozen.as_ref().map(|frozen| copy(&frozen.map)).unwrap_or_default();
-        rows.extend(copy(&state.active));
-        rows.into_iter().collect()
-    }
-
-    pub fn lag(&self) -> usize {
-        let state = self.state();
-        state.active.len() + state.frozen.as_ref().map_or(0, |frozen| frozen.map.len())
+        if let Some(why) = &state.condemned {
+            return Err(why.clone());
+        }
+        let active = state.active.range(from, to);
+        Ok(View { active, closed: state.closed.clone(), stored: stored(), digest: state.digest })
     }
 
     pub fn digest(&self) -> Digest {
         self.state().digest
     }
 
+    pub fn health(&self) -> Health {
+        let state = self.state();
+        let closed = state.closed.as_deref();
+        Health {
+            lag: state.active.len() + closed.map_or(0, Layer::len),
+            staged_bytes: state.active.bytes() + closed.map_or(0, Layer::bytes),
+            failure: state.failure.as_ref().map(ToString::to_string),
+            damaged: state.condemned.is_some(),
+        }
+    }
+
     /// Waits until everything that is staged now is in the store.
-    pub fn flush(&self) -> Result<(), StoreError> {
+    pub fn flush(&self) -> Result<(), IndexError> {
         let mut state = self.state();
-        state.failure = None;
-        let until = state.stages;
-        while state.flushed < until && !state.stopped {
-            if let Some(why) = state.failure.take() {
-                return Err(StoreError::Io { path: "index".into(), why });
+        let (until, failures) = (state.calls, state.failures);
+        while state.written < until {
+            if let Some(why) = &state.condemned {
+                return Err(why.clone());
+            }
+            if let Some(why) = state.failure.as_ref().filter(|_| state.failures > failures) {
+                return Err(why.clone());
+            }
+            if state.stopped {
+                return Err(IndexError::Closed);
             }
             state.wanted = true;
             self.moved.notify_all();
             state = self.wait(state);
         }
-        Ok(())
+        state.condemned.clone().map_or(Ok(()), Err)
     }
 
     pub fn stop(&self) {
@@ -155,62 +207,79 @@ impl Overlay {
         self.moved.notify_all();
     }
 
-    /// The flusher waits here for the next map to write. `None`: stop.
-    pub(super) fn next(&self) -> Option<Frozen> {
+    pub fn is_stopped(&self) -> bool {
+        self.state().stopped
+    }
+
+    /// The writer waits here. `dirty`: there is something to make durable.
+    pub fn next(&self, dirty: bool) -> Work {
         let mut state = self.state();
         loop {
-            if state.stopped {
-                return None;
+            if state.stopped || state.condemned.is_some() {
+                return Work::Stop;
             }
-            if let Some(frozen) = &state.frozen {
-                return Some(frozen.clone());
+            if let Some(layer) = &state.closed {
+                return Work::Write(Arc::clone(layer));
             }
-            if !state.active.is_empty() {
-                if state.wanted || state.active_bytes > self.limit {
-                    break;
+            if state.active.is_empty() {
+                state.wanted = false;
+                if dirty {
+                    let (woken, timeout) =
+                        self.moved.wait_timeout(state, CHECKPOINT).unwrap_or_else(PoisonError::into_inner);
+                    state = woken;
+                    if timeout.timed_out() && state.active.is_empty() && !state.stopped {
+                        return Work::Checkpoint;
+                    }
+                } else {
+                    state = self.wait(state);
                 }
-                let before = state.stages;
+                continue;
+            }
+            if !state.wanted && state.active.bytes() <= self.limit {
+                let before = state.calls;
                 let (woken, timeout) =
                     self.moved.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
                 state = woken;
-                if timeout.timed_out() && state.stages == before {
-                    break;
+                if !timeout.timed_out() || state.calls != before {
+                    continue;
                 }
-            } else {
-                state.wanted = false;
-                state = self.wait_for_work(state);
             }
+            state.wanted = false;
+            let layer = Arc::new(std::mem::take(&mut state.active));
+            state.closed = Some(Arc::clone(&layer));
+            self.moved.notify_all();
+            return Work::Write(layer);
         }
-        state.wanted = false;
-        let map = Arc::new(std::mem::take(&mut state.active));
-        state.active_bytes = 0;
-        let frozen = Frozen { map, position: state.position, digest: state.digest, stages: state.stages };
-        state.frozen = Some(frozen.clone());
-        Some(frozen)
     }
 
-    /// Staging does not wake the flusher for every change: it looks by itself now and then.
-    fn wait_for_work<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.moved.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    /// The map is in the store.
-    pub(super) fn written(&self) {
+    /// The layer is in the store.
+    pub fn written(&self) {
         let mut state = self.state();
-        if let Some(frozen) = state.frozen.take() {
-            state.flushed = frozen.stages;
-            state.recent = frozen.map;
+        if let Some(layer) = state.closed.take() {
+            state.written += layer.calls() as u64;
+            state.recent = layer;
         }
-        state.failure = None;
         self.moved.notify_all();
     }
 
-    /// The map could not be written; true when it is time to try again, false to stop.
-    pub(super) fn failed(&self, why: String) -> bool {
+    /// The last attempt was no failure.
+    pub fn recovered(&self) {
+        self.state().failure = None;
+    }
+
+    /// The store could not be written: waits until it is time to try again. Damage ends all.
+    pub fn failed(&self, why: IndexError) {
         let mut state = self.state();
+        state.failures += 1;
+        if why.is_damage() {
+            state.condemned = Some(why);
+            self.moved.notify_all();
+            return;
+        }
         state.failure = Some(why);
+        state.wanted = false;
         self.moved.notify_all();
-        let (state, _) = self.moved.wait_timeout(state, IDLE * 5).unwrap_or_else(PoisonError::into_inner);
-        !state.stopped
+        let again = |state: &mut State| !state.stopped && !state.wanted;
+        let _ = self.moved.wait_timeout_while(state, RETRY, again);
     }
 }

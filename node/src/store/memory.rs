@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Rows, Store, StoreError};
+use super::{Put, Rows, Store, StoreError};
 
 type Map = BTreeMap<Bytes, Bytes>;
 
@@ -19,6 +19,7 @@ pub struct MemoryStore {
 struct Maps {
     now: Map,
     durable: Map,
+    fails: Option<StoreError>,
 }
 
 impl MemoryStore {
@@ -32,11 +33,26 @@ impl MemoryStore {
         maps.now = maps.durable.clone();
     }
 
+    /// The power fails in the middle of writing back: of what no checkpoint has covered, only rows whose key
+    /// `kept` approves have reached the disk.
+    pub fn tear(&self, kept: impl Fn(&[u8]) -> bool) {
+        let mut maps = self.maps();
+        let Maps { now, durable, .. } = &mut *maps;
+        durable.retain(|key, _| !kept(key) || now.contains_key(key));
+        durable.extend(now.iter().filter(|(key, _)| kept(key)).map(|(k, v)| (k.clone(), v.clone())));
+        *now = durable.clone();
+    }
+
     /// Replaces a stored value behind everybody's back, as a flipped bit would.
     pub fn damage(&self, key: &[u8], value: Bytes) {
         let mut maps = self.maps();
         maps.now.insert(Bytes::copy_from_slice(key), value.clone());
         maps.durable.insert(Bytes::copy_from_slice(key), value);
+    }
+
+    /// From now on writing answers this; `None`: it works again.
+    pub fn fail_writes(&self, error: Option<StoreError>) {
+        self.maps().fails = error;
     }
 }
 
@@ -45,8 +61,11 @@ impl Store for MemoryStore {
         Ok(self.maps().now.get(key).cloned())
     }
 
-    fn apply(&self, batch: &[(Bytes, Option<Bytes>)]) -> Result<(), StoreError> {
+    fn apply(&self, batch: &[Put]) -> Result<(), StoreError> {
         let mut maps = self.maps();
+        if let Some(error) = &maps.fails {
+            return Err(error.clone());
+        }
         for (key, value) in batch {
             match value {
                 Some(value) => maps.now.insert(key.clone(), value.clone()),
@@ -66,11 +85,19 @@ impl Store for MemoryStore {
 
     fn checkpoint(&self) -> Result<(), StoreError> {
         let mut maps = self.maps();
+        if let Some(error) = &maps.fails {
+            return Err(error.clone());
+        }
         maps.durable = maps.now.clone();
         Ok(())
     }
 
     fn disk_bytes(&self) -> u64 {
         0
+    }
+
+    /// Small, so that a few rows make several batches.
+    fn batch_bytes(&self) -> usize {
+        256
     }
 }

@@ -1,17 +1,23 @@
 //! Ordered maps on disk, behind one trait. A store is derived from the log: it may lose its newest batches
 //! in a crash, and may be thrown away; it must never answer wrongly.
 
+mod guard;
 mod memory;
 mod sled;
-#[cfg(test)]
-mod tests;
+mod sled_scan;
+mod space;
 
 use std::path::PathBuf;
 
 use bytes::Bytes;
 
+pub use guard::{Guarded, guarded};
 pub use memory::MemoryStore;
 pub use sled::open_sled;
+pub use space::{file_error, require_free};
+
+/// A row to write: a key, and its new value or `None` to remove it.
+pub type Put = (Bytes, Option<Bytes>);
 
 /// Rows in ascending key order.
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), StoreError>> + Send + 'a>;
@@ -24,14 +30,15 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`].
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
-    /// Applies a batch as a whole or not at all. Keys ascend; `None` removes.
+    /// Applies a batch as a whole or not at all. Keys ascend, each once; `None` removes. One thread applies.
     ///
     /// # Errors
-    /// [`StoreError`]; the batch may be applied again.
-    fn apply(&self, batch: &[(Bytes, Option<Bytes>)]) -> Result<(), StoreError>;
+    /// [`StoreError`]; after [`StoreError::Full`] the same batch may be applied again.
+    fn apply(&self, batch: &[Put]) -> Result<(), StoreError>;
 
-    /// Rows from `from` up to, not including, `to`; to the end without it. Sees each batch that was applied
-    /// before the call; whether it sees later ones is the engine's business.
+    /// Rows from `from` up to, not including, `to`; to the end without it. They are those of the moment of the
+    /// call: each batch that was applied before it, and nothing of a later one. The store cannot be opened
+    /// again before its scans are gone.
     fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows<'_>;
 
     /// Makes everything applied so far durable.
@@ -40,25 +47,39 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`].
     fn checkpoint(&self) -> Result<(), StoreError>;
 
+    /// Nothing is applied any more: leaves the store durable, and such that damage to its files is noticed when
+    /// they are opened or read, and never makes it answer from an earlier state. Reading goes on.
+    ///
+    /// # Errors
+    /// [`StoreError`]; an engine may refuse while scans are open.
+    fn close(&self) -> Result<(), StoreError> {
+        self.checkpoint()
+    }
+
     /// Bytes on disk.
     fn disk_bytes(&self) -> u64;
+
+    /// The batch size in bytes that suits the engine: larger ones cost it memory or delay its readers.
+    fn batch_bytes(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// Why a store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// What is stored is damaged; throw the store away.
     #[error("the store is damaged: {0}")]
     Corrupt(String),
     /// No space; try again when there is some.
-    #[error("disk full: {path} needs {needed} bytes; free some space, nothing is lost")]
+    #[error("disk full: {path} needs {needed} free bytes; free some space, nothing is lost")]
     Full {
         /// Where.
         path: PathBuf,
-        /// How much.
+        /// How much must be free, in bytes.
         needed: u64,
     },
-    /// Anything else.
+    /// Anything else: no damage, and no reason to throw the store away.
     #[error("{path}: {why}")]
     Io {
         /// Where.
@@ -67,3 +88,8 @@ pub enum StoreError {
         why: String,
     },
 }
+
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! The engines' suite over fjall, and the index over fjall's files when they are damaged.
+
+use std::fs;
+use std::path::PathBuf;
+
+use liandong_node::index::{Index, IndexOptions, Opened, Staged};
+
+use super::*;
+
+const CACHE: u64 = 8 << 20;
+const ROWS: u32 = 600;
+
+#[test]
+fn fjall_does_what_a_store_must() {
+    suite::check(&|dir| open(dir, CACHE));
+}
+
+#[test]
+fn a_store_that_is_open_elsewhere_is_not_taken_for_a_damaged_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let _held = open(dir.path(), CACHE).expect("opens");
+    assert!(matches!(open(dir.path(), CACHE).err(), Some(StoreError::Io { .. })));
+}
+
+/// Tables of their own and batches through the journal, in turn, over the same rows.
+#[test]
+fn large_and_small_batches_keep_their_order() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let row = |n: u32, value: Bytes| (Bytes::copy_from_slice(&n.to_be_bytes()), Some(value));
+    for round in 0..6_u8 {
+        let store = open(dir.path(), CACHE).expect("opens");
+        let large = Bytes::from(vec![round; TABLE_BYTES / 64]);
+        let batch: Vec<Put> = (0..80).map(|n| row(n, large.clone())).collect();
+        store.apply(&batch).expect("applied");
+        store.apply(&[row(7, Bytes::from(vec![round]))]).expect("applied");
+        store.apply(&[(row(9, Bytes::new()).0, None)]).expect("applied");
+        assert_eq!(store.get(&7_u32.to_be_bytes()), Ok(Some(Bytes::from(vec![round]))));
+        assert_eq!(store.get(&9_u32.to_be_bytes()), Ok(None));
+        assert_eq!(store.get(&8_u32.to_be_bytes()), Ok(Some(large)));
+        assert_eq!(store.scan(&[], None).count(), 79);
+    }
+}
+
+fn open_index(dir: &Path) -> (Index, Opened) {
+    let options = IndexOptions {
+        dir: dir.to_path_buf(),
+        engine: Box::new(|dir: &Path| open(dir, CACHE)),
+        overlay_bytes: 64 << 20,
+        before_apply: Box::new(|_| Ok(())),
+        in_log: Box::new(|_| true),
+    };
+    Index::open(options).expect("the index opens")
+}
+
+fn key(n: u32) -> Bytes {
+    Bytes::from(format!("r{n:05}"))
+}
+
+/// The value of a row after a round: of the last that divides its number, large in the second.
+fn value(n: u32, rounds: u32) -> Bytes {
+    let round = (1..=rounds).rev().find(|round| n.is_multiple_of(*round)).expect("one divides all");
+    Bytes::from(vec![round as u8; if round == 2 { TABLE_BYTES / 200 } else { 300 }])
+}
+
+fn fill(index: &Index) {
+    for round in 1..=3 {
+        for n in (0..ROWS).filter(|n| n.is_multiple_of(round)) {
+            let old = index.get(&key(n)).expect("sound").map(|item| item.check);
+            index.stage(&[Staged { key: key(n), old, new: Some(value(n, round)) }], [round as u8; 16]);
+        }
+        index.flush().expect("stored");
+    }
+}
+
+fn files(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("read") {
+        let path = entry.expect("read").path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut all = Vec::new();
+    files(from, &mut all);
+    for file in all {
+        let target = to.join(file.strip_prefix(from).expect("below"));
+        fs::create_dir_all(target.parent().expect("a parent")).expect("made");
+        fs::copy(file, target).expect("copied");
+    }
+}
+
+/// A bit flipped, or the end cut off, in any of its files: right, refused, or begun anew.
+#[test]
+fn damage_never_answers_wrongly() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let whole = dir.path().join("whole");
+    let (index, _) = open_index(&whole);
+    fill(&index);
+    index.close().expect("closed");
+    drop(index);
+    let mut noticed = 0;
+    let mut seed = 20_261_124_u64;
+    for round in 0..40 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let copied = dir.path().join("copy").join("index");
+        let _ = fs::remove_dir_all(dir.path().join("copy"));
+        copy(&whole, &copied);
+        if round % 3 == 0 {
+            fs::remove_file(copied.join("clean")).expect("it was closed");
+        }
+        let mut all = Vec::new();
+        files(&copied.join("store"), &mut all);
+        all.retain(|file| fs::metadata(file).is_ok_and(|file| file.len() > 0));
+        all.sort();
+        let file = &all[(seed >> 40) as usize % all.len()];
+        let mut bytes = fs::read(file).expect("readable");
+        let full: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+        if full.is_empty() {
+            continue;
+        }
+        let at = full[(seed >> 13) as usize % full.len()];
+        if seed >> 63 == 0 {
+            bytes[at] ^= 1 << ((seed >> 60) & 7)
+        } else {
+            bytes.truncate(at)
+        }
+        fs::write(file, bytes).expect("written");
+        let what = format!("seed {seed}: byte {at} of {}", file.display());
+        noticed += u32::from(check_damaged(&copied, &what));
+    }
+    assert!(noticed > 4, "only {noticed} were noticed at all: the damage is not where the data is");
+}
+
+#[track_caller]
+fn check_damaged(dir: &Path, what: &str) -> bool {
+    let (index, opened) = open_index(dir);
+    let rounds = match opened.position {
+        None => {
+            fill(&index);
+            3
+        }
+        Some(position) => u32::from(position[0]),
+    };
+    // At an earlier position the log brings the rest; rows of that round may be of the one before.
+    let mut refused = 0;
+    for n in 0..ROWS {
+        match index.get(&key(n)) {
+            Ok(found) if rounds == 3 => {
+                assert_eq!(found.map(|item| item.value), Some(value(n, 3)), "{what}: row {n}")
+            }
+            Ok(_) => {}
+            Err(error) => {
+                assert!(error.is_damage(), "{what}: {error}");
+                refused += 1;
+            }
+        }
+    }
+    refused > 0 || opened.rebuilt.is_some() || rounds < 3
+}

@@ -1,0 +1,69 @@
+//! The thread that brings what is staged into the store.
+
+use super::layer::Layer;
+use super::overlay::{Overlay, Work};
+use super::{IndexError, Position};
+use crate::store::{Guarded, Store as _};
+
+/// Bytes written between two checkpoints. A power loss costs at most their replay.
+const CHECKPOINT_BYTES: usize = 128 << 20;
+
+/// Called with a position before anything at or before it goes into the store; makes the log durable so far.
+pub type BeforeApply = Box<dyn Fn(Position) -> Result<(), String> + Send>;
+
+pub(super) struct Writer<'a> {
+    pub overlay: &'a Overlay,
+    pub store: &'a Guarded,
+    pub before_apply: &'a BeforeApply,
+    /// Written and not yet durable in the store, in bytes.
+    unsynced: usize,
+    /// Calls of the layer at hand that are in the store already.
+    done: usize,
+}
+
+impl<'a> Writer<'a> {
+    pub fn new(overlay: &'a Overlay, store: &'a Guarded, before_apply: &'a BeforeApply) -> Writer<'a> {
+        Writer { overlay, store, before_apply, unsynced: 0, done: 0 }
+    }
+
+    /// Works until the overlay is stopped.
+    pub fn run(mut self) {
+        loop {
+            let result = match self.overlay.next(self.unsynced > 0) {
+                Work::Stop => return,
+                Work::Checkpoint => self.checkpoint(),
+                Work::Write(layer) => self.write(&layer),
+            };
+            match result {
+                Ok(()) => self.overlay.recovered(),
+                Err(error) => {
+                    tracing::warn!(%error, "the index cannot be brought up to date; the log has everything");
+                    self.overlay.failed(error);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, layer: &Layer) -> Result<(), IndexError> {
+        if let Some(position) = layer.position() {
+            (self.before_apply)(position).map_err(IndexError::NotDurable)?;
+        }
+        while let Some((done, batch)) = layer.batch(self.done, self.store.batch_bytes()) {
+            self.store.apply(&batch)?;
+            self.done = done;
+            if self.overlay.is_stopped() && done < layer.calls() {
+                return Ok(());
+            }
+        }
+        self.done = 0;
+        self.unsynced += layer.bytes();
+        self.overlay.written();
+        if self.unsynced >= CHECKPOINT_BYTES { self.checkpoint() } else { Ok(()) }
+    }
+
+    fn checkpoint(&mut self) -> Result<(), IndexError> {
+        self.store.checkpoint()?;
+        self.unsynced = 0;
+        Ok(())
+    }
+}
