@@ -2,6 +2,7 @@
 //! stages the rows and only then tells anybody. While one commit is being synced the next is judged.
 
 use std::collections::VecDeque;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
@@ -29,6 +30,9 @@ use crate::sanctions::Sanctions;
 
 /// The most entries in one commit.
 pub const ROUND_ENTRIES: usize = 16_384;
+
+/// From so many records on a second thread helps to read them.
+const SHARED_READ: usize = 1_024;
 
 /// A commit on its way to the disk.
 pub struct Round {
@@ -86,6 +90,8 @@ pub struct Judge {
     published: Arc<AtomicU64>,
     number: u64,
     ahead: Ahead,
+    /// Commits are megabytes, one after the other: encoded in the same place.
+    scratch: Vec<u8>,
     /// The province's own log.
     pub author: Author,
     /// Where the hub stands, ahead of what is durable.
@@ -129,6 +135,7 @@ impl Judge {
             published,
             number: 0,
             ahead,
+            scratch: Vec::new(),
             author,
             row,
             generations,
@@ -143,7 +150,9 @@ impl Judge {
         while let Some(jobs) = self.shared.queue.take(ROUND_ENTRIES) {
             self.ahead.prune(self.published.load(Ordering::Acquire));
             let (mut told, mut batch) = (Told::default(), Batch::new());
-            let (mut coming, mut own, mut knocks) = (Vec::new(), Vec::new(), Vec::new());
+            let pushed = |job: &Job| if let Job::Pushed(pushed) = job { pushed.entries.len() } else { 0 };
+            let mut coming = Vec::with_capacity(jobs.iter().map(pushed).sum());
+            let (mut own, mut knocks) = (Vec::new(), Vec::new());
             for job in jobs {
                 match job {
                     Job::Knock(knock) => knocks.push(knock),
@@ -288,7 +297,9 @@ impl Judge {
                 entries: accepted,
             };
             self.row.commit_hash = Bytes::copy_from_slice(&commit_hash(&commit, hashes));
-            batch.push(record_kind::COMMIT, &[&commit.encode_to_vec()]);
+            self.scratch.clear();
+            commit.encode(&mut self.scratch).expect("a Vec grows");
+            batch.push(record_kind::COMMIT, &[&self.scratch]);
             for (origin, row) in self.registry.take_changed() {
                 told.heads.push((origin, row));
             }
@@ -380,11 +391,21 @@ impl Judge {
         keys.sort_unstable();
         keys.dedup();
         let mut out = RecordMap::with_capacity_and_hasher(keys.len(), Default::default());
-        for key in keys {
-            if let Some(found) = stored(&self.shared, &self.ahead, key)? {
-                out.insert(key, found);
-            }
-        }
+        let read = |keys: &[Key]| -> Result<Vec<(Key, Stored)>, SiteError> {
+            let found =
+                keys.iter().map(|key| Ok(stored(&self.shared, &self.ahead, *key)?.map(|it| (*key, it))));
+            found.filter_map(Result::transpose).collect()
+        };
+        // Reading is most of the work with an edit, and the judge is alone while nodes wait for it.
+        let (mine, others) =
+            keys.split_at(if keys.len() < SHARED_READ { keys.len() } else { keys.len() / 2 });
+        std::thread::scope(|scope| {
+            let others = (!others.is_empty()).then(|| scope.spawn(|| read(others)));
+            out.extend(read(mine)?);
+            let others = others.map(|others| others.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            out.extend(others.transpose()?.unwrap_or_default());
+            Ok::<(), SiteError>(())
+        })?;
         Ok(out)
     }
 }

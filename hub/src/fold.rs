@@ -105,7 +105,7 @@ impl<'a> Fold<'a> {
         let key = (entry.header.kind, entry.header.record);
         let change = self.change(entry);
         let today = validate::today(entry.received_at_ms);
-        merge::judge(self.state(key), &change, self.lineage, today, View::Shared)
+        merge::judge(self.state(key), &change, self.lineage, today, Some(View::Shared))
     }
 
     fn change<'b>(&self, entry: &Accepting<'b>) -> Change<'b> {

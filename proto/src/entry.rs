@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::fields::{self, Fields, MAX_TAG, Malformed, Value, put_bytes, put_number};
+use crate::fields::{self, Fields, MAX_TAG, Malformed, Value, put_bytes, put_number, put_numbers};
 use crate::id::{Epoch, Hash, Origin, RecordId, SiteCode, sha256};
 use crate::pb::log::v1 as pb;
 use crate::position::Position;
@@ -217,6 +217,37 @@ pub fn make(mut header: Header, open: Bytes, sealed: Bytes) -> (Entry, Head) {
     (Entry { header: encoded, open, sealed }, head)
 }
 
+/// The encoded entry, in parts that follow one another: nothing is copied only to be written elsewhere.
+pub struct Encoded<'a> {
+    entry: &'a Entry,
+    /// Key and length of each payload, and how many bytes they take; none for a payload that is not there.
+    keys: [([u8; 6], usize); 3],
+}
+
+impl<'a> Encoded<'a> {
+    /// As it goes into a log.
+    pub fn new(entry: &'a Entry) -> Encoded<'a> {
+        let key = |tag: u8, payload: &Bytes| {
+            let (mut key, mut end, mut left) = ([tag << 3 | 2, 0, 0, 0, 0, 0], 1, payload.len());
+            while left >= 0x80 {
+                key[end] = left as u8 | 0x80;
+                (end, left) = (end + 1, left >> 7);
+            }
+            key[end] = left as u8;
+            (key, if payload.is_empty() { 0 } else { end + 1 })
+        };
+        let Entry { header, open, sealed } = entry;
+        Encoded { entry, keys: [key(1, header), key(2, open), key(3, sealed)] }
+    }
+
+    /// The parts.
+    pub fn parts(&self) -> [&[u8]; 6] {
+        let Entry { header, open, sealed } = self.entry;
+        let [a, b, c] = self.keys.each_ref().map(|(key, end)| &key[..*end]);
+        [a, header, b, open, c, sealed]
+    }
+}
+
 /// Reads an entry's header and checks its payloads against it. An absent payload is accepted: it may have
 /// been erased, or dropped on arrival.
 ///
@@ -281,12 +312,11 @@ impl Patch {
         if self.is_empty() {
             return Bytes::new();
         }
-        let raw = pb::Open {
-            salt: Bytes::copy_from_slice(&salt),
-            set: self.set.bytes().clone(),
-            cleared: self.cleared.clone(),
-        };
-        raw.encode_to_vec().into()
+        let mut out = Vec::with_capacity(salt.len() + self.set.bytes().len() + 8 + 5 * self.cleared.len());
+        put_bytes(&mut out, 1, &salt);
+        put_bytes(&mut out, 2, self.set.bytes());
+        put_numbers(&mut out, 3, &self.cleared);
+        out.into()
     }
 }
 
@@ -319,6 +349,23 @@ mod tests {
         assert_eq!(Header::decode(&bytes), Ok(header));
         let generic = pb::EntryHeader::decode(bytes.clone()).expect("protobuf");
         assert_eq!(Bytes::from(generic.encode_to_vec()), bytes);
+    }
+
+    #[test]
+    fn open_and_entry_are_the_proto() {
+        let patch = Patch { set: Fields::split(vec![0x08, 1]).expect("a message"), cleared: vec![7, 300] };
+        let open = patch.to_open([9; 16]);
+        let generic = pb::Open::decode(open.clone()).expect("protobuf");
+        assert_eq!(
+            (generic.set.as_ref(), generic.cleared.as_slice()),
+            ([8, 1].as_slice(), [7, 300].as_slice())
+        );
+        assert_eq!(Bytes::from(generic.encode_to_vec()), open);
+        assert_eq!(Patch::from_open(&open), Ok(patch));
+        for sealed in [Bytes::new(), Bytes::from(vec![5; 200])] {
+            let (entry, _) = make(header(), open.clone(), sealed);
+            assert_eq!(Encoded::new(&entry).parts().concat(), entry.encode_to_vec());
+        }
     }
 
     #[test]

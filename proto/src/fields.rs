@@ -244,9 +244,22 @@ impl FieldsBuilder {
 
     /// Appends an encoded field; a tag equal to the last one adds to it.
     pub fn push(&mut self, tag: u32, raw: &[u8]) {
-        let start = self.bytes.len() as u32;
+        let start = self.bytes.len();
         self.bytes.put_slice(raw);
-        let end = self.bytes.len() as u32;
+        self.span(tag, start);
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes.put_u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.put_u8(value as u8);
+    }
+
+    /// What was written from `start` on is (more of) the field.
+    fn span(&mut self, tag: u32, start: usize) {
+        let (start, end) = (start as u32, self.bytes.len() as u32);
         match self.spans.last_mut() {
             Some(last) if last.tag == tag => last.end = end,
             last => {
@@ -263,20 +276,20 @@ impl FieldsBuilder {
 
     /// Appends a bytes (or message, or packed) field.
     pub fn delimited(&mut self, tag: u32, value: &[u8]) -> &mut Self {
-        let mut raw = Vec::with_capacity(value.len() + 8);
-        put_varint(&mut raw, u64::from(tag) << 3 | 2);
-        put_varint(&mut raw, value.len() as u64);
-        raw.extend_from_slice(value);
-        self.push(tag, &raw);
+        let start = self.bytes.len();
+        self.varint(u64::from(tag) << 3 | 2);
+        self.varint(value.len() as u64);
+        self.bytes.put_slice(value);
+        self.span(tag, start);
         self
     }
 
     /// Appends an integer, bool or enum field.
     pub fn u64(&mut self, tag: u32, value: u64) -> &mut Self {
-        let mut raw = Vec::with_capacity(12);
-        put_varint(&mut raw, u64::from(tag) << 3);
-        put_varint(&mut raw, value);
-        self.push(tag, &raw);
+        let start = self.bytes.len();
+        self.varint(u64::from(tag) << 3);
+        self.varint(value);
+        self.span(tag, start);
         self
     }
 
@@ -315,6 +328,13 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
         put_varint(out, value.len() as u64);
         out.extend_from_slice(value);
     }
+}
+
+/// A packed field of numbers as proto3 has it, nothing for none; tags up to 15.
+pub(crate) fn put_numbers(out: &mut Vec<u8>, tag: u8, numbers: &[u32]) {
+    let mut packed = Vec::new();
+    numbers.iter().for_each(|number| put_varint(&mut packed, u64::from(*number)));
+    put_bytes(out, tag, &packed);
 }
 
 #[inline]

@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::key::Key;
 use super::row::{ROOT, Root};
 use crate::store::Put;
 
@@ -17,7 +18,7 @@ const ROW_BYTES: usize = 160;
 pub(super) struct Layer {
     rows: Vec<Put>,
     /// Key → place in `rows` of its newest.
-    newest: BTreeMap<Bytes, u32>,
+    newest: BTreeMap<Key, u32>,
     marks: Vec<Mark>,
     bytes: usize,
 }
@@ -31,10 +32,15 @@ struct Mark {
 
 impl Layer {
     /// Adds a row; answers the row of the same key that was staged here before.
+    ///
+    /// # Panics
+    /// When the key is longer than [`MAX_KEY_BYTES`](super::key::MAX_KEY_BYTES): the keys of an index are few and known.
     pub fn put(&mut self, key: Bytes, sealed: Option<Bytes>) -> Option<&Option<Bytes>> {
         self.bytes += row_bytes(&key, &sealed);
         let place = u32::try_from(self.rows.len()).expect("a layer is bounded far below 2^32 rows");
-        let before = self.newest.insert(key.clone(), place);
+        let short = Key::of(&key);
+        let before =
+            self.newest.insert(short.unwrap_or_else(|| panic!("a key of {} bytes", key.len())), place);
         self.rows.push((key, sealed));
         before.map(|place| &self.rows[place as usize].1)
     }
@@ -44,15 +50,17 @@ impl Layer {
         self.marks.push(Mark { rows: self.rows.len(), root });
     }
 
-    pub fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+    pub fn get(&self, key: &Key) -> Option<&Option<Bytes>> {
         self.newest.get(key).map(|place| &self.rows[*place as usize].1)
     }
 
     /// The first row behind `after`, or at `from` when there is none yet.
     pub fn next(&self, after: Option<&Bytes>, from: &[u8], to: Option<&[u8]>) -> Option<&Put> {
-        let low = after.map_or(Bound::Included(from), |after| Bound::Excluded(after.as_ref()));
-        let (key, place) = self.newest.range::<[u8], _>((low, Bound::Unbounded)).next()?;
-        (to.is_none_or(|to| key.as_ref() < to)).then(|| &self.rows[*place as usize])
+        let after = after.and_then(|after| Key::of(after));
+        let low = after.map_or_else(|| Key::at_or_behind(from), Bound::Excluded);
+        let (_, place) = self.newest.range((low, Bound::Unbounded)).next()?;
+        let row = &self.rows[*place as usize];
+        to.is_none_or(|to| row.0.as_ref() < to).then_some(row)
     }
 
     /// The newest rows of a range.
@@ -60,8 +68,8 @@ impl Layer {
         if to.is_some_and(|to| to <= from) {
             return Vec::new();
         }
-        let bounds = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
-        self.newest.range::<[u8], _>(bounds).map(|(_, place)| self.rows[*place as usize].clone()).collect()
+        let bounds = (Key::at_or_behind(from), Key::before(to));
+        self.newest.range(bounds).map(|(_, place)| self.rows[*place as usize].clone()).collect()
     }
 
     /// Keys staged.

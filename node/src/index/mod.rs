@@ -1,8 +1,8 @@
 //! The index: what the log says, ready to be read. An overlay in memory shows changes at once; one thread
 //! brings them into the store in large sorted batches, when it is full or nothing more comes.
 //!
-//! * Every stored value ends with its check, the first 8 bytes of SHA-256 over key and value: a flipped bit
-//!   is found when it is read, and the caller makes the index again from the log.
+//! * Every stored value ends with its check, an XXH3 of value and key: a flipped bit is found when it is read,
+//!   and the caller makes the index again from the log.
 //! * The digest of the whole (count and sum of checks) and the log position it belongs to are one row, and
 //!   go into the store in the same batch as what they describe. A batch holds whole calls of
 //!   [`stage`](Index::stage): the store is at every moment what the log says at one position, never a mixture.
@@ -10,6 +10,7 @@
 //!   to its position.
 //! * An index is opened for use or made anew, never repaired: see [`Opened`].
 
+mod key;
 mod layer;
 mod open;
 mod overlay;
@@ -36,7 +37,7 @@ pub use writer::BeforeApply;
 /// A change to one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Staged {
-    /// Which row. Not empty; a first byte of 0 is the index's own.
+    /// Which row. 1 to 31 bytes; a first byte of 0 is the index's own.
     pub key: Bytes,
     /// Check of the value being replaced, as [`Index::get`] answered it; `None` for a new row. Whoever stages
     /// reads first, and nobody else stages the same row in between.

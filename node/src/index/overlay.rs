@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::key::Key;
 use super::layer::Layer;
 use super::row::{Digest, Root, seal, sealed_check};
 use super::{IndexError, Position, Staged};
@@ -106,10 +107,12 @@ impl Overlay {
 
     /// The row of a key, staged or stored last: `Some(None)` when it was removed.
     pub fn get(&self, key: &[u8]) -> Result<Option<Option<Bytes>>, IndexError> {
+        let key = Key::of(key);
         let state = self.state();
         if let Some(why) = &state.condemned {
             return Err(why.clone());
         }
+        let Some(key) = &key else { return Ok(None) };
         let closed = || state.closed.as_ref().and_then(|layer| layer.get(key));
         Ok(state.active.get(key).or_else(closed).or_else(|| state.recent.get(key)).cloned())
     }

@@ -165,7 +165,7 @@ impl Author {
             patch,
         };
         // The rules look at fields as this site sees them, so that a draft's status counts as well.
-        let seen = state.filter(|state| !state.sealed.is_empty()).map(|state| {
+        let seen = state.filter(|_| share::is_draft(kind, before)).map(|state| {
             let mut seen = state.clone();
             seen.fields = before.clone();
             seen
@@ -173,25 +173,24 @@ impl Author {
         let today = validate::today(now_ms);
         // The province has tokens where a city has values, and nothing of what is sealed.
         let view = if self.origin.site.is_province() { View::Shared } else { View::Full };
-        let verdicts = merge::judge(seen.as_ref().or(state), &change, &self.lineage, today, view);
+        let whole;
+        let after = if before.is_empty() && patch.cleared.is_empty() {
+            &patch.set
+        } else {
+            whole = before.patched(&patch.set, &patch.cleared);
+            &whole
+        };
+        // The values of a whole record are all checked below; a draft need not be whole.
+        let draft = share::is_draft(kind, after);
+        let values = draft.then_some(view);
+        let verdicts = merge::judge(seen.as_ref().or(state), &change, &self.lineage, today, values);
         let mut problems: Vec<pb::Problem> = Vec::new();
         for (tag, reason) in verdicts {
             problems.push(refused(kind, tag, reason, patch, view, today));
         }
-        if problems.is_empty() && op == Op::Put {
-            let draft = share::is_draft(kind, &before.patched(&patch.set, &patch.cleared));
-            if !draft {
-                let whole;
-                let after = if before.is_empty() && patch.cleared.is_empty() {
-                    &patch.set
-                } else {
-                    whole = before.patched(&patch.set, &patch.cleared);
-                    &whole
-                };
-                problems.extend(
-                    validate::check_record(kind, after, view, today).iter().map(|p| problem(kind, p)),
-                );
-            }
+        if problems.is_empty() && op == Op::Put && !draft {
+            problems
+                .extend(validate::check_record(kind, after, view, today).iter().map(|p| problem(kind, p)));
         }
         problems
     }

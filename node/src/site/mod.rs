@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use liandong_proto::entry::{Head, Op};
+use liandong_proto::entry::{Encoded, Head, Op};
 use liandong_proto::id::{Origin, RecordId, RecordMap, SiteCode};
 use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
@@ -188,8 +188,9 @@ impl Site {
         let writer = &mut *guard;
         let before = writer.author.head;
         let mut batch = Batch::new();
-        let mut touched = Touched::default();
-        let mut checks: RecordMap<Option<u64>> = RecordMap::default();
+        let mut touched = Touched::with_capacity_and_hasher(puts.len(), Default::default());
+        let mut checks: RecordMap<Option<u64>> =
+            RecordMap::with_capacity_and_hasher(puts.len(), Default::default());
         let mut answers = Vec::with_capacity(puts.len());
         let outcome = puts.iter().try_for_each(|put| {
             let key = put.record.map(|record| (put.kind, record));
@@ -205,7 +206,7 @@ impl Site {
                 Verdict::Answer(answer) => answers.push(answer),
                 Verdict::Write(made, record) => {
                     let key = (put.kind, record);
-                    batch.push(record_kind::OWN, &[&made.entry.encode_to_vec()]);
+                    batch.push(record_kind::OWN, &Encoded::new(&made.entry).parts());
                     let state = touched.remove(&key);
                     let state = fold_own(state, &made.header, &made.open, &made.sealed, &self.lineage);
                     let version = view::version(&state, Some(made.header.origin));

@@ -28,6 +28,9 @@ pub fn apply(
         }
         return state;
     }
+    if change.op == Op::Put && verdicts.is_empty() && edit_simply(&mut state, change, lineage) {
+        return state;
+    }
     let mut fold = Fold { shown: Shown::of(&mut state), state, change, lineage, kind };
     match (verdicts.iter().find(|(tag, _)| *tag == 0), change.op) {
         (Some((_, reason)), _) => {
@@ -46,6 +49,43 @@ fn note_writer(state: &mut RecordState, change: &Change<'_>) {
         Some(writer) => writer.seq = writer.seq.max(change.seq),
         None => state.writers.push(Writer { origin: change.origin, seq: change.seq }),
     }
+}
+
+/// The common case of an edit: nothing is held or deleted, and the writer had all that is shown before its
+/// eyes. Does what [`Fold::put`] would, without spelling out who set every field; false, and nothing is changed,
+/// when it is another case.
+fn edit_simply(state: &mut RecordState, change: &Change<'_>, lineage: &Lineage) -> bool {
+    let setter = change.setter();
+    let known = state.setters.iter().any(|by| *by == setter || !change.saw(by, lineage));
+    if !state.held.is_empty() || state.deleted() || state.setters.is_empty() || known {
+        return false;
+    }
+    let at = state.setters.len() as u16;
+    state.setters.push(setter);
+    for_each_group(change, |group, _| {
+        for tag in group {
+            match state.set_by.binary_search_by_key(tag, |(tag, _)| *tag) {
+                Ok(known) => state.set_by[known].1 = at,
+                Err(new) => state.set_by.insert(new, (*tag, at)),
+            }
+        }
+    });
+    state.fields = state.fields.patched(&change.patch.set, &change.patch.cleared);
+    // A setter that set nothing any more goes, and the one of most fields comes first, as `Shown::store` has it.
+    let mut uses = vec![Uses::default(); state.setters.len()];
+    for (tag, at) in &state.set_by {
+        match state.fields.get(*tag) {
+            Some(_) => uses[usize::from(*at)].shown += 1,
+            None => uses[usize::from(*at)].cleared += 1,
+        }
+    }
+    // Those that `set_by` does not name.
+    let named: u32 = uses.iter().map(|uses| uses.shown).sum();
+    uses[0].shown = state.fields.len() as u32 - named;
+    if Uses::out_of_order(&uses) {
+        Shown::of(state).store(state);
+    }
+    true
 }
 
 struct Fold<'a> {
@@ -307,8 +347,7 @@ impl Shown {
                 None => uses.cleared += 1,
             }
         }
-        let most = uses.first().map_or(0, |first| first.shown);
-        if uses.iter().any(|uses| uses.shown > most || uses.shown + uses.cleared == 0) {
+        if Uses::out_of_order(&uses) {
             self.renumber(&uses);
         }
         state.set_by.clear();
@@ -344,4 +383,12 @@ impl Shown {
 struct Uses {
     shown: u32,
     cleared: u32,
+}
+
+impl Uses {
+    /// Whether one set nothing any more, or more fields than the first.
+    fn out_of_order(all: &[Uses]) -> bool {
+        let most = all.first().map_or(0, |first| first.shown);
+        all.iter().any(|uses| uses.shown > most || uses.shown + uses.cleared == 0)
+    }
 }

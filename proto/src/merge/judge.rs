@@ -10,14 +10,15 @@ use crate::validate::{self, View};
 
 /// Decides what becomes of a change: empty when all of it is shown.
 ///
-/// `today` is the date of receipt, which decides what lies in the future. A node judges its own puts with
-/// [`View::Full`] before they become entries, the hub what has travelled with [`View::Shared`].
+/// `today` is the date of receipt, which decides what lies in the future. The hub judges what has travelled with
+/// [`View::Shared`]; a node judges its own puts with [`View::Full`] before they become entries, or without a view
+/// when it checks the whole record's values itself.
 pub fn judge(
     state: Option<&RecordState>,
     change: &Change<'_>,
     lineage: &Lineage,
     today: validate::Today,
-    view: View,
+    view: Option<View>,
 ) -> Verdicts {
     let kind = schema::kind(change.kind);
     let home = state.map_or_else(|| first_home(kind, change), |state| state.home);
@@ -47,7 +48,8 @@ struct Case<'a> {
     change: &'a Change<'a>,
     lineage: &'a Lineage,
     today: validate::Today,
-    view: View,
+    /// How values are checked; `None`: not here.
+    view: Option<View>,
     /// A delete stands that the writer had not seen.
     tombstone: bool,
 }
@@ -111,8 +113,9 @@ impl Case<'_> {
     }
 
     fn invalid(&self, kind: &Kind, field: &Field) -> bool {
+        let Some(view) = self.view else { return false };
         let set = &self.change.patch.set;
-        let wrong = |raw| validate::check_value(kind, field, raw, set, self.view, self.today).is_err();
+        let wrong = |raw| validate::check_value(kind, field, raw, set, view, self.today).is_err();
         set.get(field.tag).is_some_and(wrong)
     }
 

@@ -31,7 +31,7 @@ use crate::position::{GenerationStart, Generations, Position};
 pub const PROTOCOL: u32 = 1;
 
 /// What a hub allows unless configured otherwise.
-pub const LIMITS: pb::Limits = pb::Limits { batch_bytes: 512 << 10, push_window: 4, deliver_window: 4 };
+pub const LIMITS: pb::Limits = pb::Limits { batch_bytes: 256 << 10, push_window: 4, deliver_window: 4 };
 
 /// A head as it travels.
 pub fn head_to_pb(head: &Head) -> pb::Head {

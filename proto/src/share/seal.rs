@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use crate::entry::Patch;
-use crate::fields::Fields;
+use crate::fields::{Fields, put_bytes, put_numbers};
 use crate::id::{Origin, sha256};
 use crate::pb::log::v1 as pb;
 
@@ -71,18 +71,16 @@ impl CityKey {
         if patch.is_empty() {
             return Bytes::new();
         }
-        let mut plain = pb::Sealed {
-            set: patch.set.bytes().clone(),
-            cleared: patch.cleared.clone(),
-            padding: Bytes::new(),
-        };
-        // A padding field costs two bytes of its own, and an empty one would not be written at all.
-        let short = BUCKET - (plain.encoded_len() + 2) % BUCKET;
-        plain.padding = Bytes::from(vec![0; short]);
-        let mut out = Vec::with_capacity(KEY_ID + NONCE + plain.encoded_len() + TAG);
+        let set = patch.set.bytes();
+        let mut out =
+            Vec::with_capacity(KEY_ID + NONCE + set.len() + 2 * BUCKET + 5 * patch.cleared.len() + TAG);
         out.extend_from_slice(&self.id);
         out.extend_from_slice(&nonce);
-        plain.encode(&mut out).expect("a Vec grows");
+        put_bytes(&mut out, 1, set);
+        put_numbers(&mut out, 2, &patch.cleared);
+        // A padding field costs two bytes of its own, and an empty one would not be written at all.
+        let short = BUCKET - (out.len() - KEY_ID - NONCE + 2) % BUCKET;
+        put_bytes(&mut out, 15, &[0; BUCKET][..short]);
         let tag = self
             .cipher
             .encrypt_inout_detached(
@@ -157,6 +155,25 @@ mod tests {
         let sealed = key.seal(&patch("440100198503121239"), ORIGIN, 5, [9; 12]);
         assert_eq!(key.open(&sealed, ORIGIN, 5), Ok(patch("440100198503121239")));
         assert_eq!(key.open(&sealed, ORIGIN, 6), Err(SealError::Damaged));
+    }
+
+    #[test]
+    fn a_plaintext_is_the_proto() {
+        let key = CityKey::new(&[3; 32]);
+        let sealed = key.seal(&patch("x"), ORIGIN, 5, [9; 12]);
+        let mut plain = sealed[KEY_ID + NONCE..sealed.len() - TAG].to_vec();
+        let tag: [u8; TAG] = sealed[sealed.len() - TAG..].try_into().expect("a tag");
+        key.cipher
+            .decrypt_inout_detached(
+                &Nonce::from([9; 12]),
+                &place(ORIGIN, 5),
+                plain.as_mut_slice().into(),
+                &Tag::from(tag),
+            )
+            .expect("its own key");
+        let generic = pb::Sealed::decode(plain.as_slice()).expect("protobuf");
+        assert_eq!(generic.encode_to_vec(), plain);
+        assert_eq!((generic.cleared, generic.padding.len() % BUCKET > 0), (vec![9], true));
     }
 
     #[test]

@@ -12,6 +12,15 @@ const PREFIX: &str = "t1:";
 /// `t1:` + 8 hexadecimal digits of the key's fingerprint + `:` + 43 characters of base64url.
 const TOKEN_LEN: usize = 3 + 8 + 1 + 43;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const IN_ALPHABET: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < ALPHABET.len() {
+        table[ALPHABET[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// The province's linking key. It is made offline by the secretariat and never is on the hub.
 #[derive(Clone)]
@@ -59,7 +68,8 @@ pub fn is_token(text: &str) -> bool {
         && text.starts_with(PREFIX)
         && bytes[3..11].iter().all(u8::is_ascii_hexdigit)
         && bytes[11] == b':'
-        && bytes[12..].iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'_')
+        // Asked several times for every change: one look into a table for each byte, and no branch.
+        && bytes[12..].iter().fold(true, |all, byte| all & IN_ALPHABET[usize::from(*byte)])
 }
 
 /// RFC 4648 §5 without padding, for the one fixed length that a token has.

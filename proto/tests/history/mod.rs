@@ -175,7 +175,7 @@ pub fn step(
         Some(reason) => vec![(0, reason)],
         None => {
             let today = validate::today(BEGIN_MS + YEAR_MS);
-            merge::judge(state.as_ref(), &change, lineage, today, View::Shared)
+            merge::judge(state.as_ref(), &change, lineage, today, Some(View::Shared))
         }
     };
     (merge::apply(state, &change, &verdicts, lineage), verdicts)

@@ -115,7 +115,7 @@ impl Hub {
     pub fn fold(&mut self, change: &Change<'_>) {
         let old = self.states.remove(&change.record);
         let today = validate::today(BEGIN_MS);
-        let verdicts = merge::judge(old.as_ref(), change, &Lineage::default(), today, View::Shared);
+        let verdicts = merge::judge(old.as_ref(), change, &Lineage::default(), today, Some(View::Shared));
         let quiet = verdicts.is_empty() && old.as_ref().is_none_or(|old| old.held.is_empty());
         let state = merge::apply(old, change, &verdicts, &Lineage::default());
         if !quiet || !state.held.is_empty() || change.origin == HUB {
