@@ -28,7 +28,7 @@ use fjall::config::{
 use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable as _,
 };
-use liandong_node::store::{Put, Rows, Store, StoreError, file_error, require_free};
+use liandong_node::store::{Put, Rows, Store, StoreError, file_error, guarded, require_free};
 
 /// Free space in bytes below which the store is neither opened nor written: its journal alone takes 64 MiB.
 const FREE_BYTES: u64 = 96 << 20;
@@ -61,7 +61,9 @@ pub fn open(dir: &Path, cache_bytes: u64) -> Result<Arc<dyn Store>, StoreError> 
         .max_journaling_size(64 << 20)
         .open()
         .map_err(|error| failed(dir, error))?;
-    let rows = db.keyspace("rows", options).map_err(|error| failed(dir, error))?;
+    // A panic in here must not drop the database on its way out: dropping panics as well where a lock is poisoned,
+    // and two panics at once end the process.
+    let rows = guarded(|| db.keyspace("rows", options).map_err(|error| failed(dir, error)))?;
     Ok(Arc::new(FjallStore { db, rows, dir: dir.to_path_buf() }))
 }
 

@@ -2,6 +2,8 @@
 //!
 //! The directory holds `store/` (the engine's) and, after a clean stop, `clean`: the root row as it was then.
 //! Without that marker, or when it names another root, every row is read and compared with the digest first.
+//! `opening` counts starts that ended in the middle of this: there is damage that ends the process at once, where
+//! no guard helps, and a site that dies of it at every start would never run again.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -66,6 +68,9 @@ impl std::fmt::Display for Rebuilt {
 /// How many damaged indexes are kept for whoever wants to look.
 const KEPT: usize = 2;
 const CLEAN: &str = "clean";
+const OPENING: &str = "opening";
+/// So many openings in a row that did not end, and the index is taken for damaged.
+const TRIES: usize = 2;
 const STORE: &str = "store";
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> IndexError {
@@ -83,7 +88,14 @@ impl Index {
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
         let clean = take_marker(&dir.join(CLEAN)).map_err(failed(&dir))?;
         let mut rebuilt = None;
-        let (store, root) = match look(&options.engine, &options.in_log, &dir, clean) {
+        let tried = begin_opening(&dir.join(OPENING)).map_err(failed(&dir))?;
+        let found = if tried < TRIES {
+            look(&options.engine, &options.in_log, &dir, clean)
+        } else {
+            Err(StoreError::Corrupt(format!("the last {tried} starts ended while it was being opened"))
+                .into())
+        };
+        let (store, root) = match found {
             Err(error) if error.is_damage() => {
                 let kept = move_aside(&dir).map_err(failed(&dir))?;
                 rebuilt = Some(Rebuilt { why: error.to_string(), kept: Some(kept) });
@@ -91,6 +103,7 @@ impl Index {
             }
             found => found?,
         };
+        end_opening(&dir.join(OPENING)).map_err(failed(&dir))?;
         let overlay = Arc::new(Overlay::new(options.overlay_bytes, root.unwrap_or_default().digest));
         let store = Arc::new(store);
         let writer = {
@@ -128,6 +141,26 @@ fn take_marker(marker: &Path) -> io::Result<Option<Vec<u8>>> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Notes an opening, and answers how many before it did not end: the file has a byte for each.
+fn begin_opening(marker: &Path) -> io::Result<usize> {
+    let mut tried = match fs::read(marker) {
+        Ok(tried) => tried,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    tried.push(b'.');
+    fs::write(marker, &tried)?;
+    Ok(tried.len() - 1)
+}
+
+fn end_opening(marker: &Path) -> io::Result<()> {
+    match fs::remove_file(marker) {
+        // It went aside with a damaged index.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 

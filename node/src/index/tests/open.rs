@@ -18,6 +18,25 @@ fn a_power_loss_goes_back_to_the_position_of_the_last_checkpoint() {
     assert_eq!(rows(&index), pairs(&[("a", "1")]));
 }
 
+/// Damage that ends the process leaves no error behind: only that the starts before never came to an end.
+#[test]
+fn an_index_that_ended_two_starts_is_begun_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Arc::new(MemoryStore::default());
+    let (index, _) = open_over(dir.path(), &store);
+    put(&index, "a", "1", 1);
+    index.flush().expect("stored");
+    drop(index);
+    let died = dir.path().join("opening");
+    assert!(!died.exists(), "an opening that ended leaves nothing");
+    for (times, rebuilt) in [(1, false), (2, true)] {
+        std::fs::write(&died, ".".repeat(times)).expect("written");
+        let (_, opened) = open_over(dir.path(), &store);
+        assert_eq!(opened.rebuilt.is_some(), rebuilt, "after {times} starts that did not end");
+        assert!(!died.exists());
+    }
+}
+
 /// Some of the rows, or the root without them, reached the disk.
 #[test]
 fn a_torn_store_is_made_again() {
