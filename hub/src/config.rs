@@ -47,14 +47,14 @@ pub static KEYS: &[Key] = &[
             en: "How much the index keeps in memory before it writes, in MiB.",
         },
         shape: Shape::Whole { least: 1, most: 4096 },
-        default: "48",
+        default: "32",
         example: "",
     },
     Key {
         name: "index.cache_mib",
         doc: Text { zh: "索引的读缓存（MiB）。", en: "Read cache of the index, in MiB." },
         shape: Shape::Whole { least: 1, most: 65_536 },
-        default: "64",
+        default: "48",
         example: "",
     },
     Key {

@@ -58,7 +58,7 @@ pub static KEYS: &[Key] = &[
             en: "How much the index keeps in memory before it writes, in MiB.",
         },
         shape: Shape::Whole { least: 1, most: 4096 },
-        default: "24",
+        default: "40",
         example: "",
     },
     Key {
