@@ -16,6 +16,7 @@ use liandong_proto::id::{Origin, RecordId, SiteCode};
 use liandong_proto::pb::hub::v1 as pb;
 use liandong_proto::pb::record::v1 as record;
 use liandong_proto::schema;
+use liandong_proto::sign::VerifyingKey;
 use liandong_proto::state::RecordState;
 use pb::hub_server::{Hub as HubRpc, HubServer};
 use prost::Message as _;
@@ -54,12 +55,45 @@ impl HubRpc for Service {
         Ok(Response::new(blocking(move || hub.city_list()).await?))
     }
 
+    async fn invite(
+        &self,
+        request: Request<pb::InviteRequest>,
+    ) -> Result<Response<pb::InviteResponse>, Status> {
+        let service = Service { hub: Arc::clone(&self.hub) };
+        Ok(Response::new(blocking(move || service.invite(&request.into_inner())).await?))
+    }
+
+    async fn exclude(
+        &self,
+        request: Request<pb::ExcludeRequest>,
+    ) -> Result<Response<pb::ExcludeResponse>, Status> {
+        let (hub, asked) = (Arc::clone(&self.hub), request.into_inner());
+        let site = SiteCode(asked.site);
+        blocking(move || hub.exclude(site, &asked.reason, asked.retire, &asked.author)).await?;
+        Ok(Response::new(pb::ExcludeResponse {}))
+    }
+
     async fn settle(
         &self,
         request: Request<pb::SettleRequest>,
     ) -> Result<Response<pb::SettleResponse>, Status> {
         let hub = Arc::clone(&self.hub);
         Ok(Response::new(blocking(move || hub.settle(&request.into_inner())).await?))
+    }
+}
+
+impl Service {
+    fn invite(&self, request: &pb::InviteRequest) -> Result<pb::InviteResponse, SiteError> {
+        let listened = || locked(&self.hub.shared.enrolment).map(|addr| addr.to_string());
+        let address = Some(request.address.clone()).filter(|address| !address.is_empty()).or_else(listened);
+        let address = address.ok_or_else(|| {
+            SiteError::Refused(
+                "the hub does not run, so that its address is not known; start it, or name the address with --address"
+                    .into(),
+            )
+        })?;
+        let (code, until_ms) = self.hub.invite(SiteCode(request.site), &address, &request.author)?;
+        Ok(pb::InviteResponse { code: code.to_string(), until_ms })
     }
 }
 
@@ -86,7 +120,15 @@ impl Hub {
             let counted = counted.get(&city.code).unwrap_or(&none);
             let connected =
                 locked(&self.shared.sessions).get(&city.code).is_some_and(|session| !session.is_closed());
+            let member = published.registry.members.city(city.code).cloned().unwrap_or_default();
+            let enrolment = member.enrolment.as_ref();
+            let signing_key = enrolment.and_then(|it| VerifyingKey::from_slice(&it.signing_key));
             cities.push(pb::City {
+                standing: member.standing as u32,
+                certificate_until_ms: enrolment.map_or(0, |it| it.until_ms),
+                invited_until_ms: member.invitation.as_ref().map_or(0, |it| it.until_ms),
+                signing_key: signing_key.map(|key| key.fingerprint()).unwrap_or_default(),
+                reason: member.reason.clone(),
                 site: city.code.0,
                 connected,
                 seq: row.seq,

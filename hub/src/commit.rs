@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::fold::{Accepting, Fold, Key, Stored, arrival};
 use crate::hub::Shared;
-use crate::queue::{Job, Knock, OwnWrite, Pushed};
+use crate::queue::{Job, Knock, OwnWrite, Pushed, Register};
 use crate::registry::{self, Registry};
 use crate::sanctions::Sanctions;
 
@@ -65,6 +65,8 @@ pub struct Told {
     pub answers: Vec<Box<dyn FnOnce() + Send>>,
     /// Sites whose push did not fit; their sessions end.
     pub broken: Vec<SiteCode>,
+    /// Cities whose standing as members has changed.
+    pub cities: Vec<(SiteCode, pb::CityRow)>,
 }
 
 /// States of rounds that are judged but not stored yet, newest last.
@@ -152,18 +154,19 @@ impl Judge {
             let (mut told, mut batch) = (Told::default(), Batch::new());
             let pushed = |job: &Job| if let Job::Pushed(pushed) = job { pushed.entries.len() } else { 0 };
             let mut coming = Vec::with_capacity(jobs.iter().map(pushed).sum());
-            let (mut own, mut knocks) = (Vec::new(), Vec::new());
+            let (mut own, mut knocks, mut signed) = (Vec::new(), Vec::new(), Vec::new());
             for job in jobs {
                 match job {
                     Job::Knock(knock) => knocks.push(knock),
-                    Job::Pushed(pushed) => self.pushed(pushed, &mut coming, &mut told),
+                    Job::Register(register) => self.register(register, &mut batch, &mut told),
+                    Job::Pushed(pushed) => self.pushed(pushed, &mut coming, &mut signed, &mut told),
                     Job::Own(write) => own.push(write),
                 }
             }
             for knock in knocks {
                 self.knock(knock, &mut batch, &mut told);
             }
-            let result = self.round(coming, own, batch, told);
+            let result = self.round(coming, signed, own, batch, told);
             match result {
                 Ok(round) => {
                     if self.rounds.send(round).is_err() {
@@ -180,9 +183,20 @@ impl Judge {
         }
     }
 
+    /// The province's word about a city, if it may be said as things stand.
+    fn register(&mut self, register: Register, batch: &mut Batch, told: &mut Told) {
+        let Register { change, answer } = register;
+        let allowed = self.registry.members.allow(&change);
+        if allowed.is_ok() {
+            batch.push(record_kind::REGISTRY, &[&change.encode_to_vec()]);
+            told.cities.push((SiteCode(change.site), self.registry.members.change(&change)));
+        }
+        told.answers.push(Box::new(move || answer(allowed)));
+    }
+
     fn knock(&mut self, knock: Knock, batch: &mut Batch, told: &mut Told) {
-        let admission = match self.registry.admit(knock.site, &knock.hello) {
-            Ok((origin, nonce)) => {
+        let admission = match self.registry.admit(knock.identity, &knock.hello) {
+            Ok((origin, nonce, signing_key)) => {
                 let note = pb::SessionOpened {
                     site: origin.site.0,
                     epoch: Bytes::copy_from_slice(&origin.epoch.0),
@@ -194,18 +208,26 @@ impl Judge {
                 told.heads.push((origin, row.clone()));
                 Admission::Welcome {
                     held: registry::head(&row),
+                    signing_key,
                     generations: self.generations.clone(),
                     hub_time_ms: now_ms(),
                 }
             }
-            Err(refused) => refused,
+            Err(refused) => *refused,
         };
         told.answers.push(Box::new(move || (knock.answer)(admission)));
     }
 
     /// Puts the entries of a push in line, without those that are here already.
-    fn pushed(&mut self, pushed: Pushed, coming: &mut Vec<Coming>, told: &mut Told) {
+    fn pushed(
+        &mut self,
+        pushed: Pushed,
+        coming: &mut Vec<Coming>,
+        signed: &mut Vec<pb::SignedHead>,
+        told: &mut Told,
+    ) {
         let mut head = self.registry.head(pushed.origin);
+        let before = head.seq;
         for entry in pushed.entries {
             if entry.header.seq <= head.seq {
                 let same = entry.header.seq < head.seq || entry.hash == head.hash;
@@ -226,12 +248,16 @@ impl Judge {
             let base = self.generations.resolve(entry.header.base, &pushed.known);
             coming.push(Coming::new(entry, base));
         }
+        if head.seq > before && head.seq == pushed.signed.seq {
+            signed.push(pushed.signed);
+        }
         self.registry.advance(pushed.origin, head, now_ms());
     }
 
     fn round(
         &mut self,
         coming: Vec<Coming>,
+        signed: Vec<pb::SignedHead>,
         own: Vec<OwnWrite>,
         mut batch: Batch,
         mut told: Told,
@@ -295,6 +321,7 @@ impl Judge {
                 merge_version: merge::VERSION,
                 prev_hash: self.row.commit_hash.clone(),
                 entries: accepted,
+                heads: signed,
             };
             self.row.commit_hash = Bytes::copy_from_slice(&commit_hash(&commit, hashes));
             self.scratch.clear();
@@ -309,6 +336,10 @@ impl Judge {
             let key = rows::origin(*origin);
             let (old, value) = self.registry.stored(*origin, row);
             rows.push(Staged { key, old, new: Some(value) });
+        }
+        for (site, row) in &told.cities {
+            let (old, value) = self.registry.members.stored(*site, row);
+            rows.push(Staged { key: rows::city(*site), old, new: Some(value) });
         }
         told.at = Position { generation: self.row.generation, hub_seq: self.row.hub_seq };
         told.commit_hash = self.row.commit_hash.as_ref().try_into().unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use liandong_node::config::{Key, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, Settings, Shape};
+use liandong_node::config::{Key, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, Settings, Shape, check_address};
 use liandong_node::say;
 use liandong_node::text::Said;
 use liandong_proto::schema::Text;
@@ -23,13 +23,34 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "listen",
         doc: Text {
-            zh: "各市站点同步用的地址和端口；0 号端口由系统选择。目前只能是本机地址，因为还没有加密传输。",
-            en: "Address and port where nodes sync; port 0 lets the system choose. Only this machine for \
-             now, since encrypted transport is not there yet.",
+            zh: "各市站点同步用的地址和端口，双方都凭证书；0 号端口由系统选择。要让各市连进来，写本机对外的地址，如 0.0.0.0:7443。",
+            en: "Address and port where members sync, both sides with certificates; port 0 lets the system choose. For \
+             the cities to reach it, name an address of this machine that they see, such as 0.0.0.0:7443.",
         },
         shape: Shape::Checked(check_listen),
         default: "\"127.0.0.1:7443\"",
         example: "",
+    },
+    Key {
+        name: "enrolment.listen",
+        doc: Text {
+            zh: "加入用的地址和端口：只办理凭邀请码加入，不传送任何记录。",
+            en: "Address and port where cities join with an invitation; it serves nothing else, and no records.",
+        },
+        shape: Shape::Checked(check_listen),
+        default: "\"127.0.0.1:7444\"",
+        example: "",
+    },
+    Key {
+        name: "enrolment.address",
+        doc: Text {
+            zh: "写进邀请码的主机和端口，即各市从外面看到的加入端口；不写则用 enrolment.listen。",
+            en: "Host and port that stand in invitations: where the cities find the enrolment port. Without it, \
+             enrolment.listen.",
+        },
+        shape: Shape::Checked(check_address),
+        default: "",
+        example: "\"hub.example.org:7444\"",
     },
     Key {
         name: "log.segment_mib",
@@ -72,16 +93,10 @@ pub static KEYS: &[Key] = &[
     LANG,
 ];
 
-/// Checks the address of the sync port: on this machine. Sync over a network needs encryption, which this
-/// version does not have yet.
+/// Checks an address to listen on.
 pub fn check_listen(text: &str) -> Result<(), Said> {
     match text.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => Ok(()),
-        Ok(_) => Err(say!(
-            "目前只能监听本机地址（如 127.0.0.1:7443）：本版本还没有加密传输，不能在网络上传送个人信息",
-            "only an address of this machine can be listened on for now (such as 127.0.0.1:7443): encrypted \
-             transport is not there yet, and personal data must not cross a network in clear"
-        )),
+        Ok(_) => Ok(()),
         Err(_) => Err(say!(
             "应为地址和端口，如 127.0.0.1:7443",
             "an address with a port is wanted, such as 127.0.0.1:7443"
@@ -94,8 +109,12 @@ pub fn check_listen(text: &str) -> Result<(), Said> {
 pub struct HubConfig {
     /// Where its files are, when that was said.
     pub data_dir: Option<PathBuf>,
-    /// Where nodes sync.
+    /// Where members sync.
     pub listen: SocketAddr,
+    /// Where cities join.
+    pub enrolment: SocketAddr,
+    /// What invitations say of that, where it is something else.
+    pub enrolment_address: Option<String>,
     /// Size of a log segment in bytes.
     pub segment_bytes: u64,
     /// How much the index stages before it writes, in bytes.
@@ -115,10 +134,15 @@ impl HubConfig {
     /// Never for settings that were checked against the table.
     pub fn read(settings: &Settings) -> HubConfig {
         let mib = |key| settings.whole(key) << 20;
-        let listen = settings.text("listen").and_then(|text| text.parse().ok());
+        let address = |key| {
+            let address = settings.text(key).and_then(|text| text.parse().ok());
+            address.expect("the table has a default and a check for it")
+        };
         HubConfig {
             data_dir: settings.path("data_dir").map(Path::to_path_buf),
-            listen: listen.expect("the table has a default and a check for it"),
+            listen: address("listen"),
+            enrolment: address("enrolment.listen"),
+            enrolment_address: settings.text("enrolment.address").map(str::to_owned),
             segment_bytes: mib("log.segment_mib"),
             overlay_bytes: mib("index.overlay_mib") as usize,
             cache_bytes: mib("index.cache_mib"),
@@ -141,13 +165,9 @@ mod tests {
     }
 
     #[test]
-    fn only_this_machine_is_listened_on() {
-        for address in ["127.0.0.1:0", "127.1.2.3:7443", "[::1]:7443"] {
+    fn an_address_to_listen_on_has_a_port() {
+        for address in ["127.0.0.1:0", "0.0.0.0:7443", "[::]:7443"] {
             assert_eq!(check_listen(address), Ok(()), "{address}");
-        }
-        for address in ["0.0.0.0:7443", "10.1.1.1:7443", "[::]:7443"] {
-            let said = check_listen(address).unwrap_err();
-            assert!(said.en.contains("encrypted transport is not there yet"), "{said}");
         }
         for address in ["7443", "localhost:7443", "127.0.0.1"] {
             assert!(check_listen(address).unwrap_err().en.contains("with a port"), "{address}");
@@ -169,7 +189,7 @@ mod tests {
 
     #[test]
     fn mistakes_name_the_setting() {
-        let mistakes = Layers::new(KEYS).options(&["listen=0.0.0.0:1".into(), "listn=x".into()]).finish();
+        let mistakes = Layers::new(KEYS).options(&["listen=0.0.0.0".into(), "listn=x".into()]).finish();
         let said: Vec<String> = mistakes.unwrap_err().0.into_iter().map(|said| said.en).collect();
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(

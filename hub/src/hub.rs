@@ -1,6 +1,7 @@
 //! The hub: a site that also listens. Opening, writing, and what is published.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
@@ -12,7 +13,7 @@ use liandong_node::log::{self, Batch, DirLock, Log, Pos};
 use liandong_node::now::{generator, now_ms, random};
 use liandong_node::rows;
 use liandong_node::site::{
-    Author, Keys, OnProgress, Paths, PutAnswer, SiteError, make_private_dir, record_kind,
+    Author, Keys, OnProgress, Paths, PutAnswer, SiteError, make_private_dir, record_kind, write_key,
 };
 use liandong_proto::entry::Head;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
@@ -20,10 +21,12 @@ use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::position::{GenerationStart, Generations};
 use liandong_proto::session::hub::Input;
 use liandong_proto::share::CityKey;
+use liandong_proto::sign::{SigningKey, VerifyingKey};
 use liandong_proto::stamp::{Clock, Stamp};
 use prost::Message as _;
 use tokio::sync::mpsc as async_mpsc;
 
+use crate::ca::Ca;
 use crate::commit::Judge;
 use crate::compare::Scanned;
 use crate::queue::{Job, OwnWrite, Queue};
@@ -60,6 +63,10 @@ impl HubOptions {
 pub struct Shared {
     pub(crate) paths: Paths,
     pub(crate) log: Arc<Log>,
+    /// Vouches for cities and hub.
+    pub(crate) ca: Ca,
+    /// Signs receipts.
+    pub(crate) signer: SigningKey,
     pub(crate) index: Index,
     pub(crate) queue: Queue,
     pub(crate) published: RwLock<Published>,
@@ -71,6 +78,8 @@ pub struct Shared {
     pub(crate) full: Mutex<Option<String>>,
     pub(crate) cities: Mutex<HashMap<SiteCode, CityState>>,
     pub(crate) scanned: Scanned,
+    /// Where cities join, while it is listened on.
+    pub(crate) enrolment: Mutex<Option<SocketAddr>>,
 }
 
 /// What is durable and may be told.
@@ -108,17 +117,23 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    /// Makes a hub in a directory that holds none.
+    /// Makes a hub in a directory that holds none, with an authority of its own unless one (certificate and key, PEM)
+    /// is given.
     ///
     /// # Errors
     /// [`SiteError::Exists`] when there is one already.
-    pub fn init(data_dir: &Path) -> Result<(), SiteError> {
+    pub fn init(data_dir: &Path, authority: Option<(&str, &str)>) -> Result<(), SiteError> {
         let paths = Paths::new(data_dir);
         if paths.log().exists() {
             return Err(SiteError::Exists(data_dir.to_path_buf()));
         }
         make_private_dir(data_dir)?;
         let _lock = DirLock::acquire(data_dir)?;
+        match authority {
+            Some((certificate, key)) => Ca::adopt(&paths, certificate, key)?,
+            None => Ca::make(&paths, now_ms())?,
+        }
+        write_key(&paths.signing_key(), &random())?;
         let (log, _) = Log::open(&paths.log(), log::Options::default())?;
         let epoch: [u8; 16] = random();
         let opened = pb::EpochOpened {
@@ -166,9 +181,12 @@ impl Hub {
         author.head = Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() };
         author.clock = Clock::resume(Stamp(row.stamp));
         author.generations = generations.clone();
+        let (ca, signer) = (Ca::load(&paths)?, paths.signing()?);
         let shared = Arc::new(Shared {
             paths,
             log,
+            ca,
+            signer,
             index,
             queue: Queue::default(),
             published: RwLock::new(Published {
@@ -183,6 +201,7 @@ impl Hub {
             full: Mutex::new(None),
             cities: Mutex::new(HashMap::new()),
             scanned: Scanned::default(),
+            enrolment: Mutex::new(None),
         });
         let (sender, receiver) = mpsc::sync_channel(1);
         let published = Arc::new(AtomicU64::new(0));
@@ -224,6 +243,11 @@ impl Hub {
     /// The province as a writer.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// What its receipts are signed with.
+    pub fn signing_key(&self) -> VerifyingKey {
+        self.shared.signer.verifying()
     }
 
     /// Its index, for reading.

@@ -3,16 +3,19 @@
 
 pub mod api;
 pub mod audience;
+pub mod ca;
 pub mod cli;
 mod commit;
 mod compare;
 pub mod config;
+mod enrol;
 mod feed;
 pub mod findings;
 mod fold;
 mod history;
 pub mod hub;
 pub mod listen;
+pub mod members;
 mod queue;
 mod records;
 pub mod registry;

@@ -1,18 +1,19 @@
-//! The sync port: drives the hub's half of a session with each node. One match over its outputs.
-//!
-//! Until transport security stands, it binds loopback addresses only and takes the site from a header.
+//! The two ports of the hub. The sync port drives the hub's half of a session with each member; who is at the other
+//! end is said by its certificate alone. The enrolment port takes whoever connects, and serves nothing but joining.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use liandong_node::now::now_ms;
 use liandong_node::site::SiteError;
+use liandong_node::trust::limits;
 use liandong_proto::entry::{Entry, Head};
 use liandong_proto::id::{Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
+use liandong_proto::pb::trust::v1::enrolment_server::EnrolmentServer;
+use liandong_proto::pb::trust::v1::membership_server::MembershipServer;
 use liandong_proto::position::Generations;
 use liandong_proto::session::hub::{HubSession, Input, Output};
 use liandong_proto::session::{LIMITS, generations_from_pb, refusal};
@@ -20,21 +21,18 @@ use pb::sync_server::{Sync, SyncServer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
-use tonic::transport::Server;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::ca::{CaError, Identity as CityIdentity};
+use crate::enrol::{EnrolmentService, MembershipService, member};
 use crate::hub::{Hub, locked};
 use crate::queue::{Job, Knock, Pushed};
-
-/// The largest message of a session, in bytes.
-pub const MESSAGE_BYTES: usize = 4 << 20;
+use crate::registry::not_a_member;
 
 /// Why the hub cannot listen.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Plaintext stays on this machine.
-    #[error("{0} is not a loopback address; without encryption the hub listens on 127.0.0.1 or [::1] only")]
-    NotLoopback(SocketAddr),
     /// The port.
     #[error("cannot listen on {addr}: {source}; choose another port or stop what uses it")]
     Bind {
@@ -43,64 +41,96 @@ pub enum ListenError {
         /// Why.
         source: std::io::Error,
     },
+    /// The hub's certificate.
+    #[error(transparent)]
+    Certificate(#[from] CaError),
     /// The server.
     #[error(transparent)]
     Transport(#[from] tonic::transport::Error),
 }
 
-/// A bound sync port.
+/// The bound ports.
 #[derive(Debug)]
 pub struct Listener {
-    listener: TcpListener,
-    /// Where it is: the port is known even when 0 was asked for.
+    sync: TcpListener,
+    enrolment: TcpListener,
+    /// Where members sync: the port is known even when 0 was asked for.
     pub addr: SocketAddr,
+    /// Where cities join.
+    pub enrolment_addr: SocketAddr,
 }
 
 impl Listener {
-    /// Binds a loopback address.
+    /// Binds both addresses.
+    ///
+    /// # Errors
+    /// [`ListenError::Bind`].
+    pub async fn bind(sync: SocketAddr, enrolment: SocketAddr) -> Result<Listener, ListenError> {
+        let (sync, addr) = bind(sync).await?;
+        let (enrolment, enrolment_addr) = bind(enrolment).await?;
+        Ok(Listener { sync, enrolment, addr, enrolment_addr })
+    }
+
+    /// Serves cities until `shutdown`.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub async fn bind(addr: SocketAddr) -> Result<Listener, ListenError> {
-        if !addr.ip().is_loopback() {
-            return Err(ListenError::NotLoopback(addr));
-        }
-        let failed = |source| ListenError::Bind { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(failed)?;
-        let addr = listener.local_addr().map_err(failed)?;
-        Ok(Listener { listener, addr })
-    }
-
-    /// Serves nodes until `shutdown`.
-    ///
-    /// # Errors
-    /// [`ListenError::Transport`].
     pub async fn serve(
         self,
         hub: Arc<Hub>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), ListenError> {
-        // A graceful end waits for the streams that are open, and nodes would keep theirs open for good.
         let (stop, stopping) = watch::channel(false);
         let shutdown = async move {
             shutdown.await;
             stop.send_replace(true);
         };
-        let service = SyncServer::new(Service { hub, stopping })
-            .max_decoding_message_size(MESSAGE_BYTES)
-            .max_encoding_message_size(MESSAGE_BYTES);
-        Server::builder()
-            .initial_stream_window_size(2 << 20)
-            .initial_connection_window_size(4 << 20)
-            .http2_keepalive_interval(Some(Duration::from_secs(20)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-            .max_concurrent_streams(8)
-            .tcp_nodelay(true)
-            .add_service(service)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(self.listener), shutdown)
-            .await?;
+        *locked(&hub.shared.enrolment) = Some(self.enrolment_addr);
+        let (chain, key) = hub.shared.ca.hub_identity(now_ms())?;
+        let tls = ServerTlsConfig::new().identity(Identity::from_pem(chain, key)).timeout(limits::HANDSHAKE);
+        let members = tls.clone().client_ca_root(Certificate::from_pem(hub.shared.ca.pem()));
+        let mut ended = stopping.clone();
+        let enrolment = bounded(tls)?
+            .add_service(
+                EnrolmentServer::new(EnrolmentService { hub: Arc::clone(&hub), sync_port: self.addr.port() })
+                    .max_decoding_message_size(limits::ENROLMENT_BYTES)
+                    .max_encoding_message_size(limits::ENROLMENT_BYTES),
+            )
+            .serve_with_incoming_shutdown(TcpListenerStream::new(self.enrolment), async move {
+                let _ = ended.wait_for(|stop| *stop).await;
+            });
+        let membership = MembershipServer::new(MembershipService { hub: Arc::clone(&hub) })
+            .max_decoding_message_size(limits::ENROLMENT_BYTES);
+        let sync = SyncServer::new(Service { hub, stopping })
+            .max_decoding_message_size(limits::MESSAGE_BYTES)
+            .max_encoding_message_size(limits::MESSAGE_BYTES);
+        let sync = bounded(members)?
+            .add_service(sync)
+            .add_service(membership)
+            .serve_with_incoming_shutdown(TcpListenerStream::new(self.sync), shutdown);
+        tokio::try_join!(sync, enrolment)?;
         Ok(())
     }
+}
+
+async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let failed = |source| ListenError::Bind { addr, source };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
+}
+
+fn bounded(tls: ServerTlsConfig) -> Result<Server, tonic::transport::Error> {
+    Server::builder()
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(limits::KEEPALIVE))
+        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(limits::HEADER_BYTES)
+        .max_concurrent_streams(limits::STREAMS)
+        .concurrency_limit_per_connection(limits::STREAMS as usize)
+        .tcp_nodelay(true)
+        .tls_config(tls)
 }
 
 struct Service {
@@ -127,16 +157,15 @@ impl Sync for Service {
         &self,
         request: Request<Streaming<pb::Up>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let site = request.metadata().get("x-liandong-site").and_then(|value| value.to_str().ok());
-        let site = site.and_then(|value| value.parse().ok()).map(SiteCode);
-        let site =
-            site.ok_or_else(|| Status::unauthenticated("the connection does not say which site it is"))?;
+        let identity = member(&self.hub, &request)?;
+        let site = identity.site;
         let (down, outbound) = mpsc::unbounded_channel();
         let (inputs, inbox) = mpsc::unbounded_channel();
         let driver = Driver {
             hub: Arc::clone(&self.hub),
             site,
-            session: HubSession::new(site, LIMITS),
+            identity,
+            session: HubSession::new(site, LIMITS, self.hub.shared.signer.clone()),
             known: Arc::default(),
             down,
             inputs,
@@ -149,6 +178,7 @@ impl Sync for Service {
 struct Driver {
     hub: Arc<Hub>,
     site: SiteCode,
+    identity: CityIdentity,
     session: HubSession,
     known: Arc<Generations>,
     /// Unbounded, and yet never long: the windows of the protocol bound what is under way.
@@ -181,6 +211,11 @@ impl Driver {
                 // A sender that is gone means stop as well.
                 _ = stopping.wait_for(|stop| *stop) => unavailable(),
             };
+            // Whoever is cut off is cut off with its next message, whatever else goes wrong.
+            if self.hub.member_key(self.identity).is_none() {
+                self.session_input(Input::Stop(not_a_member()));
+                break;
+            }
             if matches!(&input, Input::Received(up) if matches!(up.message, Some(pb::up::Message::Hello(_))))
                 && !registered
             {
@@ -229,10 +264,10 @@ impl Driver {
                     let _ = self.down.send(Ok(down));
                 }
                 Output::Admit(hello) => self.admit(hello),
-                Output::Intake(entries) => {
+                Output::Intake { entries, signed } => {
                     let Some(origin) = self.session.origin() else { continue };
                     let known = Arc::clone(&self.known);
-                    self.hub.shared.queue.put(Job::Pushed(Pushed { origin, known, entries }));
+                    self.hub.shared.queue.put(Job::Pushed(Pushed { origin, known, entries, signed }));
                 }
                 Output::ReadFeed { after, max_bytes } => self.in_background(move |hub, origin| {
                     hub.read_feed(origin, after, max_bytes as usize).map(Input::Feed)
@@ -271,7 +306,7 @@ impl Driver {
         let answer = Box::new(move |admission| {
             let _ = inputs.send(Input::Admitted(admission));
         });
-        self.hub.shared.queue.put(Job::Knock(Knock { site: self.site, hello, answer }));
+        self.hub.shared.queue.put(Job::Knock(Knock { identity: self.identity, hello, answer }));
     }
 
     /// Reads beside the session; the answer comes back as an input.

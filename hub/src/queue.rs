@@ -5,9 +5,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use liandong_node::site::{By, Put, PutAnswer, SiteError};
 use liandong_proto::id::{Origin, SiteCode};
+use liandong_proto::pb::log::v1 as log;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::position::Generations;
 use liandong_proto::session::hub::{Admission, CheckedEntry};
+
+use crate::ca::Identity;
 
 /// Entries of one push.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Pushed {
     pub known: Arc<Generations>,
     /// In order.
     pub entries: Vec<CheckedEntry>,
+    /// The city's signature over the head they lead to.
+    pub signed: log::SignedHead,
 }
 
 type Answer<T> = Box<dyn FnOnce(T) + Send>;
@@ -36,8 +41,8 @@ pub struct OwnWrite {
 
 /// A node at the door.
 pub struct Knock {
-    /// The site its connection belongs to.
-    pub site: SiteCode,
+    /// Who its certificate says it is.
+    pub identity: Identity,
     /// Its hello.
     pub hello: sync::Hello,
     /// Called with the decision.
@@ -52,6 +57,16 @@ pub enum Job {
     Own(OwnWrite),
     /// A node at the door.
     Knock(Knock),
+    /// The province's word about a city.
+    Register(Register),
+}
+
+/// A change of the registry.
+pub struct Register {
+    /// What changes.
+    pub change: log::RegistryChange,
+    /// Called once it is durable, or refused.
+    pub answer: Answer<Result<(), SiteError>>,
 }
 
 #[derive(Default)]
@@ -87,8 +102,8 @@ impl Queue {
             Job::Knock(knock) => {
                 // What an earlier session of this city left in its lane will be pushed again, from the head
                 // that the welcome names.
-                lanes.cities.remove(&knock.site);
-                lanes.turn.retain(|site| *site != knock.site);
+                lanes.cities.remove(&knock.identity.site);
+                lanes.turn.retain(|site| *site != knock.identity.site);
                 lanes.first.push_back(Job::Knock(knock));
             }
             job => lanes.first.push_back(job),
@@ -137,7 +152,12 @@ mod tests {
 
     fn push(queue: &Queue, site: u32) {
         let origin = Origin { site: SiteCode(site), epoch: Epoch([0; 16]) };
-        queue.put(Job::Pushed(Pushed { origin, known: Arc::default(), entries: Vec::new() }));
+        queue.put(Job::Pushed(Pushed {
+            origin,
+            known: Arc::default(),
+            entries: Vec::new(),
+            signed: log::SignedHead::default(),
+        }));
     }
 
     fn sites(jobs: Vec<Job>) -> Vec<u32> {

@@ -6,14 +6,17 @@ use bytes::Bytes;
 use liandong_node::index::{Index, check_of};
 use liandong_node::rows;
 use liandong_node::site::SiteError;
-use liandong_proto::city;
 use liandong_proto::entry::{Anchor, Head};
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::hub::Admission;
 use liandong_proto::session::{head_to_pb, refusal};
+use liandong_proto::sign::VerifyingKey;
 use prost::Message as _;
+
+use crate::ca::Identity;
+use crate::members::Members;
 
 /// All origins.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +24,17 @@ pub struct Registry {
     origins: HashMap<Origin, pb::OriginRow>,
     checks: HashMap<Origin, u64>,
     changed: BTreeSet<Origin>,
+    /// Which cities are members.
+    pub members: Members,
+}
+
+/// The answer to whoever is not, or no longer, a member.
+pub fn not_a_member() -> sync::Refusal {
+    refusal(
+        sync::refusal::Code::NotAMember,
+        "本站点的证书已作废：可能已被停用，或已重新加入；本地工作不受影响，请联系省协会",
+        "this site's certificate is void: it was cut off, or has joined anew; local work goes on, ask the province",
+    )
 }
 
 /// The head in an origin's row.
@@ -34,7 +48,7 @@ impl Registry {
     /// # Errors
     /// [`SiteError`].
     pub fn load(index: &Index) -> Result<Registry, SiteError> {
-        let mut out = Registry::default();
+        let mut out = Registry { members: Members::load(index)?, ..Registry::default() };
         for row in index.scan(rows::ORIGINS, Some(&rows::after_prefix(rows::ORIGINS))) {
             let (key, value) = row?;
             let Some(origin) = rows::parse_origin(&key) else { continue };
@@ -111,28 +125,29 @@ impl Registry {
         (old, value)
     }
 
-    /// Whether a node may sync: its origin and the nonce of its session if so.
+    /// Whether a node may sync: its origin, the nonce of its session and the key it signs with if so.
     ///
     /// # Errors
     /// The answer to give.
-    pub fn admit(&self, site: SiteCode, hello: &sync::Hello) -> Result<(Origin, Bytes), Admission> {
+    pub fn admit(
+        &self,
+        identity: Identity,
+        hello: &sync::Hello,
+    ) -> Result<(Origin, Bytes, VerifyingKey), Box<Admission>> {
         use sync::diverged::Cause;
-        if city::city(site).is_none() {
-            return Err(Admission::Refused(refusal(
-                sync::refusal::Code::UnknownSite,
-                "未知的站点代码；本枢纽只接受广东 21 个地市",
-                "unknown site code; this hub takes the 21 cities of Guangdong",
-            )));
-        }
+        let site = identity.site;
+        let Some(signing_key) = self.members.signing_key(identity) else {
+            return Err(Box::new(Admission::Refused(not_a_member())));
+        };
         let epoch = Epoch::from_slice(&hello.epoch).unwrap_or_default();
         let origin = Origin { site, epoch };
         let nonce = hello.nonces.last().cloned().unwrap_or_default();
         let parted = |cause: Cause, held: Option<&pb::OriginRow>| {
-            Err(Admission::Diverged(sync::Diverged {
+            Err(Box::new(Admission::Diverged(sync::Diverged {
                 cause: cause as i32,
                 held: held.map(|row| head_to_pb(&head(row))),
                 common: None,
-            }))
+            })))
         };
         match (self.origins.get(&origin), self.living(site)) {
             (Some(row), _) if row.closed => parted(Cause::Epoch, Some(row)),
@@ -140,7 +155,7 @@ impl Registry {
                 parted(Cause::Nonce, Some(row))
             }
             (None, Some((_, row))) => parted(Cause::Epoch, Some(row)),
-            _ => Ok((origin, nonce)),
+            _ => Ok((origin, nonce, signing_key)),
         }
     }
 }

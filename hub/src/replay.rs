@@ -95,6 +95,13 @@ impl Replay {
                     let row = self.registry.opened(origin, opened.nonce);
                     staged.push(self.origin_row(origin, &row));
                 }
+                record_kind::REGISTRY => {
+                    let change: pb::RegistryChange = decode(&raw.payload)?;
+                    let row = self.registry.members.change(&change);
+                    let (old, value) = self.registry.members.stored(SiteCode(change.site), &row);
+                    let key = rows::city(SiteCode(change.site));
+                    staged.push(Staged { key, old, new: Some(value) });
+                }
                 record_kind::COMMIT => staged = self.commit(decode(&raw.payload)?, index)?,
                 other => {
                     let why = format!("a record of kind {other}, which no hub writes");

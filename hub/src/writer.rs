@@ -7,6 +7,7 @@ use liandong_node::log::{LogError, Pos};
 use liandong_node::site::SiteError;
 use liandong_proto::entry::Head;
 use liandong_proto::id::SiteCode;
+use liandong_proto::pb::log::v1::city_row::Standing;
 use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::session::hub::Input;
 use liandong_proto::session::refusal;
@@ -75,6 +76,9 @@ impl Writer {
         let heads: Vec<(SiteCode, Head)> = {
             let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
             published.row = told.row;
+            for (site, row) in &told.cities {
+                published.registry.members.publish(*site, row.clone());
+            }
             told.heads
                 .into_iter()
                 .map(|(origin, row)| {
@@ -96,6 +100,13 @@ impl Writer {
         for site in told.moved {
             if let Some(session) = sessions.get(&site) {
                 let _ = session.send(Input::FeedMoved);
+            }
+        }
+        for (site, row) in told.cities {
+            if row.standing() != Standing::Member
+                && let Some(session) = sessions.remove(&site)
+            {
+                let _ = session.send(Input::Stop(crate::registry::not_a_member()));
             }
         }
         for site in told.broken {

@@ -83,10 +83,31 @@ fn settling_needs_a_finding_and_its_arguments() {
 }
 
 #[test]
-fn only_this_machine_is_listened_on() {
+fn a_port_that_is_taken_is_named_before_anything_begins() {
     let place = Place::new();
-    let output = place.run(&["run", "--listen", "0.0.0.0:7443"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("encrypted transport is not there yet"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let output = place.run(&["run", "--listen", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&address), "{output:?}");
     assert_eq!(place.run(&["init"]).status.code(), Some(2), "there is a hub already");
+}
+
+#[test]
+fn cities_are_invited_by_code_or_name_and_cut_off_with_a_reason() {
+    let place = Place::new();
+    let invite = ["city", "invite", "广州", "--address", "hub.example.org:7444"];
+    let invited = place.json(&invite, 0);
+    assert!(invited["code"].as_str().is_some_and(|code| code.starts_with("liandong1.")), "{invited}");
+    let city = |at: usize| place.lines(&["city", "list"], 0)[at].clone();
+    assert_eq!(city(0)["invited_until_ms"], invited["until_ms"]);
+    let unknown = place.run(&["city", "invite", "北京", "--address", "hub.example.org:7444"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert_eq!(place.run(&["city", "invite", "440300"]).status.code(), Some(2), "no address is known");
+    assert_eq!(place.run(&["city", "revoke", "440300", "--reason", "x"]).status.code(), Some(2), "no member");
+    place.json(&["city", "retire", "440100", "--reason", "协会合并"], 0);
+    assert_eq!((city(0)["standing"].as_str(), city(0)["reason"].as_str()), (Some("RETIRED"), Some("协会合并")));
+    assert_eq!(place.run(&invite).status.code(), Some(2), "it has left for good");
+    place.json(&["rebuild"], 0);
+    assert_eq!(city(0)["standing"], "RETIRED", "the log alone says so");
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use liandong_hub::hub::{Hub, HubOptions};
 use liandong_hub::listen::Listener;
 use liandong_node::site::{By, Put, Query, Records, Site, SiteOptions};
+use liandong_node::trust::{self, Membership};
 use liandong_node::uplink::{self, UplinkOptions};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{RecordId, SiteCode};
@@ -25,6 +26,7 @@ const GUANGZHOU: u32 = 440_100;
 struct Province {
     hub: Arc<Hub>,
     addr: SocketAddr,
+    enrolment: SocketAddr,
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<()>,
 }
@@ -32,8 +34,9 @@ struct Province {
 impl Province {
     async fn start(dir: &Path) -> Province {
         let hub = Hub::open(&HubOptions::new(dir), &mut |_| {}).expect("the hub opens");
-        let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
-        let addr = listener.addr;
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let listener = Listener::bind(any, any).await.expect("two ports");
+        let (addr, enrolment) = (listener.addr, listener.enrolment_addr);
         let (stop, mut stopped) = watch::channel(false);
         let serving = Arc::clone(&hub);
         let served = tokio::spawn(async move {
@@ -42,7 +45,7 @@ impl Province {
             };
             listener.serve(serving, shutdown).await.expect("the hub serves");
         });
-        Province { hub, addr, stop, served }
+        Province { hub, addr, enrolment, stop, served }
     }
 
     async fn close(self) {
@@ -68,9 +71,18 @@ impl City {
         Site::open(&options, &mut |_| {}).expect("the site opens")
     }
 
-    fn connect(site: Arc<Site>, hub: SocketAddr) -> City {
+    /// Begins to sync; a site that is no member yet joins first.
+    async fn connect(site: Arc<Site>, province: &Province) -> City {
+        if Membership::load(site.paths()).expect("readable").is_none() {
+            let (hub, code, address) =
+                (Arc::clone(&province.hub), site.code(), province.enrolment.to_string());
+            let invited = tokio::task::spawn_blocking(move || hub.invite(code, &address, "")).await;
+            let (invitation, _) = invited.expect("joined").expect("invited");
+            trust::join(&invitation, site.code(), site.paths()).await.expect("a member");
+        }
         let (stop, stopped) = watch::channel(false);
-        let options = UplinkOptions { hub: format!("http://{hub}"), retry_max: Duration::from_millis(200) };
+        let options =
+            UplinkOptions { hub: Some(province.addr.to_string()), retry_max: Duration::from_millis(200) };
         let up = tokio::spawn(uplink::run(Arc::clone(&site), options, stopped));
         City { site, stop, up }
     }
@@ -129,7 +141,7 @@ fn site_dir(dir: &Path, code: u32) -> std::path::PathBuf {
 
 fn hub_dir(dir: &Path) -> std::path::PathBuf {
     let path = dir.join("hub");
-    Hub::init(&path).expect("a hub is made");
+    Hub::init(&path, None).expect("a hub is made");
     path
 }
 
@@ -152,7 +164,7 @@ async fn what_a_city_writes_is_merged_and_proved_equal() {
     let province = Province::start(&hub_dir(dir.path())).await;
     let site = City::open(&site_dir(dir.path(), GUANGZHOU));
     write(site.as_ref(), (0..3_000).map(|n| put(MEMBER, None, &member(n))).collect());
-    let city = City::connect(site, province.addr);
+    let city = City::connect(site, &province).await;
     city.equal().await;
     assert_eq!(city.site.status().expect("a status").link(), Link::Connected);
     assert_eq!(count(province.hub.as_ref(), MEMBER), 3_000);
@@ -167,7 +179,7 @@ async fn concurrent_edits_of_a_shared_field_are_both_kept_and_a_settlement_reach
     let province = Province::start(&hub_dir(dir.path())).await;
     let site = City::open(&site_dir(dir.path(), GUANGZHOU));
     let id = write(site.as_ref(), vec![put(MEMBER, None, &member(1))])[0];
-    let city = City::connect(site, province.addr);
+    let city = City::connect(site, &province).await;
     city.equal().await;
     let site = city.disconnect().await;
     // The city makes the member an expert in its books, the province another thing in its own.
@@ -175,7 +187,7 @@ async fn concurrent_edits_of_a_shared_field_are_both_kept_and_a_settlement_reach
     let by_province = record::Member { tier: record::MemberTier::VicePresident as i32, ..Default::default() };
     write(province.hub.as_ref(), vec![put(MEMBER, Some(id), &by_province)]);
     write(site.as_ref(), vec![put(MEMBER, Some(id), &by_city)]);
-    let city = City::connect(site, province.addr);
+    let city = City::connect(site, &province).await;
     city.equal().await;
     let shown = city.site.get(MEMBER, id).expect("readable").expect("there");
     let tier = |fields: &Fields| record::Member::decode(fields.bytes().clone()).expect("a member").tier;
@@ -205,13 +217,13 @@ async fn a_finding_settled_through_the_finding_says_so_at_the_city() {
     let province = Province::start(&hub_dir(dir.path())).await;
     let site = City::open(&site_dir(dir.path(), GUANGZHOU));
     let id = write(site.as_ref(), vec![put(MEMBER, None, &member(1))])[0];
-    let city = City::connect(site, province.addr);
+    let city = City::connect(site, &province).await;
     city.equal().await;
     let site = city.disconnect().await;
     let tier = |tier: record::MemberTier| record::Member { tier: tier as i32, ..Default::default() };
     write(province.hub.as_ref(), vec![put(MEMBER, Some(id), &tier(record::MemberTier::VicePresident))]);
     write(site.as_ref(), vec![put(MEMBER, Some(id), &tier(record::MemberTier::Council))]);
-    let city = City::connect(site, province.addr);
+    let city = City::connect(site, &province).await;
     city.equal().await;
     let query = Query { kind: FINDING, ..Query::default() };
     let finding = city.site.list(&query).expect("a page").records.remove(0).record;
@@ -252,7 +264,7 @@ async fn a_hub_made_again_from_its_log_shows_the_same() {
     let province = Province::start(&hub).await;
     let site = City::open(&site_dir(dir.path(), GUANGZHOU));
     let ids = write(site.as_ref(), (0..200).map(|n| put(MEMBER, None, &member(n))).collect());
-    let city = City::connect(site, province.addr);
+    let city = City::connect(site, &province).await;
     city.equal().await;
     let edit = record::Member { tier: record::MemberTier::Council as i32, ..Default::default() };
     write(province.hub.as_ref(), ids.iter().map(|id| put(MEMBER, Some(*id), &edit)).collect());
@@ -272,7 +284,7 @@ async fn a_hub_made_again_from_its_log_shows_the_same() {
     // A new generation: the city goes on where it was.
     let province = Province::start(&hub).await;
     write(site.as_ref(), vec![put(MEMBER, None, &member(9_999))]);
-    let city = City::connect(site, province.addr);
+    let city = City::connect(site, &province).await;
     city.equal().await;
     assert_eq!(count(province.hub.as_ref(), MEMBER), 201);
     city.disconnect().await.close().expect("closed");
@@ -286,7 +298,7 @@ async fn a_node_whose_index_is_gone_shows_the_same_offline() {
     let path = site_dir(dir.path(), GUANGZHOU);
     let site = City::open(&path);
     let ids = write(site.as_ref(), (0..50).map(|n| put(MEMBER, None, &member(n))).collect());
-    let city = City::connect(site, province.addr);
+    let city = City::connect(site, &province).await;
     city.equal().await;
     let edit = record::Member { tier: record::MemberTier::Council as i32, ..Default::default() };
     write(province.hub.as_ref(), vec![put(MEMBER, Some(ids[7]), &edit)]);

@@ -13,6 +13,7 @@ pub mod rows;
 pub mod site;
 pub mod store;
 pub mod text;
+pub mod trust;
 pub mod uplink;
 
 /// A change costs some dozens of small allocations at each side, many of them freed by another thread.

@@ -5,6 +5,7 @@
 //! | `h` | where the site stands: head, cursor, nonces ([`SiteRow`](liandong_proto::pb::log::v1::SiteRow)) | every append | replay from the start of the log |
 //! | `r` kind(2) id(16) | state of one record | own changes, deliveries; at the hub the merge | the record is not shown until a rebuild |
 //! | `o` site(4) epoch(16) | at the hub: what it holds of an origin | commits, sessions | nodes would be asked for everything again |
+//! | `c` site(4) | at the hub: a city as a member, its keys and invitation ([`CityRow`](liandong_proto::pb::log::v1::CityRow)) | registry changes | no city could sync, invitations would be void |
 //! | `f` site(4) hub_seq(8) kind(2) id(16) | at the hub: the record has news for the site | commits | the site would never hear of a change |
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -15,6 +16,7 @@ pub const SITE: &[u8] = b"h";
 const RECORD: u8 = b'r';
 const ORIGIN: u8 = b'o';
 const FEED: u8 = b'f';
+const CITY: u8 = b'c';
 
 /// The state of one record.
 pub fn record(kind: u32, id: RecordId) -> Bytes {
@@ -61,6 +63,23 @@ pub fn parse_origin(key: &[u8]) -> Option<Origin> {
     let (site, epoch) = rest.split_at_checked(4)?;
     let site = SiteCode(u32::from_be_bytes(site.try_into().ok()?));
     Some(Origin { site, epoch: Epoch::from_slice(epoch)? })
+}
+
+/// A city as a member.
+pub fn city(site: SiteCode) -> Bytes {
+    let mut key = BytesMut::with_capacity(5);
+    key.put_u8(CITY);
+    key.put_u32(site.0);
+    key.freeze()
+}
+
+/// All cities: the prefix of their keys.
+pub const CITIES: &[u8] = &[CITY];
+
+/// The city of a key.
+pub fn parse_city(key: &[u8]) -> Option<SiteCode> {
+    let site = key.strip_prefix(&[CITY])?;
+    Some(SiteCode(u32::from_be_bytes(site.try_into().ok()?)))
 }
 
 /// A record's place in a site's feed.
@@ -122,6 +141,7 @@ mod tests {
         assert!(feed(site, u64::MAX, 3, id) < feed_end(site));
         let origin_ = Origin { site, epoch: Epoch([9; 16]) };
         assert_eq!(parse_origin(&origin(origin_)), Some(origin_));
+        assert_eq!(parse_city(&city(site)), Some(site));
         assert_eq!(after_prefix(&[1, 255]), vec![2]);
     }
 }

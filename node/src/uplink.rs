@@ -9,22 +9,25 @@ use liandong_proto::pb::node::v1::{Comparison as Verdict, Link};
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::session::head_to_pb;
 use liandong_proto::session::node::{Comparison, Input, NodeSession, Output};
+use liandong_proto::sign::VerifyingKey;
 use pb::sync_client::SyncClient;
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::now::{now_ms, random};
 use crate::site::{PushReader, Site, SiteError, view};
+use crate::trust::{self, Membership, limits};
 
-/// The largest message of a session, in bytes: a batch and its framing.
-pub const MESSAGE_BYTES: usize = 4 << 20;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub enum UplinkError {
+    /// This site is not a member of the federation yet; worth another look.
+    #[error("this site has not joined the federation: ask the province for an invitation, then run `join`")]
+    NotJoined,
     /// The hub cannot be reached; worth another try.
     #[error("the hub cannot be reached: {0}")]
     Unreachable(#[from] tonic::transport::Error),
@@ -49,7 +52,10 @@ impl UplinkError {
     /// Whether trying again may help.
     fn is_passing(&self) -> bool {
         match self {
-            UplinkError::Unreachable(_) | UplinkError::Cut(_) | UplinkError::Ended => true,
+            UplinkError::NotJoined
+            | UplinkError::Unreachable(_)
+            | UplinkError::Cut(_)
+            | UplinkError::Ended => true,
             UplinkError::Refused(refusal) => {
                 use pb::refusal::Code;
                 matches!(refusal.code(), Code::SiteBusy | Code::Unavailable | Code::Frozen)
@@ -62,8 +68,8 @@ impl UplinkError {
 /// How the uplink tries.
 #[derive(Clone, Debug)]
 pub struct UplinkOptions {
-    /// Where the hub listens: `http://127.0.0.1:7443`.
-    pub hub: String,
+    /// Host and port of the hub's sync port, where that is another than the one learned when joining.
+    pub hub: Option<String>,
     /// The longest pause between two tries.
     pub retry_max: Duration,
 }
@@ -78,7 +84,7 @@ pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Recei
         }
         let started = now_ms();
         let error = tokio::select! {
-            ended = session(&site, &options.hub) => ended,
+            ended = session(&site, options.hub.as_deref()) => ended,
             _ = stop.changed() => return,
         };
         report(&site, &error);
@@ -100,6 +106,9 @@ pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Recei
 
 fn report(site: &Site, error: &UplinkError) {
     let (link, zh) = match error {
+        UplinkError::NotJoined => {
+            (Link::None, "本站点尚未加入：请向省协会索取邀请码，然后运行 join".to_owned())
+        }
         UplinkError::Diverged(_) => {
             (Link::Diverged, "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响".to_owned())
         }
@@ -109,7 +118,7 @@ fn report(site: &Site, error: &UplinkError) {
         _ => (Link::Offline, "暂时无法连接省级枢纽；本地工作不受影响，恢复后自动同步".to_owned()),
     };
     match link {
-        Link::Offline => tracing::info!(%error, "offline; trying again"),
+        Link::Offline | Link::None => tracing::info!(%error, "offline; trying again"),
         _ => tracing::error!(%error, "sync has stopped"),
     }
     site.set_link(|state| {
@@ -118,30 +127,39 @@ fn report(site: &Site, error: &UplinkError) {
     });
 }
 
-async fn connect(hub: &str) -> Result<SyncClient<Channel>, UplinkError> {
-    let endpoint = Endpoint::from_shared(hub.to_owned())?
-        .connect_timeout(Duration::from_secs(10))
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .initial_stream_window_size(2 << 20)
-        .initial_connection_window_size(4 << 20)
-        .tcp_nodelay(true);
-    let client = SyncClient::new(endpoint.connect().await?);
-    Ok(client.max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES))
+/// Connects as the member that the site is, with a fresh certificate when the one at hand is getting old.
+async fn connect(site: &Site, hub: Option<&str>) -> Result<(SyncClient<Channel>, VerifyingKey), UplinkError> {
+    let membership = Membership::load(site.paths())?.ok_or(UplinkError::NotJoined)?;
+    let hub_key = membership.hub_key()?;
+    let address = hub.unwrap_or(&membership.hub).to_owned();
+    let mut channel = trust::endpoint(&address, &membership)?.connect().await?;
+    if membership.is_due(now_ms(), site.code()) {
+        match trust::renew(channel.clone(), membership, site.paths()).await {
+            Ok(renewed) => {
+                tracing::info!(until_ms = renewed.not_after_ms, "the certificate is renewed");
+                channel = trust::endpoint(&address, &renewed)?.connect().await?;
+            }
+            // There is time: the old one is good for another while.
+            Err(error) => tracing::warn!(%error, "the certificate cannot be renewed now"),
+        }
+    }
+    let client = SyncClient::new(channel)
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
+    Ok((client, hub_key))
 }
 
-async fn session(site: &Arc<Site>, hub: &str) -> UplinkError {
+async fn session(site: &Arc<Site>, hub: Option<&str>) -> UplinkError {
     match drive(site, hub).await {
         Ok(never) => never,
         Err(error) => error,
     }
 }
 
-async fn drive(site: &Arc<Site>, hub: &str) -> Result<UplinkError, UplinkError> {
-    let mut client = connect(hub).await?;
+async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, UplinkError> {
+    let (mut client, hub_key) = connect(site, hub).await?;
     let site_ = Arc::clone(site);
-    let standing = blocking(move || site_.greet(random())).await?;
-    let code = standing.origin.site;
+    let standing = blocking(move || site_.greet(random(), hub_key)).await?;
     let confirmed = site.row().confirmed_seq;
     let (session, outputs) = NodeSession::start(standing);
     let (up, outbound) = mpsc::unbounded_channel();
@@ -149,8 +167,7 @@ async fn drive(site: &Arc<Site>, hub: &str) -> Result<UplinkError, UplinkError> 
     let mut driver =
         Driver { site: Arc::clone(site), session, up, answers, reader: PushReader::default(), confirmed };
     driver.carry_out(outputs).await?;
-    let mut request = tonic::Request::new(UnboundedReceiverStream::new(outbound));
-    request.metadata_mut().insert("x-liandong-site", code.0.into());
+    let request = tonic::Request::new(UnboundedReceiverStream::new(outbound));
     let mut inbound =
         client.session(request).await.map_err(|status| UplinkError::Cut(Box::new(status)))?.into_inner();
     let mut durable = site.durable();

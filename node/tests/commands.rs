@@ -273,9 +273,7 @@ fn mistakes_are_told_at_once_and_nothing_begins() {
         ["--option", "log.segment_mib=0", "--option", "hub=http://10.0.0.1:1", "--option", "nothing=1"];
     let output = place.run(&[&["run"][..], &options].concat());
     assert_eq!(output.status.code(), Some(2));
-    for expected in
-        ["3 mistakes", "log.segment_mib", "encrypted transport is not there yet", "no setting nothing"]
-    {
+    for expected in ["3 mistakes", "log.segment_mib", "a host with a port is wanted", "no setting nothing"] {
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     }
     assert!(!place.data_dir().join("node.sock").exists());

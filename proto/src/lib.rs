@@ -100,6 +100,7 @@
 //! | [`merge`] | judging and applying |
 //! | [`share`] | projection, tokens, sealing |
 //! | [`format`](mod@format), [`validate`] | spelling of values; rules over fields, records and status steps |
+//! | [`sign`] | signatures over heads and receipts |
 //! | [`digest`] | digests of sets of records |
 //! | [`session`] | the table of messages and both halves, sans-io |
 //!
@@ -118,6 +119,7 @@ pub mod position;
 pub mod schema;
 pub mod session;
 pub mod share;
+pub mod sign;
 pub mod stamp;
 pub mod state;
 pub mod validate;

@@ -58,7 +58,7 @@ async fn it_ends_with_equal_records_and_says_how_many() {
     assert_eq!(report["province"]["kinds"]["award_round"], 1);
     assert_eq!(report["cities"][2]["findings"], 3, "{said}");
     let endpoints = read(&out.join("federation.json")).expect("the endpoints");
-    assert!(endpoints["hub"]["sync"].as_str().is_some_and(|url| url.starts_with("http://127.0.0.1:")));
+    assert!(endpoints["hub"]["sync"].as_str().is_some_and(|url| url.starts_with("https://127.0.0.1:")));
     assert!(Path::new(endpoints["cities"][1]["roster"].as_str().expect("a path")).is_file());
     assert_eq!(pids(&endpoints).len(), 4);
     assert!(pids(&endpoints).into_iter().all(|pid| !lives(pid)), "no child is left");

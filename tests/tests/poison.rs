@@ -7,6 +7,7 @@ use liandong_hub::hub::{Hub, HubOptions};
 use liandong_node::log::{Batch, Log, Options};
 use liandong_node::now::{now_ms, random};
 use liandong_node::site::{By, Paths, PushReader, Put, Records as _, Site, SiteOptions, record_kind};
+use liandong_node::trust::{self, Membership};
 use liandong_proto::entry::{self, Entry, Head, Header, Op, Patch};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode};
@@ -78,43 +79,43 @@ fn open_part(message: &pb::Member) -> Bytes {
 }
 
 /// Pushes the whole log of a site as one message, as a node with a large window would.
-async fn push_at_once(site: &Site, hub: &str) -> Vec<sync::Receipt> {
-    let standing = site.greet(random()).expect("a nonce");
+async fn push_at_once(site: &Site) -> Vec<sync::Receipt> {
+    let member = Membership::load(site.paths()).expect("readable").expect("joined");
+    let standing = site.greet(random(), member.hub_key().expect("a key")).expect("a nonce");
     let (entries, last) = PushReader::default().read(site, Head::default(), 4 << 20).expect("readable");
     assert_eq!(last, standing.head, "all of it fits one message");
     let noted = |welcome: sync::Welcome| {
         let generations = liandong_proto::session::generations_from_pb(&welcome.generations);
         site.welcomed(&generations).expect("noted");
     };
-    push(hub, standing, entries, noted).await
+    push(&member, standing, entries, noted).await
 }
 
 /// The session of a node that has nothing to do but this push; the receipts until all of it is confirmed.
 async fn push(
-    hub: &str,
+    member: &Membership,
     standing: Standing,
     entries: Vec<Entry>,
     welcomed: impl Fn(sync::Welcome),
 ) -> Vec<sync::Receipt> {
-    let (site, newest) = (standing.origin.site, standing.head.seq);
+    let (newest, signature) = (standing.head.seq, standing.signer.sign_head(standing.origin, &standing.head));
     let (_, hello) = NodeSession::start(standing);
     let [Output::Send(hello)] = hello.as_slice() else { panic!("a hello") };
     let (up, outbound) = tokio::sync::mpsc::unbounded_channel();
     up.send(hello.clone()).expect("open");
-    let endpoint = tonic::transport::Endpoint::from_shared(hub.to_owned()).expect("a URL");
+    let endpoint = trust::endpoint(&member.hub, member).expect("an address");
     let channel = endpoint.connect().await.expect("the hub listens");
     let mut client = SyncClient::new(channel).max_encoding_message_size(4 << 20);
     let outbound = tokio_stream::wrappers::UnboundedReceiverStream::new(outbound);
-    let mut request = tonic::Request::new(outbound);
-    request.metadata_mut().insert("x-liandong-site", site.0.into());
-    let mut inbound = client.session(request).await.expect("a session").into_inner();
+    let mut inbound = client.session(outbound).await.expect("a session").into_inner();
     let (mut entries, mut receipts) = (Some(entries), Vec::new());
     while let Some(down) = inbound.message().await.expect("the stream stands") {
         match down.message {
             Some(Down::Welcome(welcome)) => {
                 welcomed(welcome);
                 let entries = entries.take().expect("one welcome");
-                let push = sync::Push { entries, ..sync::Push::default() };
+                let head_signature = Bytes::copy_from_slice(&signature);
+                let push = sync::Push { entries, head_signature, ..sync::Push::default() };
                 up.send(sync::Up { message: Some(Up::Push(push)) }).expect("open");
             }
             Some(Down::Receipt(receipt)) => {
@@ -165,8 +166,11 @@ async fn one_poison_change_among_ten_thousand_holds_up_none_of_the_others() {
     assert_eq!(site.row().seq, 10_000);
 
     province.start_hub().await.expect("the hub starts");
-    let url = province.sync_url().expect("it listens").to_owned();
-    let receipts = push_at_once(&site, &url).await;
+    site.close().expect("closed");
+    drop(site);
+    province.join(GUANGZHOU).await.expect("a member");
+    let site = open(&dir);
+    let receipts = push_at_once(&site).await;
     assert_eq!(receipts.len(), 1, "one commit round for all of them");
     assert_eq!(receipts[0].up_to.as_ref().map(|head| head.seq), Some(10_000));
     site.close().expect("closed");
@@ -226,8 +230,11 @@ async fn named(door: &Door) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_cannot_be_read_holds_up_nothing_and_names_its_city() {
-    let mut province = Province::made(&[]).await;
+    let mut province = Province::made(&[GUANGZHOU]).await;
     province.start_hub().await.expect("the hub starts");
+    province.join(GUANGZHOU).await.expect("a member");
+    let paths = Paths::new(&province.node(GUANGZHOU).data_dir);
+    let membership = Membership::load(&paths).expect("readable").expect("joined");
     let origin = Origin { site: GUANGZHOU, epoch: Epoch(random()) };
     let (mut entries, mut head, mut poison) = (Vec::new(), Head::default(), None);
     for n in 0..41 {
@@ -243,9 +250,10 @@ async fn a_change_that_cannot_be_read_holds_up_nothing_and_names_its_city() {
         cursor: Position::default(),
         generations: Generations::default(),
         restore: false,
+        signer: paths.signing().expect("a key"),
+        hub_key: membership.hub_key().expect("a key"),
     };
-    let url = province.sync_url().expect("it listens").to_owned();
-    assert_eq!(push(&url, standing, entries, |_| {}).await.len(), 1);
+    assert_eq!(push(&membership, standing, entries, |_| {}).await.len(), 1);
     let hub = province.door(SiteCode::PROVINCE).await;
     assert_eq!(named(&hub).await, 40);
     let findings = open_findings(&hub).await;

@@ -40,7 +40,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// 建立省级枢纽 · Make the hub
-    Init,
+    Init(init::InitArgs),
     /// 运行枢纽：本地接口和同步端口 · Run the hub: local interface and sync port
     Run(run::RunArgs),
     /// 查看枢纽状态 · Show how the hub is
@@ -103,7 +103,7 @@ impl Setup {
 pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
     match command {
         Command::Config(command) => return config::run(&command, PROGRAM, KEYS, global, screen),
-        Command::Init => return init::run(global, screen).await,
+        Command::Init(args) => return init::run(args, global, screen).await,
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         _ => {}
     }
@@ -111,11 +111,11 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
     let door = setup.door().await?;
     let ended = match command {
         Command::Status(args) => status::run(&door, &args, &setup.screen).await,
-        Command::City(command) => city::run(&door, &command, &setup.screen).await,
+        Command::City(command) => city::run(&door, &command, &setup).await,
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup).await,
         Command::Verify => verify::run(&door, &setup.screen).await,
-        Command::Init | Command::Run(_) | Command::Rebuild | Command::Config(_) => Ok(Exit::Done),
+        Command::Init(_) | Command::Run(_) | Command::Rebuild | Command::Config(_) => Ok(Exit::Done),
     };
     let closed = door.close().await;
     let exit = ended?;

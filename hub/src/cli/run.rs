@@ -93,18 +93,19 @@ pub struct Running {
 /// [`Failure`] when one of them cannot be bound.
 pub async fn start(setup: &Setup, hub: Arc<Hub>) -> Result<Running, Failure> {
     let (stop, stopping) = watch::channel(false);
-    let port = Listener::bind(setup.config.listen).await.map_err(no_port)?;
+    let port = Listener::bind(setup.config.listen, setup.config.enrolment).await.map_err(no_port)?;
     let socket = socket(&setup.data_dir);
     let listening = Socket::bind(&socket)?;
-    let sync = format!("http://{}", port.addr);
+    let (sync, enrolment) = (port.addr.to_string(), port.enrolment_addr.to_string());
     let served =
         tokio::spawn(listening.serve(api::routes(Arc::clone(&hub)).await, stopped(stopping.clone())));
     let listened = tokio::spawn(port.serve(Arc::clone(&hub), stopped(stopping)));
-    tracing::info!(%sync, socket = %socket.display(), "serving");
+    tracing::info!(%sync, %enrolment, socket = %socket.display(), "serving");
     if setup.screen.json {
         let json = json!({
             "site": SiteCode::PROVINCE.to_string(),
             "sync": sync,
+            "enrolment": enrolment,
             "socket": socket.display().to_string(),
             "pid": std::process::id(),
         });
@@ -115,14 +116,8 @@ pub async fn start(setup: &Setup, hub: Arc<Hub>) -> Result<Running, Failure> {
 
 fn no_port(error: ListenError) -> Failure {
     let en = error.to_string();
-    let said = say!(
-        "同步端口无法使用：{en}；请换一个端口，或停止占用它的程序",
-        "the sync port cannot be used: {en}"
-    );
-    match error {
-        ListenError::NotLoopback(_) => Failure::usage(said),
-        ListenError::Bind { .. } | ListenError::Transport(_) => Failure::internal(said),
-    }
+    let said = say!("端口无法使用：{en}；请换一个端口，或停止占用它的程序", "a port cannot be used: {en}");
+    Failure::internal(said)
 }
 
 impl Running {

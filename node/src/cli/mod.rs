@@ -8,6 +8,7 @@ pub mod finding;
 pub mod global;
 mod import;
 mod init;
+mod join;
 pub mod logs;
 pub mod progress;
 mod rebuild;
@@ -49,6 +50,8 @@ pub struct Args {
 pub enum Command {
     /// 建立本市站点 · Make a city's site
     Init(init::InitArgs),
+    /// 凭邀请码加入全省联动 · Join the federation with an invitation
+    Join(join::JoinArgs),
     /// 运行站点：本地接口和同步 · Run the site: local interface and sync
     Run(run::RunArgs),
     /// 查看站点状态 · Show how the site is
@@ -122,6 +125,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
     let door = setup.door().await?;
     let ended = match command {
         Command::Status(args) => status::run(&door, &args, &setup.screen).await,
+        Command::Join(args) => join::run(&door, &args, &setup).await,
         Command::Import(args) => import::run(&door, args, &setup).await,
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup.screen).await,

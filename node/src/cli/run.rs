@@ -21,8 +21,8 @@ use crate::uplink::{self, UplinkOptions};
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// 省级枢纽的地址 · Address of the provincial hub
-    #[arg(long, value_name = "URL")]
+    /// 省级枢纽的地址，仅在与加入时不同时需要 · Address of the provincial hub, where it has moved since joining
+    #[arg(long, value_name = "HOST:PORT")]
     hub: Option<String>,
     /// 关联密钥文件 · File with the linking key
     #[arg(long, value_name = "FILE")]
@@ -107,16 +107,10 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
     let listening = Socket::bind(&socket(&setup.data_dir))?;
     let routes = api::services(Arc::clone(&site) as Arc<dyn Records>).await;
     let served = tokio::spawn(listening.serve(routes, stopped(stopping.clone())));
-    let uplink = match setup.config.hub.clone() {
-        Some(hub) => {
-            let retry_max = Duration::from_secs(setup.config.retry_max_s);
-            tokio::spawn(uplink::run(Arc::clone(&site), UplinkOptions { hub, retry_max }, stopping))
-        }
-        None => {
-            site.set_link(|state| state.link = Link::None);
-            tokio::spawn(async {})
-        }
-    };
+    site.set_link(|state| state.link = Link::None);
+    let retry_max = Duration::from_secs(setup.config.retry_max_s);
+    let options = UplinkOptions { hub: setup.config.hub.clone(), retry_max };
+    let uplink = tokio::spawn(uplink::run(Arc::clone(&site), options, stopping));
     let (code, socket) = (site.code(), socket(&setup.data_dir));
     tracing::info!(site = %code, socket = %socket.display(), "serving");
     if setup.screen.json {

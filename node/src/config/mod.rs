@@ -18,7 +18,7 @@ use crate::text::Said;
 
 pub use layers::{Flag, Layers};
 pub use node::{KEYS as NODE_KEYS, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, NodeConfig, lang_of};
-pub use shape::{Shape, check_plain_url, is_loopback};
+pub use shape::{Shape, check_address};
 pub use template::template;
 
 /// Before every name of a key in the environment; dots become underscores.

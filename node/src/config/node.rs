@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use liandong_proto::schema::Text;
 
-use super::{Key, Settings, Shape, check_plain_url};
+use super::{Key, Settings, Shape, check_address};
 use crate::text::{Lang, Said};
 
 /// Every key of a node, in the order of the template.
@@ -23,13 +23,13 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "hub",
         doc: Text {
-            zh: "省级枢纽的地址；不设则只在本地工作，不同步。目前只能是本机地址，因为还没有加密传输。",
-            en: "Address of the provincial hub; without it the node works on its own and does not sync. Only \
-             this machine for now, since encrypted transport is not there yet.",
+            zh: "省级枢纽同步端口的地址。加入时已经记下，只有枢纽搬了地方才需要在这里写。",
+            en: "Address of the hub's sync port. It was learned when the site joined; say it here only when the hub has \
+             moved.",
         },
-        shape: Shape::Checked(check_plain_url),
+        shape: Shape::Checked(check_address),
         default: "",
-        example: "\"http://127.0.0.1:7443\"",
+        example: "\"hub.example.org:7443\"",
     },
     Key {
         name: "linking_key",
@@ -146,7 +146,7 @@ fn check_level(level: &str) -> Result<(), Said> {
 pub struct NodeConfig {
     /// Where its files are, when that was said.
     pub data_dir: Option<PathBuf>,
-    /// Address of the hub; without one it works offline.
+    /// Address of the hub, where it is another than the one learned when joining.
     pub hub: Option<String>,
     /// File with the province's linking key.
     pub linking_key: Option<PathBuf>,

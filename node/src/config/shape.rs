@@ -1,6 +1,5 @@
 //! What may stand as the value of a key.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::Value;
@@ -83,31 +82,14 @@ impl Shape {
     }
 }
 
-/// Whether a host means this machine alone.
-pub fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Checks the address of a hub: `http://`, on this machine. Sync over a network needs encryption, which
-/// this version does not have yet.
-pub fn check_plain_url(url: &str) -> Result<(), Said> {
-    let Ok(uri) = url.parse::<tonic::transport::Uri>() else {
-        return Err(say!(
-            "不是网址，应类似 http://127.0.0.1:7443",
-            "not an address such as http://127.0.0.1:7443"
-        ));
-    };
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(host)) if is_loopback(host) => Ok(()),
-        (Some("http" | "https"), Some(_)) => Err(say!(
-            "目前只能连接本机（如 http://127.0.0.1:7443）：本版本还没有加密传输，不能在网络上传送个人信息",
-            "only this machine can be reached for now (such as http://127.0.0.1:7443): encrypted transport \
-             is not there yet, and personal data must not cross a network in clear"
-        )),
+/// Checks a host with a port.
+pub fn check_address(text: &str) -> Result<(), Said> {
+    let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains(['/', ' ', '@']));
+    match parts.map(|(host, port)| (host.contains(':') && !host.starts_with('['), port.parse::<u16>())) {
+        Some((false, Ok(port))) if port > 0 => Ok(()),
         _ => Err(say!(
-            "应以 http:// 开头，类似 http://127.0.0.1:7443",
-            "it must begin with http://, such as http://127.0.0.1:7443"
+            "应为主机和端口，如 hub.example.org:7443",
+            "a host with a port is wanted, such as hub.example.org:7443"
         )),
     }
 }

@@ -40,14 +40,14 @@ fn later_layers_win() {
 
 #[test]
 fn a_flag_wins_over_everything() {
-    let flag = Flag { flag: "--hub", key: "hub", value: Some("http://127.0.0.1:2".into()) };
+    let flag = Flag { flag: "--hub", key: "hub", value: Some("127.0.0.1:2".into()) };
     let absent = Flag { flag: "--lang", key: "lang", value: None };
     let settings = Layers::new(NODE_KEYS)
-        .file(Path::new("c.toml"), "hub = \"http://127.0.0.1:1\"\nlang = \"en\"")
+        .file(Path::new("c.toml"), "hub = \"127.0.0.1:1\"\nlang = \"en\"")
         .flags([flag, absent])
         .finish()
         .unwrap();
-    assert_eq!(settings.text("hub"), Some("http://127.0.0.1:2"));
+    assert_eq!(settings.text("hub"), Some("127.0.0.1:2"));
     assert_eq!(settings.text("lang"), Some("en"));
 }
 
@@ -62,7 +62,7 @@ fn a_relative_path_is_relative_to_the_file_that_says_it() {
 #[test]
 fn all_mistakes_come_at_once() {
     check_mistakes(
-        "hubb = \"http://127.0.0.1:1\"\ndrain_seconds = \"5\"\n[log]\nsegment_mib = 0\nother = 1\n",
+        "hubb = \"127.0.0.1:1\"\ndrain_seconds = \"5\"\n[log]\nsegment_mib = 0\nother = 1\n",
         &[("LIANDONG_LOG_FORMAT", "xml"), ("LIANDONG_INDEX_CASH_MIB", "8"), ("PATH", "/bin")],
         &["lang", "lang=fr", "index.cache_mib=lots"],
         &[
@@ -90,18 +90,14 @@ fn bad_toml_is_told_with_its_line() {
 }
 
 #[test]
-fn a_hub_elsewhere_is_refused_with_the_reason() {
-    for url in ["http://10.0.0.1:7443", "http://hub.example.org", "https://127.0.0.1:7443"] {
-        assert!(
-            check_plain_url(url).unwrap_err().en.contains("encrypted transport is not there yet"),
-            "{url}"
-        );
+fn the_hub_is_a_host_with_a_port() {
+    for address in ["10.0.0.1:7443", "hub.example.org:7443", "[::1]:7443", "localhost:1"] {
+        assert_eq!(check_address(address), Ok(()), "{address}");
     }
-    for url in ["http://127.0.0.1:7443", "http://localhost:7443", "http://[::1]:7443"] {
-        assert_eq!(check_plain_url(url), Ok(()), "{url}");
-    }
-    for url in ["127.0.0.1:7443", "ftp://127.0.0.1", "", "a b"] {
-        assert!(check_plain_url(url).is_err(), "{url}");
+    for address in
+        ["http://10.0.0.1:7443", "hub.example.org", "::1:7443", ":7443", "a b:1", "a:0", "a:70000", ""]
+    {
+        assert!(check_address(address).is_err(), "{address}");
     }
 }
 

@@ -12,6 +12,7 @@ use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::session::{generations_to_pb, node::Standing, position_from_pb};
 use liandong_proto::share::CityKey;
+use liandong_proto::sign::VerifyingKey;
 use liandong_proto::stamp::Stamp;
 use liandong_proto::state::{RecordState, Setter, Writer as StateWriter, held_from_wire};
 use prost::Message as _;
@@ -29,7 +30,7 @@ impl Site {
     ///
     /// # Errors
     /// [`SiteError`].
-    pub fn greet(&self, nonce: [u8; 16]) -> Result<Standing, SiteError> {
+    pub fn greet(&self, nonce: [u8; 16], hub_key: VerifyingKey) -> Result<Standing, SiteError> {
         let nonce = Bytes::copy_from_slice(&nonce);
         let tried = pb::NonceTried { nonce: nonce.clone() };
         let end = self.note(record_kind::TRIED, &tried.encode_to_vec(), |row| row.nonces.push(nonce))?;
@@ -43,6 +44,8 @@ impl Site {
             cursor: Position { generation: writer.row.generation, hub_seq: writer.row.hub_seq },
             generations: writer.author.generations.clone(),
             restore: false,
+            signer: self.signer.clone(),
+            hub_key,
         })
     }
 

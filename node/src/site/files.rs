@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use liandong_proto::id::unhex;
 use liandong_proto::share::LinkingKey;
+use liandong_proto::sign::SigningKey;
 
 use super::SiteError;
 
@@ -33,6 +34,16 @@ impl Paths {
         self.dir.join("index")
     }
 
+    /// What the site signs with: the secret half.
+    pub fn signing_key(&self) -> PathBuf {
+        self.dir.join("keys").join("signing.key")
+    }
+
+    /// A city's membership in the federation.
+    pub fn membership(&self) -> PathBuf {
+        self.dir.join("keys").join("membership.json")
+    }
+
     /// The city's own key.
     pub fn city_key(&self) -> PathBuf {
         self.dir.join("keys").join("city.key")
@@ -53,13 +64,24 @@ pub fn make_private_dir(dir: &Path) -> Result<(), SiteError> {
 }
 
 /// Writes a key file that only the owner can read, durable before it returns.
-pub(super) fn write_key(path: &Path, key: &[u8; 32]) -> Result<(), SiteError> {
+///
+/// # Errors
+/// [`SiteError::File`], also when there is one already.
+pub fn write_key(path: &Path, key: &[u8; 32]) -> Result<(), SiteError> {
+    write_private(path, format!("{}\n", liandong_proto::id::hex(key)).as_bytes())
+}
+
+/// Writes a file that only the owner can read, durable before it returns.
+///
+/// # Errors
+/// [`SiteError::File`], also when there is one already.
+pub fn write_private(path: &Path, text: &[u8]) -> Result<(), SiteError> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).map_err(failed(dir))?;
     }
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed(path))?;
-    writeln!(file, "{}", liandong_proto::id::hex(key)).map_err(failed(path))?;
+    file.write_all(text).map_err(failed(path))?;
     file.sync_all().map_err(failed(path))
 }
 
@@ -70,6 +92,14 @@ pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
         SiteError::corrupt(path.display().to_string(), "a key file holds 64 hexadecimal digits")
     })
+}
+
+/// Reads the key that a site signs with.
+///
+/// # Errors
+/// [`SiteError`] naming the file.
+pub fn read_signing_key(path: &Path) -> Result<SigningKey, SiteError> {
+    Ok(SigningKey::new(&read_key(path)?))
 }
 
 /// Reads the province's linking key from the file that the secretariat gave out.

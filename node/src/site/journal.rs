@@ -29,6 +29,8 @@ pub mod record_kind {
     pub const GENERATION: u8 = 17;
     /// At the hub, a session that was welcomed: `SessionOpened`.
     pub const SESSION: u8 = 18;
+    /// At the hub, its word about a city as a member: `RegistryChange`.
+    pub const REGISTRY: u8 = 19;
 }
 
 /// A record of a node's log, read.

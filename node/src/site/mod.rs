@@ -23,6 +23,7 @@ use liandong_proto::id::{Origin, RecordId, RecordMap, SiteCode};
 use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::node::v1 as node_pb;
+use liandong_proto::sign::SigningKey;
 use liandong_proto::state::RecordState;
 use prost::Message as _;
 use tokio::sync::watch;
@@ -35,7 +36,7 @@ use crate::rows;
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
 pub use deliver::PushReader;
 pub use error::{Class, SiteError};
-pub use files::{Paths, make_private_dir, read_linking_key};
+pub use files::{Paths, make_private_dir, read_linking_key, read_signing_key, write_key, write_private};
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use open::SiteOptions;
@@ -49,6 +50,8 @@ pub struct Site {
     log: Arc<Log>,
     index: Arc<Index>,
     lineage: Lineage,
+    /// Signs the heads of the own log.
+    signer: SigningKey,
     /// Whoever holds it may write: own entries have one order.
     writer: Mutex<Writer>,
     /// Newest durable own entry.

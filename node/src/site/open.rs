@@ -72,6 +72,7 @@ impl Site {
         make_private_dir(data_dir)?;
         let _lock = DirLock::acquire(data_dir)?;
         write_key(&paths.city_key(), &random())?;
+        write_key(&paths.signing_key(), &random())?;
         let (log, _) = Log::open(&paths.log(), log::Options::default())?;
         let epoch: [u8; 16] = random();
         let opened = pb::EpochOpened { site: site.0, epoch: Bytes::copy_from_slice(&epoch), anchor: None };
@@ -102,6 +103,7 @@ impl Site {
             city: CityKey::new(&read_key(&paths.city_key())?),
             linking: options.linking_key.as_deref().map(read_linking_key).transpose()?,
         };
+        let signer = paths.signing()?;
         let row = match index.0.get(rows::SITE)? {
             Some(item) => pb::SiteRow::decode(item.value)
                 .map_err(|error| SiteError::corrupt("the site's row in the index", error))?,
@@ -125,6 +127,7 @@ impl Site {
             log,
             index: Arc::new(index.0),
             lineage,
+            signer,
             writer: Mutex::new(Writer { author, row }),
             durable,
             confirmed,

@@ -10,8 +10,10 @@ use super::{
 };
 use crate::entry::{self, Entry, EntryError, Head, Header};
 use crate::id::{Epoch, Hash, Origin, SiteCode};
+use crate::pb::log::v1 as pb_log;
 use crate::pb::sync::v1 as pb;
 use crate::position::{Generations, Position};
+use crate::sign::{Receipted, SigningKey, VerifyingKey};
 use pb::down::Message as Down;
 use pb::refusal::Code;
 use pb::up::Message as Up;
@@ -36,6 +38,8 @@ pub enum Admission {
     Welcome {
         /// What the hub holds of the origin.
         held: Head,
+        /// What the city signs the heads of its log with.
+        signing_key: VerifyingKey,
         /// The hub's history.
         generations: Generations,
         /// The hub's clock, milliseconds since 1970.
@@ -96,7 +100,12 @@ pub enum Output {
     /// Look the node up; answer with [`Input::Admitted`].
     Admit(pb::Hello),
     /// Commit these entries; [`Input::Committed`] follows when they are durable.
-    Intake(Vec<CheckedEntry>),
+    Intake {
+        /// In order.
+        entries: Vec<CheckedEntry>,
+        /// The city's signature over the head they lead to, checked.
+        signed: pb_log::SignedHead,
+    },
     /// Read the feed; answer with [`Input::Feed`].
     ReadFeed {
         /// Begin behind this place.
@@ -138,6 +147,10 @@ pub struct HubSession {
     /// The site this session is with: from the connection, never from a message.
     site: SiteCode,
     limits: pb::Limits,
+    /// Signs receipts.
+    signer: SigningKey,
+    /// The city's key, once it is admitted.
+    signing_key: Option<VerifyingKey>,
     phase: Phase,
     hello: Option<pb::Hello>,
     origin: Option<Origin>,
@@ -157,11 +170,13 @@ pub struct HubSession {
 }
 
 impl HubSession {
-    /// A session with the site that the connection belongs to.
-    pub fn new(site: SiteCode, limits: pb::Limits) -> HubSession {
+    /// A session with the site that the connection belongs to; `signer` is the hub's own key.
+    pub fn new(site: SiteCode, limits: pb::Limits, signer: SigningKey) -> HubSession {
         HubSession {
             site,
             limits,
+            signer,
+            signing_key: None,
             phase: Phase::Waiting,
             hello: None,
             origin: None,
@@ -284,7 +299,9 @@ impl HubSession {
                 welcome.diverged = Some(diverged);
                 out.push(send(Down::Welcome(welcome)));
             }
-            Admission::Welcome { held, generations, hub_time_ms } => {
+            Admission::Welcome { held, signing_key, generations, hub_time_ms } => {
+                self.signing_key = Some(signing_key);
+                welcome.signing_key = Bytes::copy_from_slice(&self.signer.verifying().to_bytes());
                 let known = generations_from_pb(&hello.generations);
                 let cursor = position_from_pb(hello.cursor.as_ref());
                 self.sent = generations.resolve(cursor, &known);
@@ -356,12 +373,30 @@ impl HubSession {
                 return self.refuse_entry(&EntryError::Chain { after: self.taken.seq, found: head.seq }, out);
             }
         }
+        let Some((origin, key)) = self.origin.zip(self.signing_key) else { return self.unexpected(out) };
+        if key.check_head(origin, &head, &push.head_signature).is_err() {
+            return self.refuse(
+                refusal(
+                    Code::Signature,
+                    "推送的签名与本市登记的签名密钥不符；请在节点上运行 verify，或重新加入",
+                    "the push is not signed with the key this city has enrolled; run verify at the node, or join again",
+                ),
+                out,
+            );
+        }
         self.pushed = head;
         if head.seq > self.taken.seq {
             self.taken = head;
         }
         if !checked.is_empty() {
-            out.push(Output::Intake(checked));
+            let signed = pb_log::SignedHead {
+                site: origin.site.0,
+                epoch: Bytes::copy_from_slice(&origin.epoch.0),
+                seq: head.seq,
+                hash: Bytes::copy_from_slice(&head.hash),
+                signature: push.head_signature,
+            };
+            out.push(Output::Intake { entries: checked, signed });
         }
     }
 
@@ -374,11 +409,13 @@ impl HubSession {
             // Entries of an earlier session of this node were still on their way to the log; it will repeat them.
             self.taken = up_to;
         }
+        let Some(origin) = self.origin else { return };
+        let signature = self.signer.sign_receipt(&Receipted { origin, up_to, at, commit_hash });
         out.push(send(Down::Receipt(pb::Receipt {
             up_to: Some(head_to_pb(&up_to)),
             at: Some(position_to_pb(at)),
             commit_hash: Bytes::copy_from_slice(&commit_hash),
-            signature: Bytes::new(),
+            signature: Bytes::copy_from_slice(&signature),
         })));
     }
 

@@ -14,6 +14,7 @@ use crate::entry::{Entry, Head};
 use crate::id::Origin;
 use crate::pb::sync::v1 as pb;
 use crate::position::{Generations, Position};
+use crate::sign::{BadSignature, Receipted, SigningKey, VerifyingKey};
 use pb::down::Message as Down;
 use pb::up::Message as Up;
 
@@ -35,6 +36,10 @@ pub struct Standing {
     pub generations: Generations,
     /// Ask for the own entries instead of syncing.
     pub restore: bool,
+    /// Signs the heads of the own log.
+    pub signer: SigningKey,
+    /// What the hub signs its receipts with, as pinned when this site joined.
+    pub hub_key: VerifyingKey,
 }
 
 /// What happened.
@@ -273,7 +278,22 @@ impl NodeSession {
         )));
     }
 
+    fn distrust(&mut self, out: &mut Vec<Output>) {
+        self.phase = Phase::Closed;
+        out.push(Output::Refused(refusal(
+            pb::refusal::Code::Signature,
+            "省级枢纽的签名与加入时登记的不符：同步已停止，请与省协会秘书处核对枢纽的指纹",
+            "the hub's signature is not by the key pinned when this site joined: sync has stopped; compare the hub's \
+             fingerprint with the secretariat",
+        )));
+    }
+
     fn welcome(&mut self, welcome: pb::Welcome, out: &mut Vec<Output>) {
+        if welcome.diverged.is_none()
+            && VerifyingKey::from_slice(&welcome.signing_key) != Some(self.me.hub_key)
+        {
+            return self.distrust(out);
+        }
         if let Some(limits) = welcome.limits {
             self.limits = limits;
         }
@@ -358,7 +378,7 @@ impl NodeSession {
             after_seq: after.seq,
             after_hash: after.hash,
             entries,
-            head_signature: Bytes::new(),
+            head_signature: Bytes::copy_from_slice(&self.me.signer.sign_head(self.me.origin, &last)),
         })));
         self.sent = last;
         if last.seq > self.confirmed.seq {
@@ -372,6 +392,9 @@ impl NodeSession {
         // Ahead of what was sent in this session may be what an earlier one had sent; never what is not there.
         if up_to.seq > self.me.head.seq {
             return self.refuse(out);
+        }
+        if check_receipt(&self.me.hub_key, self.me.origin, &receipt).is_err() {
+            return self.distrust(out);
         }
         while self.in_flight.front().is_some_and(|seq| *seq <= up_to.seq) {
             self.in_flight.pop_front();
@@ -389,6 +412,16 @@ impl NodeSession {
         self.touch(now_ms);
         out.push(Output::Persist(deliver));
     }
+}
+
+/// Holds a receipt's signature against the hub's key.
+///
+/// # Errors
+/// [`BadSignature`], also for a receipt that lacks a part.
+pub fn check_receipt(key: &VerifyingKey, origin: Origin, receipt: &pb::Receipt) -> Result<(), BadSignature> {
+    let commit_hash = receipt.commit_hash.as_ref().try_into().map_err(|_| BadSignature)?;
+    let (up_to, at) = (head_from_pb(receipt.up_to.as_ref()), position_from_pb(receipt.at.as_ref()));
+    key.check_receipt(&Receipted { origin, up_to, at, commit_hash }, &receipt.signature)
 }
 
 fn send(message: Up) -> Output {

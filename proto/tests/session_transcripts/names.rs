@@ -69,7 +69,7 @@ impl Names {
         match output {
             Output::Send(down) => self.down(down),
             Output::Admit(hello) => format!("admit {}?", hello.site),
-            Output::Intake(entries) => {
+            Output::Intake { entries, .. } => {
                 let names: Vec<String> =
                     entries.iter().map(|entry| self.hash(&entry.hash, entry.header.seq)).collect();
                 format!("take in {}", names.join(" "))

@@ -15,6 +15,7 @@ use liandong_proto::position::{GenerationStart, Generations, Position};
 use liandong_proto::session::hub::{self, Admission, CheckedEntry, HubSession};
 use liandong_proto::session::node::{self, NodeSession, Standing};
 use liandong_proto::session::{generations_from_pb, head_to_pb};
+use liandong_proto::sign::SigningKey;
 use liandong_proto::stamp::Stamp;
 
 use super::disks::{BEGIN_MS, HUB, Hub, KIND, Node, change, entry_after, record};
@@ -58,6 +59,14 @@ pub struct World {
 pub struct Names {
     pub hashes: HashMap<Hash, String>,
     pub records: BTreeMap<RecordId, String>,
+}
+
+pub fn city_key() -> SigningKey {
+    SigningKey::new(&[4; 32])
+}
+
+pub fn hub_key() -> SigningKey {
+    SigningKey::new(&[5; 32])
 }
 
 impl World {
@@ -195,6 +204,7 @@ impl World {
         self.hub.nonce.insert(origin, hello.nonces.last().cloned().unwrap_or_default());
         Admission::Welcome {
             held,
+            signing_key: city_key().verifying(),
             generations: self.hub.generations.clone(),
             hub_time_ms: BEGIN_MS + self.now_ms,
         }
@@ -222,9 +232,11 @@ impl World {
             cursor: self.node.cursor,
             generations: self.node.generations.clone(),
             restore,
+            signer: city_key(),
+            hub_key: hub_key().verifying(),
         });
         self.node_session = Some(session);
-        self.hub_session = Some(HubSession::new(self.node.origin.site, self.limits));
+        self.hub_session = Some(HubSession::new(self.node.origin.site, self.limits, hub_key()));
         self.node_outputs(outputs);
     }
 
@@ -311,7 +323,7 @@ impl World {
                     continue;
                 }
                 (hub::Output::Admit(hello), _) => hub::Input::Admitted(self.admit(&hello)),
-                (hub::Output::Intake(entries), _) => {
+                (hub::Output::Intake { entries, .. }, _) => {
                     self.queue.extend(entries.into_iter().map(|entry| (self.known.clone(), entry)));
                     continue;
                 }

@@ -16,6 +16,7 @@ pub struct Group {
     /// The hub, while it runs.
     hub: Option<Peer>,
     nodes: Vec<Peer>,
+    joined: bool,
 }
 
 /// Sums over all nodes, and the most memory of one.
@@ -47,13 +48,20 @@ impl Group {
             Peer::start(&city.code.to_string(), node::SUBCOMMAND, &setup)
         };
         let nodes = cities().iter().take(sites).enumerate().map(node).collect::<Result<_, _>>()?;
-        Ok(Group { dir: dir.to_path_buf(), hub: None, nodes })
+        Ok(Group { dir: dir.to_path_buf(), hub: None, nodes, joined: false })
     }
 
-    /// Starts the hub; the URL that nodes reach it at.
+    /// Starts the hub; host and port that nodes reach it at. Whoever is no member yet joins.
     pub fn start_hub(&mut self) -> Result<String, BenchError> {
         let setup = hub::Setup { data_dir: self.dir.join("hub") };
         let hub = self.hub.insert(Peer::start("hub", hub::SUBCOMMAND, &setup)?);
+        if !self.joined {
+            for (city, node) in cities().iter().zip(&mut self.nodes) {
+                let code: String = hub.ask(&hub::Ask::Invite(city.code.0))?;
+                node.ask::<()>(&node::Ask::Join(code))?;
+            }
+            self.joined = true;
+        }
         hub.ask(&hub::Ask::Address)
     }
 

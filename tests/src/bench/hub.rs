@@ -9,6 +9,7 @@ use liandong_hub::hub::{Hub, HubOptions};
 use liandong_hub::listen::Listener;
 use liandong_node::log::Pos;
 use liandong_node::process::peak_rss_bytes;
+use liandong_proto::id::SiteCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -31,8 +32,10 @@ pub struct Setup {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
-    /// Where nodes reach it: a URL.
+    /// Where nodes reach it: host and port.
     Address,
+    /// A code with which a city joins.
+    Invite(u32),
     /// Wait until everything up to this place of the order is durable and merged.
     Merged(u64),
     /// The newest place of the order.
@@ -53,6 +56,7 @@ pub fn serve(setup: Option<&OsString>) -> ExitCode {
 struct Child {
     hub: Arc<Hub>,
     address: String,
+    enrolment: String,
     /// Serves the port for as long as it is there.
     _runtime: Runtime,
 }
@@ -63,7 +67,7 @@ impl Answers for Child {
 
     fn begin(setup: Setup) -> Result<Child, BenchError> {
         if !setup.data_dir.exists() {
-            Hub::init(&setup.data_dir)?;
+            Hub::init(&setup.data_dir, None)?;
         }
         let hub = Hub::open(&HubOptions::new(&setup.data_dir), &mut |_| {})?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -73,15 +77,18 @@ impl Answers for Child {
             why: error.to_string(),
         };
         let loopback = ([127, 0, 0, 1], 0).into();
-        let listener = runtime.block_on(Listener::bind(loopback)).map_err(failed)?;
-        let address = format!("http://{}", listener.addr);
+        let listener = runtime.block_on(Listener::bind(loopback, loopback)).map_err(failed)?;
+        let (address, enrolment) = (listener.addr.to_string(), listener.enrolment_addr.to_string());
         runtime.spawn(listener.serve(Arc::clone(&hub), std::future::pending()));
-        Ok(Child { hub, address, _runtime: runtime })
+        Ok(Child { hub, address, enrolment, _runtime: runtime })
     }
 
     fn answer(&mut self, ask: Ask) -> Result<Value, BenchError> {
         Ok(match ask {
             Ask::Address => json!(self.address),
+            Ask::Invite(site) => {
+                json!(self.hub.invite(SiteCode(site), &self.enrolment, "")?.0.to_string())
+            }
             Ask::Merged(place) => json!(self.hub.wait_merged(place)?),
             Ask::Place => json!(self.hub.published().row.hub_seq),
             Ask::CatchUp => {

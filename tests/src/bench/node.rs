@@ -10,6 +10,8 @@ use std::time::Duration;
 use liandong_node::log::Pos;
 use liandong_node::process::peak_rss_bytes;
 use liandong_node::site::{By, Put, PutAnswer, Records as _, Site, SiteOptions};
+use liandong_node::text::Said;
+use liandong_node::trust::{self, Invitation};
 use liandong_node::uplink::{self, UplinkOptions};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{RecordId, SiteCode};
@@ -61,6 +63,8 @@ pub enum Ask {
     Write(usize),
     /// Change one field of so many records, spread over all: seconds until all are durable.
     Update { count: usize, group: usize },
+    /// Join the federation.
+    Join(String),
     /// Begin to sync; when asked so, answer once the session stands.
     Connect { hub: String, and_wait: bool },
     /// Wait until the hub has confirmed everything.
@@ -151,6 +155,7 @@ impl Answers for Node {
             Ask::Make(count) => json!(self.make(count)),
             Ask::Write(group) => json!(self.write(group)?),
             Ask::Update { count, group } => json!(self.update(count, group)?),
+            Ask::Join(code) => json!(self.join(&code)?),
             Ask::Connect { hub, and_wait } => json!(self.connect(hub, and_wait)),
             Ask::Receipts => json!(self.receipts()),
             Ask::Compared => json!(self.compared()?),
@@ -209,10 +214,17 @@ impl Node {
         Ok(clock.seconds())
     }
 
+    fn join(&self, code: &str) -> Result<(), BenchError> {
+        let failed = |why: String| BenchError::Child { name: self.setup.site.to_string(), why };
+        let invitation: Invitation = code.parse().map_err(|said: Said| failed(said.en))?;
+        let joined = trust::join(&invitation, self.site.code(), self.site.paths());
+        self.runtime.block_on(joined).map(drop).map_err(|error| failed(error.to_string()))
+    }
+
     fn connect(&mut self, hub: String, and_wait: bool) {
         let (stop, stopping) = watch::channel(false);
         self.stop = Some(stop);
-        let options = UplinkOptions { hub, retry_max: Duration::from_secs(1) };
+        let options = UplinkOptions { hub: Some(hub), retry_max: Duration::from_secs(1) };
         self.runtime.spawn(uplink::run(Arc::clone(&self.site), options, stopping));
         let site = &self.site;
         self.runtime.block_on(async {

@@ -50,7 +50,7 @@ impl Cluster {
                 let again = self.statuses().await?;
                 if again.values().flatten().filter(|status| covers(status)).count() == nodes.len() {
                     let standing = |(city, node): (SiteCode, Option<StatusResponse>)| {
-                        Some((city, Standing { node: node?, hub: *hub.get(&city)? }))
+                        Some((city, Standing { node: node?, hub: hub.get(&city)?.clone() }))
                     };
                     return Ok(again.into_iter().filter_map(standing).collect());
                 }

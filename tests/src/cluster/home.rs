@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use liandong_node::site::Paths;
 use liandong_proto::id::SiteCode;
 
 use super::process::{Program, SITE_HUB, SITE_NODE};
@@ -47,6 +48,11 @@ impl Home {
             args.extend(["--site", &site]);
         }
         self.answer(&args).await.map(drop)
+    }
+
+    /// Whether it has joined the federation.
+    pub fn is_member(&self) -> bool {
+        Paths::new(&self.data_dir).membership().exists()
     }
 
     /// Writes the settings that the site runs with from its next start on.

@@ -90,6 +90,37 @@ impl From<tonic::Status> for ClusterError {
     }
 }
 
+/// Where a hub listens, host and port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ports {
+    /// For members.
+    pub sync: String,
+    /// For cities that join.
+    pub enrolment: String,
+}
+
+impl Ports {
+    fn settings(&self) -> String {
+        format!("listen = {:?}\n[enrolment]\nlisten = {:?}\n", self.sync, self.enrolment)
+    }
+}
+
+async fn join(hub: &Home, node: &Home) -> Result<(), ClusterError> {
+    let invitation = hub.answer(&["city", "invite", &node.site.to_string(), "--json"]).await?;
+    let invitation: serde_json::Value = serde_json::from_str(&invitation).unwrap_or_default();
+    let code = invitation["code"].as_str().unwrap_or_default();
+    node.answer(&["join", code]).await.map(drop)
+}
+
+/// Starts a node; one that is no member yet joins first, when there is a hub to join. Without one it works on its own.
+async fn start(node: &mut Place, settings: &str, hub: Option<&Home>) -> Result<(), ClusterError> {
+    node.home.settings(settings)?;
+    if let Some(hub) = hub.filter(|_| !node.home.is_member()) {
+        join(hub, &node.home).await?;
+    }
+    node.start().await
+}
+
 /// A hub and its nodes.
 #[derive(Debug)]
 pub struct Cluster {
@@ -97,7 +128,7 @@ pub struct Cluster {
     hub: Place,
     nodes: BTreeMap<SiteCode, Place>,
     /// Where the hub listens, once it has been started; it listens there again.
-    sync: Option<String>,
+    ports: Option<Ports>,
 }
 
 impl Cluster {
@@ -111,7 +142,7 @@ impl Cluster {
         let place = |site: SiteCode| Place::new(program, dir, site);
         let hub = place(SiteCode::PROVINCE);
         let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, sync: None };
+        let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None };
         let key = cluster.linking_key();
         fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
         cluster.hub.home.init().await?;
@@ -152,9 +183,9 @@ impl Cluster {
         if site.is_province() { self.hub.pid() } else { self.nodes.get(&site)?.pid() }
     }
 
-    /// Where the hub listens for nodes, as a URL; `None` before its first start.
-    pub fn sync_url(&self) -> Option<&str> {
-        self.sync.as_deref()
+    /// Where the hub listens; `None` before its first start.
+    pub fn ports(&self) -> Option<&Ports> {
+        self.ports.as_ref()
     }
 
     /// Starts the hub, where it listened before if it has run already.
@@ -162,13 +193,21 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn start_hub(&mut self) -> Result<(), ClusterError> {
-        let listen = |url: &str| format!("listen = {:?}\n", url.trim_start_matches("http://"));
-        self.hub.home.settings(&listen(self.sync.as_deref().unwrap_or("127.0.0.1:0")))?;
-        let url = self.hub.start_listening().await?;
+        let any = || Ports { sync: "127.0.0.1:0".into(), enrolment: "127.0.0.1:0".into() };
+        self.hub.home.settings(&self.ports.clone().unwrap_or_else(any).settings())?;
+        let ports = self.hub.start_listening().await?;
         // For whoever starts it again by hand: the nodes look for it here.
-        self.hub.home.settings(&listen(&url))?;
-        self.sync = Some(url);
+        self.hub.home.settings(&ports.settings())?;
+        self.ports = Some(ports);
         Ok(())
+    }
+
+    /// Makes a city a member of the federation: an invitation by the hub's command line, taken at the node's.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn join(&self, city: SiteCode) -> Result<(), ClusterError> {
+        join(&self.hub.home, self.node(city)).await
     }
 
     /// Starts a city's node.
@@ -176,10 +215,9 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn start_node(&mut self, city: SiteCode) -> Result<(), ClusterError> {
-        let settings = self.node_settings();
+        let (settings, hub) = (self.node_settings(), self.inviting());
         let node = self.nodes.get_mut(&city).ok_or(ClusterError::NotRunning(city))?;
-        node.home.settings(&settings)?;
-        node.start().await
+        start(node, &settings, hub.as_ref()).await
     }
 
     /// Starts all nodes that do not run, at the same time.
@@ -187,13 +225,12 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn start_nodes(&mut self) -> Result<(), ClusterError> {
-        let settings = self.node_settings();
+        let (settings, hub) = (self.node_settings(), self.inviting());
         self.each_node(|mut node| {
-            let settings = settings.clone();
+            let (settings, hub) = (settings.clone(), hub.clone());
             async move {
                 if !node.runs() {
-                    node.home.settings(&settings)?;
-                    node.start().await?;
+                    start(&mut node, &settings, hub.as_ref()).await?;
                 }
                 Ok(node)
             }
@@ -201,13 +238,13 @@ impl Cluster {
         .await
     }
 
-    /// What a node runs with: without a hub that has ever listened it works on its own.
     fn node_settings(&self) -> String {
-        let mut settings = format!("linking_key = {:?}\n", self.linking_key().display().to_string());
-        if let Some(url) = self.sync_url() {
-            settings.push_str(&format!("hub = \"{url}\"\n"));
-        }
-        settings + "[sync]\nretry_max_s = 1\n"
+        format!("linking_key = {:?}\n[sync]\nretry_max_s = 1\n", self.linking_key().display().to_string())
+    }
+
+    /// The hub, if it can invite anybody now.
+    fn inviting(&self) -> Option<Home> {
+        self.hub.runs().then(|| self.hub.home.clone())
     }
 
     /// The nodes that were started and not stopped since.

@@ -7,7 +7,7 @@ use liandong_proto::id::SiteCode;
 use serde_json::Value;
 
 use super::process::Process;
-use super::{ClusterError, Door, Home};
+use super::{ClusterError, Door, Home, Ports};
 
 /// How long a site may take to open: a rebuild of a large index included.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -39,17 +39,21 @@ impl Place {
         self.served().await
     }
 
-    /// Starts a hub; the URL that nodes reach it at.
-    pub async fn start_listening(&mut self) -> Result<String, ClusterError> {
+    /// Starts a hub; where it listens.
+    pub async fn start_listening(&mut self) -> Result<Ports, ClusterError> {
         let process = self.spawn(&["--json"])?;
         let line = tokio::time::timeout(PATIENCE, process.line()).await.ok().flatten();
         let told: Option<Value> = line.and_then(|line| serde_json::from_str(&line).ok());
-        let Some(url) = told.and_then(|told| told["sync"].as_str().map(str::to_owned)) else {
+        let ports = told.and_then(|told| {
+            let port = |name: &str| told[name].as_str().map(str::to_owned);
+            Some(Ports { sync: port("sync")?, enrolment: port("enrolment")? })
+        });
+        let Some(ports) = ports else {
             let ended = tokio::time::timeout(PATIENCE, process.wait()).await;
             return Err(ended.unwrap_or_else(|_| self.slow("the address")));
         };
         self.served().await?;
-        Ok(url)
+        Ok(ports)
     }
 
     fn spawn(&mut self, flags: &[&str]) -> Result<&mut Process, ClusterError> {

@@ -7,7 +7,7 @@ use liandong_node::cli::exit::Failure;
 use serde::Serialize;
 
 use super::rosters::Roster;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Ports};
 
 #[derive(Serialize)]
 struct Endpoints<'a> {
@@ -19,7 +19,8 @@ struct Endpoints<'a> {
 
 #[derive(Serialize)]
 struct Hub<'a> {
-    sync: &'a str,
+    sync: String,
+    enrolment: String,
     data_dir: &'a Path,
     /// Absent when it does not run.
     pid: Option<u32>,
@@ -51,9 +52,13 @@ pub fn write(cluster: &Cluster, rosters: &[Roster]) -> Result<(), Failure> {
             pid: cluster.pid(roster.city),
         }
     });
+    let url = |port: fn(&Ports) -> &String| {
+        cluster.ports().map(|ports| format!("https://{}", port(ports))).unwrap_or_default()
+    };
     let endpoints = Endpoints {
         hub: Hub {
-            sync: cluster.sync_url().unwrap_or_default(),
+            sync: url(|ports| &ports.sync),
+            enrolment: url(|ports| &ports.enrolment),
             data_dir: &hub.data_dir,
             pid: cluster.pid(hub.site),
         },

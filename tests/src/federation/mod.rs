@@ -128,8 +128,11 @@ async fn tell(cluster: &mut Cluster, rosters: &[Roster], clock: &Clock) -> Resul
     cluster.start_hub().await?;
     cluster.start_nodes().await?;
     endpoints::write(cluster, rosters)?;
-    let (url, count) = (cluster.sync_url().unwrap_or_default(), rosters.len());
-    clock.say(say!("枢纽在 {url}，{count} 个站点已启动", "the hub is at {url}, {count} nodes run"));
+    let (url, count) = (cluster.ports().map(|ports| ports.sync.clone()).unwrap_or_default(), rosters.len());
+    clock.say(say!(
+        "枢纽在 {url}，{count} 个站点已凭邀请码加入并启动",
+        "the hub is at {url}, {count} nodes have joined by invitation and run"
+    ));
     let imports = import::all(cluster, rosters, &clock.screen).await?;
     clock.say(say!("花名册已导入", "the rosters are imported"));
     let Story { nominations, cases, offline, edits } = story::tell(cluster, PATIENCE).await?;

@@ -1,0 +1,203 @@
+//! Members come and go: invitations, enrolment, renewal, exclusion. Every step is a record of the hub's log before
+//! anybody hears of it.
+
+use std::sync::{Arc, PoisonError, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use liandong_node::now::{now_ms, random};
+use liandong_node::site::SiteError;
+use liandong_node::trust::Invitation;
+use liandong_proto::city;
+use liandong_proto::id::SiteCode;
+use liandong_proto::pb::log::v1 as log;
+use liandong_proto::pb::trust::v1 as pb;
+use liandong_proto::sign::VerifyingKey;
+use log::registry_change::Change;
+use pb::enrolment_server::Enrolment;
+use pb::membership_server::Membership;
+use tonic::{Request, Response, Status};
+
+use crate::ca::{CaError, Identity};
+use crate::hub::Hub;
+use crate::queue::{Job, Register};
+
+/// How long an invitation is good.
+const INVITATION: Duration = Duration::from_secs(86_400);
+
+impl From<CaError> for SiteError {
+    fn from(error: CaError) -> SiteError {
+        match error {
+            CaError::Site(error) => error,
+            CaError::Request(_) | CaError::Adopted(_) => SiteError::Refused(error.to_string()),
+            CaError::Certificate(_) => SiteError::corrupt("the authority's certificate or key", error),
+        }
+    }
+}
+
+impl Hub {
+    /// Changes what the registry says of a city; durable before it returns.
+    fn register(&self, site: SiteCode, author: &str, change: Change) -> Result<(), SiteError> {
+        if city::city(site).is_none() {
+            return Err(SiteError::Refused(format!("{site} is none of the province's 21 cities")));
+        }
+        let (sender, receiver) = mpsc::channel();
+        let change = log::RegistryChange {
+            at_ms: now_ms(),
+            author: author.to_owned(),
+            site: site.0,
+            change: Some(change),
+        };
+        let answer = Box::new(move |answer| {
+            let _ = sender.send(answer);
+        });
+        self.shared.queue.put(Job::Register(Register { change, answer }));
+        let stopped = |_| SiteError::Refused("the hub is stopping; nothing was changed".into());
+        receiver.recv().map_err(stopped)?
+    }
+
+    /// Invites a city: the code to send it, and when it ends. A code given out before is void from now on.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] for a city that has left for good.
+    pub fn invite(
+        &self,
+        site: SiteCode,
+        address: &str,
+        author: &str,
+    ) -> Result<(Invitation, u64), SiteError> {
+        let secret = random();
+        let until_ms = now_ms() + INVITATION.as_millis() as u64;
+        let secret_hash = Bytes::copy_from_slice(&Invitation::secret_hash(&secret));
+        self.register(site, author, Change::Invited(log::Invitation { secret_hash, until_ms }))?;
+        tracing::info!(%site, "invited");
+        Ok((Invitation { address: address.to_owned(), pin: self.shared.ca.pin(), secret }, until_ms))
+    }
+
+    /// Cuts a city off: its session ends, its certificate and its invitation are void. Its records stay.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] for a city that never was a member.
+    pub fn exclude(
+        &self,
+        site: SiteCode,
+        reason: &str,
+        for_good: bool,
+        author: &str,
+    ) -> Result<(), SiteError> {
+        if reason.trim().is_empty() {
+            return Err(SiteError::Refused(
+                "cutting a city off needs a reason; give one with --reason".into(),
+            ));
+        }
+        let change = if for_good { Change::Retired } else { Change::Revoked };
+        self.register(site, author, change(reason.to_owned()))?;
+        tracing::warn!(%site, for_good, "cut off");
+        Ok(())
+    }
+
+    /// Enrols a city that shows the secret of an open invitation.
+    fn enrol(&self, asked: &pb::JoinRequest, sync_port: u16) -> Result<pb::JoinResponse, Status> {
+        let now_ms = now_ms();
+        let secret_hash = Invitation::secret_hash(&asked.secret);
+        let (site, number) = {
+            let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+            let members = &published.registry.members;
+            let site = members.invited(&secret_hash, now_ms).ok_or_else(no_invitation)?;
+            (site, members.next_enrolment(site))
+        };
+        if asked.site != site.0 {
+            return Err(Status::failed_precondition(format!(
+                "the invitation is for {site}, and this site is {}",
+                SiteCode(asked.site)
+            )));
+        }
+        let signing_key = VerifyingKey::from_slice(&asked.signing_key)
+            .ok_or_else(|| Status::invalid_argument("the signing key is no Ed25519 key"))?;
+        let identity = Identity { site, enrolment: number };
+        let certificate = self.shared.ca.issue(&asked.certificate_request, identity, now_ms);
+        let certificate = certificate.map_err(|error| liandong_node::api::status(&error.into()))?;
+        let enrolment = log::Enrolment {
+            number,
+            signing_key: Bytes::copy_from_slice(&signing_key.to_bytes()),
+            until_ms: certificate.not_after_ms,
+            secret_hash: Bytes::copy_from_slice(&secret_hash),
+        };
+        // Judged once more where all changes have one order: of two who show the same secret one is too late.
+        self.register(site, "", Change::Joined(enrolment)).map_err(|_| no_invitation())?;
+        tracing::info!(%site, number, signing_key = signing_key.fingerprint(), "joined");
+        Ok(pb::JoinResponse {
+            certificate: Some(certificate),
+            ca: Bytes::copy_from_slice(self.shared.ca.der()),
+            hub_signing_key: Bytes::copy_from_slice(&self.shared.signer.verifying().to_bytes()),
+            sync_port: sync_port.into(),
+        })
+    }
+
+    fn renew(&self, identity: Identity, request: &[u8]) -> Result<pb::RenewResponse, SiteError> {
+        let certificate = self.shared.ca.issue(request, identity, now_ms())?;
+        self.register(identity.site, "", Change::RenewedUntilMs(certificate.not_after_ms))?;
+        Ok(pb::RenewResponse { certificate: Some(certificate) })
+    }
+
+    /// The key that a member signs with, as of what is durable now.
+    pub(crate) fn member_key(&self, identity: Identity) -> Option<VerifyingKey> {
+        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+        published.registry.members.signing_key(identity)
+    }
+}
+
+fn no_invitation() -> Status {
+    Status::permission_denied(
+        "there is no open invitation with this secret: it is wrong, was used, or its day is over",
+    )
+}
+
+/// The enrolment port's one service.
+pub(crate) struct EnrolmentService {
+    pub hub: Arc<Hub>,
+    pub sync_port: u16,
+}
+
+#[tonic::async_trait]
+impl Enrolment for EnrolmentService {
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinResponse>, Status> {
+        let (hub, sync_port) = (Arc::clone(&self.hub), self.sync_port);
+        let asked = request.into_inner();
+        let enrolled = tokio::task::spawn_blocking(move || hub.enrol(&asked, sync_port)).await;
+        Ok(Response::new(enrolled.map_err(|_| Status::internal("the enrolment was cut short"))??))
+    }
+}
+
+/// What a member may ask for beside its session.
+pub(crate) struct MembershipService {
+    pub hub: Arc<Hub>,
+}
+
+#[tonic::async_trait]
+impl Membership for MembershipService {
+    async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewResponse>, Status> {
+        let identity = member(&self.hub, &request)?;
+        let hub = Arc::clone(&self.hub);
+        let asked = request.into_inner().certificate_request;
+        let renewed = liandong_node::api::blocking(move || hub.renew(identity, &asked)).await?;
+        Ok(Response::new(renewed))
+    }
+}
+
+/// The member at the other end of a connection: from its certificate, never from a message.
+///
+/// # Errors
+/// `UNAUTHENTICATED` without a city's certificate, `PERMISSION_DENIED` with one that is void.
+pub(crate) fn member<T>(hub: &Hub, request: &Request<T>) -> Result<Identity, Status> {
+    let certificates = request.peer_certs();
+    let identity = certificates.as_deref().and_then(|chain| Identity::of(chain.first()?));
+    let identity =
+        identity.ok_or_else(|| Status::unauthenticated("the connection shows no city's certificate"))?;
+    match hub.member_key(identity) {
+        Some(_) => Ok(identity),
+        None => Err(Status::permission_denied(
+            "this certificate is void: the city was cut off, or has joined anew",
+        )),
+    }
+}

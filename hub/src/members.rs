@@ -1,0 +1,209 @@
+//! Which cities are members, and with which keys: the replay of the registry changes in the hub's log.
+//!
+//! An invitation makes a member, once; a revoked city comes back by a fresh one, a retired one does not. Each
+//! enrolment has a number that stands in the city's certificate, so that a fresh one voids all certificates before.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use liandong_node::index::{Index, check_of};
+use liandong_node::rows;
+use liandong_node::site::SiteError;
+use liandong_proto::id::SiteCode;
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::sign::VerifyingKey;
+use pb::city_row::Standing;
+use pb::registry_change::Change;
+use prost::Message as _;
+
+use crate::ca::Identity;
+
+/// All cities that were ever invited.
+#[derive(Clone, Debug, Default)]
+pub struct Members {
+    cities: HashMap<SiteCode, pb::CityRow>,
+    checks: HashMap<SiteCode, u64>,
+}
+
+impl Members {
+    /// Reads the cities of an index.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn load(index: &Index) -> Result<Members, SiteError> {
+        let mut out = Members::default();
+        for row in index.scan(rows::CITIES, Some(&rows::after_prefix(rows::CITIES))) {
+            let (key, value) = row?;
+            let Some(site) = rows::parse_city(&key) else { continue };
+            out.checks.insert(site, check_of(&key, &value));
+            let row = pb::CityRow::decode(value).map_err(|e| SiteError::corrupt("a city's row", e))?;
+            out.cities.insert(site, row);
+        }
+        Ok(out)
+    }
+
+    /// What is known of a city.
+    pub fn city(&self, site: SiteCode) -> Option<&pb::CityRow> {
+        self.cities.get(&site)
+    }
+
+    /// The city that an open invitation's secret belongs to.
+    pub fn invited(&self, secret_hash: &[u8], now_ms: u64) -> Option<SiteCode> {
+        let open =
+            |row: &pb::CityRow| row.invitation.as_ref().is_some_and(|it| is_open(it, secret_hash, now_ms));
+        self.cities.iter().find(|(_, row)| open(row)).map(|(site, _)| *site)
+    }
+
+    /// The key that a member signs with; `None` for whoever is none, or shows a certificate of an earlier enrolment.
+    pub fn signing_key(&self, identity: Identity) -> Option<VerifyingKey> {
+        let row = self.cities.get(&identity.site).filter(|row| row.standing() == Standing::Member)?;
+        let enrolment = row.enrolment.as_ref().filter(|it| it.number == identity.enrolment)?;
+        VerifyingKey::from_slice(&enrolment.signing_key)
+    }
+
+    /// Number of a city's next enrolment.
+    pub fn next_enrolment(&self, site: SiteCode) -> u32 {
+        let enrolment = self.cities.get(&site).and_then(|row| row.enrolment.as_ref());
+        enrolment.map_or(1, |enrolment| enrolment.number + 1)
+    }
+
+    /// Whether a change may be made as things stand.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] saying why not.
+    pub fn allow(&self, change: &pb::RegistryChange) -> Result<(), SiteError> {
+        let site = SiteCode(change.site);
+        let row = self.cities.get(&site);
+        let standing = row.map_or(Standing::Unspecified, pb::CityRow::standing);
+        let refused = |why: &str| Err(SiteError::Refused(format!("{site}: {why}")));
+        match change.change.as_ref() {
+            None => refused("the change says nothing"),
+            Some(_) if standing == Standing::Retired => refused("the city has left the federation for good"),
+            Some(Change::Invited(_) | Change::Retired(_)) => Ok(()),
+            Some(Change::Joined(enrolment)) => {
+                let invitation = row.and_then(|row| row.invitation.as_ref());
+                if !invitation.is_some_and(|it| is_open(it, &enrolment.secret_hash, change.at_ms)) {
+                    return refused("there is no open invitation with this secret");
+                }
+                if enrolment.number != self.next_enrolment(site) {
+                    return refused("another enrolment came first");
+                }
+                Ok(())
+            }
+            Some(Change::RenewedUntilMs(_)) if standing == Standing::Member => Ok(()),
+            Some(Change::Revoked(_)) if standing != Standing::Unspecified || row.is_some() => Ok(()),
+            Some(Change::RenewedUntilMs(_) | Change::Revoked(_)) => refused("the city is not a member"),
+        }
+    }
+
+    /// Makes a change that has been allowed; the city's row after it.
+    pub fn change(&mut self, change: &pb::RegistryChange) -> pb::CityRow {
+        let row = self.cities.entry(SiteCode(change.site)).or_default();
+        row.changed_at_ms = change.at_ms;
+        match change.change.clone() {
+            None => {}
+            Some(Change::Invited(invitation)) => row.invitation = Some(invitation),
+            Some(Change::Joined(enrolment)) => {
+                row.set_standing(Standing::Member);
+                (row.invitation, row.enrolment, row.reason) = (None, Some(enrolment), String::new());
+            }
+            Some(Change::RenewedUntilMs(until_ms)) => {
+                if let Some(enrolment) = &mut row.enrolment {
+                    enrolment.until_ms = until_ms;
+                }
+            }
+            Some(Change::Revoked(reason)) => {
+                row.set_standing(Standing::Revoked);
+                (row.invitation, row.reason) = (None, reason);
+            }
+            Some(Change::Retired(reason)) => {
+                row.set_standing(Standing::Retired);
+                (row.invitation, row.reason) = (None, reason);
+            }
+        }
+        row.clone()
+    }
+
+    /// Takes over a row that has become durable.
+    pub fn publish(&mut self, site: SiteCode, row: pb::CityRow) {
+        self.cities.insert(site, row);
+    }
+
+    /// The check of the row stored before, and the new row's bytes.
+    pub fn stored(&mut self, site: SiteCode, row: &pb::CityRow) -> (Option<u64>, Bytes) {
+        let value = Bytes::from(row.encode_to_vec());
+        (self.checks.insert(site, check_of(&rows::city(site), &value)), value)
+    }
+}
+
+fn is_open(invitation: &pb::Invitation, secret_hash: &[u8], now_ms: u64) -> bool {
+    invitation.secret_hash == secret_hash && now_ms < invitation.until_ms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GUANGZHOU: SiteCode = SiteCode(440_100);
+    const SECRET: &[u8] = &[1; 32];
+
+    fn at(at_ms: u64, change: Change) -> pb::RegistryChange {
+        let author = String::new();
+        pb::RegistryChange { at_ms, author, site: GUANGZHOU.0, change: Some(change) }
+    }
+
+    fn invited(until_ms: u64) -> Change {
+        Change::Invited(pb::Invitation { secret_hash: SECRET.into(), until_ms })
+    }
+
+    fn joined(number: u32, secret_hash: &'static [u8]) -> Change {
+        let signing_key = liandong_proto::sign::SigningKey::new(&[number as u8; 32]).verifying().to_bytes();
+        Change::Joined(pb::Enrolment {
+            number,
+            signing_key: Bytes::copy_from_slice(&signing_key),
+            until_ms: 900,
+            secret_hash: secret_hash.into(),
+        })
+    }
+
+    #[track_caller]
+    fn make(members: &mut Members, change: pb::RegistryChange) {
+        members.allow(&change).expect("allowed");
+        members.change(&change);
+    }
+
+    fn keys(members: &Members) -> [bool; 3] {
+        [0, 1, 2].map(|enrolment| members.signing_key(Identity { site: GUANGZHOU, enrolment }).is_some())
+    }
+
+    #[test]
+    fn an_invitation_is_good_once_in_its_time_and_for_its_secret() {
+        let mut members = Members::default();
+        assert!(members.allow(&at(1, joined(1, SECRET))).is_err(), "nobody has invited it");
+        make(&mut members, at(1, invited(100)));
+        assert_eq!(members.invited(SECRET, 99), Some(GUANGZHOU));
+        assert_eq!((members.invited(SECRET, 100), members.invited(&[2; 32], 1)), (None, None));
+        assert!(members.allow(&at(100, joined(1, SECRET))).is_err(), "too late");
+        assert!(members.allow(&at(99, joined(1, &[2; 32]))).is_err(), "another secret");
+        make(&mut members, at(99, joined(1, SECRET)));
+        assert!(members.allow(&at(99, joined(2, SECRET))).is_err(), "it has been used");
+        assert_eq!(keys(&members), [false, true, false]);
+    }
+
+    #[test]
+    fn a_fresh_enrolment_voids_the_one_before_and_a_revoked_city_is_none() {
+        let mut members = Members::default();
+        for number in [1, 2] {
+            make(&mut members, at(1, invited(100)));
+            make(&mut members, at(2, joined(number, SECRET)));
+        }
+        assert_eq!(keys(&members), [false, false, true]);
+        make(&mut members, at(3, Change::Revoked("key lost".into())));
+        assert_eq!(keys(&members), [false; 3]);
+        assert!(members.allow(&at(4, Change::RenewedUntilMs(1_000))).is_err());
+        make(&mut members, at(4, invited(100)));
+        make(&mut members, at(5, joined(3, SECRET)));
+        make(&mut members, at(6, Change::Retired("merged".into())));
+        assert!(members.allow(&at(7, invited(100))).is_err(), "for good");
+    }
+}

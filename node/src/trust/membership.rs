@@ -1,0 +1,153 @@
+//! What a city keeps of its enrolment: one file, written as a whole, so that key and certificate always belong
+//! together.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use liandong_proto::id::{SiteCode, hex, unhex};
+use liandong_proto::sign::VerifyingKey;
+use serde::{Deserialize, Serialize};
+
+use crate::site::{Paths, SiteError};
+
+/// A city's membership in the federation.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Membership {
+    /// Host and port of the sync port.
+    pub hub: String,
+    /// The authority's certificate, PEM.
+    pub ca: String,
+    /// This site's certificate, PEM.
+    pub certificate: String,
+    /// Its private key, PEM.
+    pub private_key: String,
+    /// What the hub signs receipts with, hexadecimal: pinned when the city joined.
+    hub_signing_key: String,
+    /// When the certificate begins, milliseconds since 1970.
+    pub not_before_ms: u64,
+    /// When it ends.
+    pub not_after_ms: u64,
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Membership({}, until {})", self.hub, self.not_after_ms)
+    }
+}
+
+impl Membership {
+    /// A membership with what joining brought.
+    pub fn new(hub: String, hub_key: VerifyingKey, ca: String) -> Membership {
+        Membership {
+            hub,
+            ca,
+            certificate: String::new(),
+            private_key: String::new(),
+            hub_signing_key: hex(&hub_key.to_bytes()),
+            not_before_ms: 0,
+            not_after_ms: 0,
+        }
+    }
+
+    /// The key that the hub's receipts must be signed with.
+    ///
+    /// # Errors
+    /// [`SiteError::Corrupt`].
+    pub fn hub_key(&self) -> Result<VerifyingKey, SiteError> {
+        let key = unhex(self.hub_signing_key.as_bytes());
+        key.and_then(|key| VerifyingKey::from_slice(&key))
+            .ok_or_else(|| SiteError::corrupt("keys/membership.json", "the hub's signing key is no key"))
+    }
+
+    /// Reads the membership of a site; `None` when it has not joined.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn load(paths: &Paths) -> Result<Option<Membership>, SiteError> {
+        let path = paths.membership();
+        match fs::read(&path) {
+            Ok(text) => {
+                let read = serde_json::from_slice(&text);
+                read.map(Some).map_err(|error| SiteError::corrupt(path.display().to_string(), error))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(SiteError::File { path, source }),
+        }
+    }
+
+    /// Whether the certificate should be renewed: from two thirds of its life on, and a little later for some sites than
+    /// for others, so that not all ask on one day.
+    pub fn is_due(&self, now_ms: u64, site: SiteCode) -> bool {
+        let life = self.not_after_ms.saturating_sub(self.not_before_ms);
+        // Codes differ in their third and fourth digit: 1 to 53.
+        let later = life / 20 * u64::from(site.0 / 100 % 100) / 100;
+        now_ms >= self.not_before_ms + life / 3 * 2 + later
+    }
+
+    /// Writes it in place of the one before, durable before this returns.
+    ///
+    /// # Errors
+    /// [`SiteError::File`]; the one before is untouched then.
+    pub fn store(&self, paths: &Paths) -> Result<(), SiteError> {
+        let path = paths.membership();
+        let text = serde_json::to_vec_pretty(self).map_err(|e| SiteError::corrupt("the membership", e))?;
+        replace(&path, &text).map_err(|source| SiteError::File { path, source })
+    }
+}
+
+/// Writes a file that only its owner can read, beside the old one and then in its place.
+fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension("new");
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir)?;
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use liandong_proto::sign::SigningKey;
+
+    use super::*;
+
+    const DAY: u64 = 86_400_000;
+
+    fn membership() -> Membership {
+        let key = SigningKey::new(&[7; 32]).verifying();
+        let mut membership = Membership::new("127.0.0.1:1".into(), key, "pem".into());
+        membership.not_after_ms = 90 * DAY;
+        membership
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_in_its_last_third_and_not_everywhere_at_once() {
+        let (first, last) = (SiteCode(440_100), SiteCode(445_300));
+        assert!(!membership().is_due(59 * DAY, first) && !membership().is_due(60 * DAY, last));
+        assert!(membership().is_due(61 * DAY, first) && membership().is_due(63 * DAY, last));
+    }
+
+    #[test]
+    fn it_reads_back_and_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        let paths = Paths::new(dir.path());
+        assert!(Membership::load(&paths).expect("readable").is_none());
+        for hub in ["127.0.0.1:1", "127.0.0.1:2"] {
+            let membership = Membership { hub: hub.into(), ..membership() };
+            membership.store(&paths).expect("stored");
+            let read = Membership::load(&paths).expect("readable").expect("there");
+            assert_eq!((read.hub.as_str(), read.hub_key().ok()), (hub, membership.hub_key().ok()));
+            let mode = fs::metadata(paths.membership()).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Trust between a city and the province: the invitation, the membership it leads to, and the TLS that follows.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `invitation` | the code that a city is invited with |
+//! | `join` | the city's side of enrolment, and the renewal of its certificate |
+//! | `membership` | what a city keeps of both: one file, replaced as a whole |
+//! | `tls` | connections: to a pinned authority before joining, with both certificates after |
+//! | `limits` | every bound on connections and messages, for both sides |
+
+pub mod invitation;
+pub mod join;
+pub mod limits;
+pub mod membership;
+mod tls;
+
+pub use invitation::Invitation;
+pub use join::{JoinError, join, renew};
+pub use membership::Membership;
+pub use tls::endpoint;
+
+/// The name in the hub's certificate. Nodes ask for it wherever the hub is reached: addresses change, and the
+/// authority that vouches for the name is the hub's own.
+pub const HUB_NAME: &str = "hub.liandong.internal";
