@@ -106,7 +106,10 @@ fn cities_are_invited_by_code_or_name_and_cut_off_with_a_reason() {
     assert_eq!(place.run(&["city", "invite", "440300"]).status.code(), Some(2), "no address is known");
     assert_eq!(place.run(&["city", "revoke", "440300", "--reason", "x"]).status.code(), Some(2), "no member");
     place.json(&["city", "retire", "440100", "--reason", "协会合并"], 0);
-    assert_eq!((city(0)["standing"].as_str(), city(0)["reason"].as_str()), (Some("RETIRED"), Some("协会合并")));
+    assert_eq!(
+        (city(0)["standing"].as_str(), city(0)["reason"].as_str()),
+        (Some("RETIRED"), Some("协会合并"))
+    );
     assert_eq!(place.run(&invite).status.code(), Some(2), "it has left for good");
     place.json(&["rebuild"], 0);
     assert_eq!(city(0)["standing"], "RETIRED", "the log alone says so");

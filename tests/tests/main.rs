@@ -9,3 +9,4 @@ mod privacy;
 mod province;
 mod rebuild;
 mod tidy;
+mod trust;

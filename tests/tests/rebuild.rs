@@ -31,13 +31,3 @@ async fn a_hub_made_again_from_its_log_shows_the_same() {
     province.equal().await;
     province.stop().await.expect("all stop");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn plaintext_stays_on_loopback() {
-    let province = Province::made(&[]).await;
-    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:7443"] {
-        let output = province.hub().command(&["run", "--listen", address]).await.expect("it answers");
-        assert_eq!(output.status.code(), Some(2), "{address}");
-        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{address}");
-    }
-}
