@@ -86,6 +86,11 @@ impl From<Text> for Said {
     }
 }
 
+/// A number with its English noun, which ends in `s` unless there is one: `1 row`, `2 rows`.
+pub fn counted(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// A [`Said`] from two format strings, Chinese first; both may capture variables.
 #[macro_export]
 macro_rules! say {
@@ -116,6 +121,11 @@ mod tests {
         check(&[("LANG", "zh_CN"), ("LC_MESSAGES", "en_US")], Lang::En);
         check(&[("LC_ALL", "zh_TW"), ("LC_MESSAGES", "en_US")], Lang::Zh);
         check(&[("LC_ALL", ""), ("LANG", "en_US")], Lang::En);
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "row")), ["0 rows", "1 row", "2 rows"]);
     }
 
     #[test]

@@ -117,6 +117,24 @@ fn a_roster_is_imported_once_however_often_it_is_given() {
     place.check_import(&mended, 0, [2, 2, 0, 0, 0]);
 }
 
+#[test]
+fn a_quotation_mark_without_partner_swallows_nobody() {
+    let place = Place::new();
+    let rows: Vec<String> =
+        (1..=15).map(|n| format!("{}钱一,,138001380{n:02},A{n}", if n == 3 { "\"" } else { "" })).collect();
+    let file = place.file("roster.csv", roster(&rows.iter().map(String::as_str).collect::<Vec<_>>()));
+    let told = place.check_import(&file, 3, [3, 2, 0, 0, 1]);
+    assert_eq!(row_and_code(&told["problems"][0]), (4, "row.shape"));
+    assert!(told["problems"][0]["en"].as_str().unwrap().contains("12 lines below"), "{told}");
+    let named = |name: &str| {
+        place.json(&["record", "put", "--kind", "member", "--set", name, "--set", "status=ACTIVE"], 3)
+    };
+    let told = named("name=示例社会工作服务中心,男,13800138000");
+    assert_eq!(told["problems"][0]["code"], "name.number");
+    assert_eq!(named("name=示例社会工作服务中心\n钱一")["problems"][0]["code"], "name.lines");
+    assert_eq!(place.members().len(), 2);
+}
+
 fn row_and_code(problem: &Value) -> (u64, &str) {
     (problem["row"].as_u64().expect("a row"), problem["code"].as_str().expect("a code"))
 }

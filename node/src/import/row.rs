@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use csv::StringRecord;
 use liandong_proto::fields::{Fields, FieldsBuilder};
+use liandong_proto::format::text;
 use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::schema::{Format, Kind, Type};
 use liandong_proto::validate::{self, Today, View};
@@ -46,6 +47,10 @@ impl Reading {
             self.mapping.columns.iter().partition(|column| column.field.format == Format::ResidentId);
         for Column { index, field, .. } in plain {
             let cell = cells.get(*index).unwrap_or_default();
+            if field.format != Format::LongText && text::has_line_break(cell) {
+                problems.push(lines().of(field));
+                continue;
+            }
             match json::read(field, cell, false, self.today) {
                 Ok(Some(value)) => {
                     if json::mobiles(field, cell) > 1 {
@@ -59,6 +64,10 @@ impl Reading {
         }
         for Column { index, field, .. } in numbers {
             let cell = cells.get(*index).unwrap_or_default();
+            if text::has_line_break(cell) {
+                problems.push(lines().of(field));
+                continue;
+            }
             match json::document_number(self.kind, field, cell, &encode(&values), self.today) {
                 Ok(Some(value)) => {
                     values.insert(field.tag, value);
@@ -110,6 +119,18 @@ fn encode(values: &BTreeMap<u32, Scalar>) -> Fields {
         value.push(*tag, &mut fields);
     }
     fields.finish()
+}
+
+/// A cell that should have one line may have swallowed the rows below it.
+fn lines() -> Trouble {
+    Trouble {
+        code: "row.lines",
+        said: say!(
+            "单元格里有换行，可能是引号没有成对而混入了下面的行；请改成一行，并检查这一行的引号",
+            "a line break inside the cell; a quotation mark without its partner may have swallowed the rows below: \
+             write it on one line, and check the quotation marks of this row"
+        ),
+    }
 }
 
 fn only_the_first() -> Trouble {
