@@ -251,6 +251,32 @@ fn records_are_made_changed_shown_and_deleted() {
 }
 
 #[test]
+fn a_mistyped_id_makes_no_record() {
+    let place = Place::new();
+    let absent = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let put = ["record", "put", "--kind", "member", "--set", "name=王芳", "--set", "status=ACTIVE"];
+    let check = |args: &[&str]| {
+        let output = place.run(args);
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains("there is no member"), "{}", stderr(&output));
+    };
+    check(&[&put[..], &["--id", absent]].concat());
+    let both = format!(
+        r#"[{{"name":"李娜","status":"ACTIVE"}},
+            {{"kind":"member","id":"{absent}","fields":{{"name":"王芳","status":"ACTIVE"}}}}]"#
+    );
+    let file = place.file("records.json", both);
+    check(&["record", "put", "--kind", "member", "--file", &file]);
+    assert!(place.members().is_empty());
+
+    let made = place.json(&put, 0);
+    let id = made["id"].as_str().unwrap();
+    place.json(&["record", "delete", id], 0);
+    place.json(&[&put[..], &["--id", id]].concat(), 0);
+    assert_eq!(place.members().len(), 1, "a deleted record can be brought back");
+}
+
+#[test]
 fn the_index_can_be_made_again_from_the_log() {
     let place = Place::new();
     let file = place.file("roster.csv", roster(&["王芳,,,A1", "李娜,,,A2"]));
