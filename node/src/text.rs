@@ -86,9 +86,13 @@ impl From<Text> for Said {
     }
 }
 
-/// A number with its English noun, which ends in `s` unless there is one: `1 row`, `2 rows`.
+/// A number with its English noun, in the plural unless there is one: `1 row`, `2 rows`, `3 entries`.
 pub fn counted(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+    match (number, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {noun}s"),
+    }
 }
 
 /// A [`Said`] from two format strings, Chinese first; both may capture variables.
@@ -126,6 +130,7 @@ mod tests {
     #[test]
     fn one_is_no_plural() {
         assert_eq!([0, 1, 2].map(|n| counted(n, "row")), ["0 rows", "1 row", "2 rows"]);
+        assert_eq!([1, 2].map(|n| counted(n, "own entry")), ["1 own entry", "2 own entries"]);
     }
 
     #[test]

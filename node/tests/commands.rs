@@ -283,6 +283,9 @@ fn the_index_can_be_made_again_from_the_log() {
     place.check_import(&file, 0, [2, 2, 0, 0, 0]);
     let before = place.json(&["verify"], 0);
     assert_eq!(place.json(&["rebuild"], 0)["records"], 2);
+    let one = place.run(&["import", &place.file("one.csv", roster(&["王芳,,,A1"])), "--kind", "member"]);
+    let text = String::from_utf8_lossy(&one.stdout).into_owned();
+    assert!(text.contains("  1 row: 0 new, 0 updated, 1 unchanged"), "{text}");
     let after = place.json(&["verify"], 0);
     assert_eq!((&before["digest"], &before["sound"]), (&after["digest"], &true.into()));
     let status = place.json(&["status"], 0);
@@ -322,6 +325,8 @@ fn mistakes_are_told_at_once_and_nothing_begins() {
     {
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     }
+    let output = place.run(&["run", "--option", "nothing=1"]);
+    assert!(stderr(&output).contains("1 mistake in the settings"), "{}", stderr(&output));
     assert!(!place.data_dir().join("node.sock").exists());
     let json = place.run(&["init", "--site", "100000", "--json"]);
     let error: Value = serde_json::from_slice(&json.stderr).expect("an object on stderr");

@@ -9,7 +9,7 @@ use super::screen::Screen;
 use crate::import::headers::Mapping;
 use crate::import::{RowProblem, Summary};
 use crate::say;
-use crate::text::Said;
+use crate::text::{Said, counted};
 
 /// How many problems are printed for a person; the report has them all.
 const PRINTED: usize = 50;
@@ -59,7 +59,7 @@ impl Told<'_> {
     /// For people.
     pub fn text(&self, summary: &Summary, screen: &Screen) -> String {
         let Summary { rows, saved, updated, unchanged, rejected, .. } = summary;
-        let file = self.file.display();
+        let (file, in_sheet) = (self.file.display(), counted(*rows, "row"));
         let head = if self.dry_run {
             say!("{file}：只检查，没有写入", "{file}: checked only, nothing was written")
         } else {
@@ -67,14 +67,14 @@ impl Told<'_> {
         };
         let counts = say!(
             "  {rows} 行：新增 {saved}，更新 {updated}，未变 {unchanged}，退回 {rejected}",
-            "  {rows} rows: {saved} new, {updated} updated, {unchanged} unchanged, {rejected} sent back"
+            "  {in_sheet}: {saved} new, {updated} updated, {unchanged} unchanged, {rejected} sent back"
         );
         let mut lines = vec![head, counts];
         if summary.interrupted {
             let done = saved + updated + unchanged;
             lines.push(say!(
                 "  被中断：前 {rows} 行中 {done} 行已保存；再次导入同一文件会从停下的地方继续",
-                "  interrupted: {done} of the first {rows} rows are saved; importing the same file again \
+                "  interrupted: {done} of the first {in_sheet} saved; importing the same file again \
                  goes on from there"
             ));
         }
