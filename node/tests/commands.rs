@@ -251,6 +251,34 @@ fn records_are_made_changed_shown_and_deleted() {
 }
 
 #[test]
+fn a_refusal_says_what_may_be_done() {
+    let place = Place::new();
+    let put = ["record", "put", "--kind", "member", "--set"];
+    let refused = |args: &[&str]| {
+        let told = place.json(args, 3);
+        let problems = told["problems"].as_array().unwrap();
+        assert_eq!(problems.len(), 1, "{told}");
+        ["code", "zh", "en"].map(|name| problems[0][name].as_str().unwrap().to_owned())
+    };
+    let [code, zh, en] = refused(&[&put[..], &["name=王芳", "--set", "status=RETURNED"]].concat());
+    assert_eq!(code, "record.step");
+    assert!(en.contains("a record may begin with: ") && en.contains("Active"), "{en}");
+    assert!(zh.contains("新记录可选："), "{zh}");
+
+    let made = place.json(&[&put[..], &["name=王芳", "--set", "status=ACTIVE"]].concat(), 0);
+    let id = made["id"].as_str().unwrap();
+    let [_, zh, en] = refused(&[&put[..], &["status=APPLIED", "--id", id]].concat());
+    assert!(en.contains("it is \"Active\" now and may become: ") && en.contains("Suspended"), "{en}");
+    assert!(!en.contains("Applied") && zh.contains("可改为："), "{zh}");
+
+    let round = ["record", "put", "--kind", "award_round", "--set", "year=2026", "--set", "title=优秀社工"];
+    let [code, zh, en] = refused(&round);
+    assert_eq!(code, "record.not_owner");
+    assert!(en.starts_with("award rounds are made by the province"), "{en}");
+    assert!(zh.starts_with("评选活动由省级建立"), "{zh}");
+}
+
+#[test]
 fn a_mistyped_id_makes_no_record() {
     let place = Place::new();
     let absent = "01890a5d-ac96-774b-bcce-b302099a8057";

@@ -11,6 +11,7 @@ mod history;
 mod journal;
 mod open;
 mod records;
+mod refusal;
 mod verify;
 pub mod view;
 
