@@ -7,6 +7,9 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "commands/again.rs"]
+mod again;
+
 const ID: &str = "11010519491231002X";
 const OTHER_ID: &str = "440100197401024011";
 

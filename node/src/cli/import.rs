@@ -102,7 +102,8 @@ pub async fn run(door: &Door, args: ImportArgs, setup: &Setup) -> Result<Exit, F
     ended.map_err(|error| failure(&args.file, error))?;
     Ok(match summary {
         Summary { interrupted: true, .. } => Exit::Internal,
-        Summary { rejected: 1.., .. } => Exit::Data,
+        Summary { rejected, unclear, .. } if rejected > unclear => Exit::Data,
+        Summary { unclear: 1.., .. } => Exit::Review,
         _ => Exit::Done,
     })
 }

@@ -44,6 +44,7 @@ impl Told<'_> {
             "updated": summary.updated,
             "unchanged": summary.unchanged,
             "rejected": summary.rejected,
+            "unclear": summary.unclear,
             "interrupted": summary.interrupted,
             "questions": [],
             "columns": columns,
@@ -70,6 +71,13 @@ impl Told<'_> {
             "  {in_sheet}: {saved} new, {updated} updated, {unchanged} unchanged, {rejected} sent back"
         );
         let mut lines = vec![head, counts];
+        if summary.unclear > 0 {
+            let (unclear, in_doubt) = (summary.unclear, counted(summary.unclear, "row"));
+            lines.push(say!(
+                "  退回的行中有 {unclear} 行看不出是哪一条记录，要由人来确定",
+                "  of those sent back, {in_doubt} may mean more than one record: a person has to decide"
+            ));
+        }
         if summary.interrupted {
             let done = saved + updated + unchanged;
             lines.push(say!(

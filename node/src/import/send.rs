@@ -10,7 +10,7 @@ use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::pb::node::v1::records_client::RecordsClient;
 use liandong_proto::schema::Kind;
-use liandong_proto::validate::Today;
+use liandong_proto::validate::{Today, today};
 use tokio::sync::mpsc;
 use tonic::transport::Channel;
 
@@ -19,6 +19,7 @@ use super::report::Report;
 use super::row::Reading;
 use super::sheet::{Row, Rows};
 use super::{ImportError, Sheet, Summary};
+use crate::say;
 
 /// Rows of a batch; one batch is one write to the disk.
 const BATCH_ROWS: usize = 1_000;
@@ -44,7 +45,7 @@ pub struct Writing {
 /// A row on its way.
 enum Item {
     Put { row: Row, put: pb::Put, is_new: bool, notes: Vec<pb::Problem> },
-    Rejected { row: Row, problems: Vec<pb::Problem> },
+    Rejected { row: Row, problems: Vec<pb::Problem>, is_unclear: bool },
     Repeated,
 }
 
@@ -53,7 +54,7 @@ struct Batch {
     bytes_read: u64,
 }
 
-/// Reads the identities of all records of a kind.
+/// Reads the identities of all records of a kind, also of those that were deleted.
 ///
 /// # Errors
 /// [`ImportError::Site`].
@@ -64,21 +65,33 @@ pub async fn known(
     mut on: impl FnMut(u64),
 ) -> Result<Known, ImportError> {
     let mut known = Known::new(kind, site);
-    let mut request = pb::ListRequest { kind: kind.number, page_size: PAGE, ..pb::ListRequest::default() };
-    let mut seen = 0;
+    let mut request =
+        pb::ListRequest { kind: kind.number, page_size: PAGE, deleted: true, ..pb::ListRequest::default() };
+    let (mut seen, mut any_deleted) = (0, false);
     loop {
         let page = records.list(request.clone()).await?.into_inner();
         for record in &page.records {
-            let Some(id) = RecordId::from_slice(&record.record) else { continue };
+            any_deleted |= record.deleted;
+            let Some(id) = RecordId::from_slice(&record.record).filter(|_| !record.deleted) else { continue };
             known.note(id, &Fields::split(record.fields.clone()).unwrap_or_default());
         }
         seen += page.records.len() as u64;
         on(seen);
         if page.next_page_token.is_empty() {
-            return Ok(known);
+            break;
         }
         request.page_token = page.next_page_token;
     }
+    if any_deleted {
+        // A tombstone holds nothing; what the record held until then stands in the log alone.
+        let mut deleted = records.deleted(pb::DeletedRequest { kind: kind.number }).await?.into_inner();
+        while let Some(record) = deleted.message().await? {
+            let Some(id) = RecordId::from_slice(&record.record) else { continue };
+            let fields = Fields::split(record.fields).unwrap_or_default();
+            known.note_deleted(id, &fields, record.stamp >> 16);
+        }
+    }
+    Ok(known)
 }
 
 /// Imports the rows of a sheet. `summary` says at any time what has become of them, also when this fails.
@@ -151,17 +164,21 @@ fn item(reading: &Reading, known: &mut Known, row: Row) -> Item {
             en: fault.en.clone(),
             ..Default::default()
         };
-        return Item::Rejected { row, problems: vec![problem] };
+        return Item::Rejected { row, problems: vec![problem], is_unclear: false };
     }
     let read = match reading.read(&row.cells) {
         Ok(read) => read,
-        Err(problems) => return Item::Rejected { row, problems },
+        Err(problems) => return Item::Rejected { row, problems, is_unclear: false },
     };
     let (record, is_new) = match known.means(row.number, &read.fields) {
         Means::New(record) => (record, true),
         Means::Record(record) => (Some(record), false),
         Means::Repeats(_) => return Item::Repeated,
-        Means::Unclear(problem) => return Item::Rejected { row, problems: vec![problem] },
+        Means::Deleted { record, at_ms } => {
+            let problems = vec![deleted(reading.kind, record, at_ms)];
+            return Item::Rejected { row, problems, is_unclear: false };
+        }
+        Means::Unclear(problem) => return Item::Rejected { row, problems: vec![problem], is_unclear: true },
     };
     let set = if is_new { reading.with_status(&read.fields) } else { read.fields };
     let put = pb::Put {
@@ -171,6 +188,16 @@ fn item(reading: &Reading, known: &mut Known, row: Row) -> Item {
         ..pb::Put::default()
     };
     Item::Put { row, put, is_new, notes: read.notes }
+}
+
+fn deleted(kind: &Kind, record: RecordId, at_ms: u64) -> pb::Problem {
+    let (name, on) = (kind.name, today(at_ms));
+    let said = say!(
+        "这条记录已于 {on} 删除，没有导入；要恢复请用 record put --kind {name} --id {record} 重新填写，否则请删去这一行",
+        "deleted on {on}, so it was not imported; bring it back with record put --kind {name} --id {record}, or \
+         remove the row"
+    );
+    pb::Problem { code: "row.deleted".into(), zh: said.zh, en: said.en, ..pb::Problem::default() }
 }
 
 async fn send(
@@ -206,7 +233,10 @@ async fn send(
                 summary.unchanged += 1;
                 continue;
             }
-            Item::Rejected { row, problems } => (row, problems),
+            Item::Rejected { row, problems, is_unclear } => {
+                summary.unclear += u64::from(is_unclear);
+                (row, problems)
+            }
             Item::Put { row, is_new, notes, .. } => {
                 let result = results.next().ok_or(ImportError::CutShort)?;
                 if result.problems.is_empty() {

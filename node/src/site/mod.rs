@@ -277,6 +277,10 @@ impl Records for Site {
         self.read_history(kind, record)
     }
 
+    fn deleted(&self, kind: u32) -> Result<Vec<Shown>, SiteError> {
+        self.read_deleted(kind)
+    }
+
     fn status(&self) -> Result<node_pb::StatusResponse, SiteError> {
         self.read_status()
     }
