@@ -143,6 +143,28 @@ fn row_and_code(problem: &Value) -> (u64, &str) {
 }
 
 #[test]
+fn what_the_sheet_does_not_say_is_told() {
+    let place = Place::new();
+    let sheet = "姓名,手机,状态\n王芳,13800138000,在册\n李娜,13700137000,\n赵敏,13600136000\n钱多,1,,x\n";
+    let file = place.file("roster.csv", sheet);
+    let told = place.json(&["import", &file, "--kind", "member", "--dry-run"], 3);
+    assert_eq!((&told["saved"], &told["status_assumed"]), (&3.into(), &2.into()), "{told}");
+    assert_eq!(row_and_code(&told["notes"][0]), (4, "row.short"));
+    assert_eq!(row_and_code(&told["problems"][0]), (5, "row.shape"));
+    for (lang, expected) in [
+        ("zh", "有 2 行没有写明状态，按“在册”（ACTIVE）处理"),
+        ("en", "status not given: ACTIVE assumed for 2 rows"),
+    ] {
+        let output = place.run(&["import", &file, "--kind", "member", "--dry-run", "--lang", lang]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(expected), "{text}");
+    }
+    place.check_import(&file, 3, [4, 3, 0, 0, 1]);
+    let told = place.check_import(&file, 3, [4, 0, 0, 3, 1]);
+    assert_eq!(told["status_assumed"], 0);
+}
+
+#[test]
 fn a_status_that_has_moved_on_is_not_set_back() {
     let place = Place::new();
     let file = place.file("roster.csv", roster(&[&format!("王芳,{ID},,A1")]));

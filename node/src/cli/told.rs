@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use liandong_proto::schema::Kind;
 use serde_json::{Value, json};
 
 use super::record::problem_json;
 use super::screen::Screen;
 use crate::import::headers::Mapping;
+use crate::import::row::assumed_status;
 use crate::import::{RowProblem, Summary};
 use crate::say;
 use crate::text::{Said, counted};
@@ -19,7 +21,7 @@ pub struct Told<'a> {
     /// The sheet.
     pub file: &'a Path,
     /// What its rows are.
-    pub kind: &'static str,
+    pub kind: &'static Kind,
     /// Nothing was written.
     pub dry_run: bool,
     /// Hexadecimal, as it stands in the history.
@@ -36,11 +38,12 @@ impl Told<'_> {
             columns.map(|column| json!({ "heading": column.heading, "field": column.field.name })).collect();
         json!({
             "file": self.file.display().to_string(),
-            "kind": self.kind,
+            "kind": self.kind.name,
             "dry_run": self.dry_run,
             "import_id": self.import_id,
             "rows": summary.rows,
             "saved": summary.saved,
+            "status_assumed": summary.status_assumed,
             "updated": summary.updated,
             "unchanged": summary.unchanged,
             "rejected": summary.rejected,
@@ -71,6 +74,14 @@ impl Told<'_> {
             "  {in_sheet}: {saved} new, {updated} updated, {unchanged} unchanged, {rejected} sent back"
         );
         let mut lines = vec![head, counts];
+        if let Some((_, status)) = assumed_status(self.kind).filter(|_| summary.status_assumed > 0) {
+            let (assumed, rows) = (summary.status_assumed, counted(summary.status_assumed, "row"));
+            let (zh, name) = (status.label.zh, status.name);
+            lines.push(say!(
+                "  有 {assumed} 行没有写明状态，按“{zh}”（{name}）处理；不是的请用 record put 改正",
+                "  status not given: {name} assumed for {rows}; where that is wrong change it with record put"
+            ));
+        }
         if summary.unclear > 0 {
             let (unclear, in_doubt) = (summary.unclear, counted(summary.unclear, "row"));
             lines.push(say!(

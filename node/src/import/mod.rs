@@ -114,6 +114,8 @@ pub struct Summary {
     pub saved: u64,
     /// Records of which some fields changed.
     pub updated: u64,
+    /// How many of the new ones got their status because the sheet gave none.
+    pub status_assumed: u64,
     /// Rows that say nothing new.
     pub unchanged: u64,
     /// Rows sent back.

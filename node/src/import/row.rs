@@ -6,7 +6,7 @@ use csv::StringRecord;
 use liandong_proto::fields::{Fields, FieldsBuilder};
 use liandong_proto::format::text;
 use liandong_proto::pb::node::v1 as pb;
-use liandong_proto::schema::{Format, Kind, Type};
+use liandong_proto::schema::{Format, Kind, Type, Value};
 use liandong_proto::validate::{self, Today, View};
 
 use super::headers::{Column, Mapping};
@@ -94,15 +94,8 @@ impl Reading {
 
     /// The fields of a new record: with a status, when the row gives none.
     pub fn with_status(&self, fields: &Fields) -> Fields {
-        let Some(tag) = self.kind.status.filter(|tag| fields.get(*tag).is_none()) else {
-            return fields.clone();
-        };
-        let Some(Type::Enum(choices)) = self.kind.field(tag).map(|field| field.ty) else {
-            return fields.clone();
-        };
-        let Some(value) = choices.by_text(DEFAULT_STATUS).filter(|value| value.initial) else {
-            return fields.clone();
-        };
+        let missing = assumed_status(self.kind).filter(|(tag, _)| fields.get(*tag).is_none());
+        let Some((tag, value)) = missing else { return fields.clone() };
         let mut status = FieldsBuilder::new();
         status.u64(tag, value.number as u64);
         fields.patched(&status.finish(), &[])
@@ -111,6 +104,22 @@ impl Reading {
     fn problem(&self, found: &validate::Problem) -> Option<pb::Problem> {
         self.kind.field(found.tag).map(|field| Trouble::from(found.fault).of(field))
     }
+}
+
+/// The status of a new record on a sheet that does not say, with its field.
+pub fn assumed_status(kind: &'static Kind) -> Option<(u32, &'static Value)> {
+    let field = kind.field(kind.status?)?;
+    let Type::Enum(choices) = field.ty else { return None };
+    choices.by_text(DEFAULT_STATUS).filter(|value| value.initial).map(|value| (field.tag, value))
+}
+
+/// A row whose last cells are missing: it may have been cut off.
+pub fn too_short() -> pb::Problem {
+    let said = say!(
+        "单元格比表头少，缺的按未填处理，请核对这一行是否完整",
+        "fewer cells than headings; those missing count as empty, check that the row is whole"
+    );
+    pb::Problem { code: "row.short".into(), zh: said.zh, en: said.en, ..pb::Problem::default() }
 }
 
 fn encode(values: &BTreeMap<u32, Scalar>) -> Fields {

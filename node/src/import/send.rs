@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 
 use super::known::{Known, Means};
 use super::report::Report;
-use super::row::Reading;
+use super::row::{Reading, too_short};
 use super::sheet::{Row, Rows};
 use super::{ImportError, Sheet, Summary};
 use crate::say;
@@ -44,7 +44,7 @@ pub struct Writing {
 
 /// A row on its way.
 enum Item {
-    Put { row: Row, put: pb::Put, is_new: bool, notes: Vec<pb::Problem> },
+    Put { row: Row, put: pb::Put, is_new: bool, status_assumed: bool, notes: Vec<pb::Problem> },
     Rejected { row: Row, problems: Vec<pb::Problem>, is_unclear: bool },
     Repeated,
 }
@@ -166,7 +166,7 @@ fn item(reading: &Reading, known: &mut Known, row: Row) -> Item {
         };
         return Item::Rejected { row, problems: vec![problem], is_unclear: false };
     }
-    let read = match reading.read(&row.cells) {
+    let mut read = match reading.read(&row.cells) {
         Ok(read) => read,
         Err(problems) => return Item::Rejected { row, problems, is_unclear: false },
     };
@@ -180,14 +180,19 @@ fn item(reading: &Reading, known: &mut Known, row: Row) -> Item {
         }
         Means::Unclear(problem) => return Item::Rejected { row, problems: vec![problem], is_unclear: true },
     };
-    let set = if is_new { reading.with_status(&read.fields) } else { read.fields };
+    if row.is_short {
+        read.notes.push(too_short());
+    }
+    let given = read.fields;
+    let set = if is_new { reading.with_status(&given) } else { given.clone() };
+    let status_assumed = set.len() > given.len();
     let put = pb::Put {
         kind: reading.kind.number,
         record: record.map(|record| Bytes::copy_from_slice(&record.0)).unwrap_or_default(),
         set: set.bytes().clone(),
         ..pb::Put::default()
     };
-    Item::Put { row, put, is_new, notes: read.notes }
+    Item::Put { row, put, is_new, status_assumed, notes: read.notes }
 }
 
 fn deleted(kind: &Kind, record: RecordId, at_ms: u64) -> pb::Problem {
@@ -237,12 +242,15 @@ async fn send(
                 summary.unclear += u64::from(is_unclear);
                 (row, problems)
             }
-            Item::Put { row, is_new, notes, .. } => {
+            Item::Put { row, is_new, status_assumed, notes, .. } => {
                 let result = results.next().ok_or(ImportError::CutShort)?;
                 if result.problems.is_empty() {
                     match (result.unchanged, is_new) {
                         (true, _) => summary.unchanged += 1,
-                        (false, true) => summary.saved += 1,
+                        (false, true) => {
+                            summary.saved += 1;
+                            summary.status_assumed += u64::from(status_assumed);
+                        }
                         (false, false) => summary.updated += 1,
                     }
                     summary.note(row.number, notes);

@@ -70,6 +70,8 @@ pub struct Row {
     pub number: u64,
     /// The cells.
     pub cells: StringRecord,
+    /// It has fewer cells than there are headings.
+    pub is_short: bool,
     /// Why the row as such cannot be right.
     pub fault: Option<Said>,
 }
@@ -148,7 +150,8 @@ impl Rows {
             } else {
                 None
             };
-            return Ok(Some(Row { number, cells, fault }));
+            let is_short = cells.len() < self.columns;
+            return Ok(Some(Row { number, cells, is_short, fault }));
         }
         Ok(None)
     }

@@ -153,6 +153,8 @@ fn rows_that_are_out_of_place_are_sent_back() {
     let rows = rows_of("姓名,手机\na,1,2\nb,1,,\nc\n");
     let faults: Vec<bool> = rows.iter().map(|row| row.fault.is_some()).collect();
     assert_eq!(faults, [true, false, false]);
+    let short: Vec<bool> = rows.iter().map(|row| row.is_short).collect();
+    assert_eq!(short, [false, false, true]);
 }
 
 #[track_caller]
