@@ -86,6 +86,15 @@ impl From<Text> for Said {
     }
 }
 
+/// A number with its English noun, in the plural unless there is one: `1 row`, `2 rows`, `3 entries`.
+pub fn counted(number: u64, noun: &str) -> String {
+    match (number, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        (_, None) => format!("{number} {noun}s"),
+    }
+}
+
 /// A [`Said`] from two format strings, Chinese first; both may capture variables.
 #[macro_export]
 macro_rules! say {
@@ -116,6 +125,12 @@ mod tests {
         check(&[("LANG", "zh_CN"), ("LC_MESSAGES", "en_US")], Lang::En);
         check(&[("LC_ALL", "zh_TW"), ("LC_MESSAGES", "en_US")], Lang::Zh);
         check(&[("LC_ALL", ""), ("LANG", "en_US")], Lang::En);
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "row")), ["0 rows", "1 row", "2 rows"]);
+        assert_eq!([1, 2].map(|n| counted(n, "own entry")), ["1 own entry", "2 own entries"]);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "commands/again.rs"]
+mod again;
+
 const ID: &str = "11010519491231002X";
 const OTHER_ID: &str = "440100197401024011";
 
@@ -117,8 +120,48 @@ fn a_roster_is_imported_once_however_often_it_is_given() {
     place.check_import(&mended, 0, [2, 2, 0, 0, 0]);
 }
 
+#[test]
+fn a_quotation_mark_without_partner_swallows_nobody() {
+    let place = Place::new();
+    let rows: Vec<String> =
+        (1..=15).map(|n| format!("{}钱一,,138001380{n:02},A{n}", if n == 3 { "\"" } else { "" })).collect();
+    let file = place.file("roster.csv", roster(&rows.iter().map(String::as_str).collect::<Vec<_>>()));
+    let told = place.check_import(&file, 3, [3, 2, 0, 0, 1]);
+    assert_eq!(row_and_code(&told["problems"][0]), (4, "row.shape"));
+    assert!(told["problems"][0]["en"].as_str().unwrap().contains("12 lines below"), "{told}");
+    let named = |name: &str| {
+        place.json(&["record", "put", "--kind", "member", "--set", name, "--set", "status=ACTIVE"], 3)
+    };
+    let told = named("name=示例社会工作服务中心,男,13800138000");
+    assert_eq!(told["problems"][0]["code"], "name.number");
+    assert_eq!(named("name=示例社会工作服务中心\n钱一")["problems"][0]["code"], "name.lines");
+    assert_eq!(place.members().len(), 2);
+}
+
 fn row_and_code(problem: &Value) -> (u64, &str) {
     (problem["row"].as_u64().expect("a row"), problem["code"].as_str().expect("a code"))
+}
+
+#[test]
+fn what_the_sheet_does_not_say_is_told() {
+    let place = Place::new();
+    let sheet = "姓名,手机,状态\n王芳,13800138000,在册\n李娜,13700137000,\n赵敏,13600136000\n钱多,1,,x\n";
+    let file = place.file("roster.csv", sheet);
+    let told = place.json(&["import", &file, "--kind", "member", "--dry-run"], 3);
+    assert_eq!((&told["saved"], &told["status_assumed"]), (&3.into(), &2.into()), "{told}");
+    assert_eq!(row_and_code(&told["notes"][0]), (4, "row.short"));
+    assert_eq!(row_and_code(&told["problems"][0]), (5, "row.shape"));
+    for (lang, expected) in [
+        ("zh", "有 2 行没有写明状态，按“在册”（ACTIVE）处理"),
+        ("en", "status not given: ACTIVE assumed for 2 rows"),
+    ] {
+        let output = place.run(&["import", &file, "--kind", "member", "--dry-run", "--lang", lang]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(expected), "{text}");
+    }
+    place.check_import(&file, 3, [4, 3, 0, 0, 1]);
+    let told = place.check_import(&file, 3, [4, 0, 0, 3, 1]);
+    assert_eq!(told["status_assumed"], 0);
 }
 
 #[test]
@@ -233,12 +276,69 @@ fn records_are_made_changed_shown_and_deleted() {
 }
 
 #[test]
+fn a_refusal_says_what_may_be_done() {
+    let place = Place::new();
+    let put = ["record", "put", "--kind", "member", "--set"];
+    let refused = |args: &[&str]| {
+        let told = place.json(args, 3);
+        let problems = told["problems"].as_array().unwrap();
+        assert_eq!(problems.len(), 1, "{told}");
+        ["code", "zh", "en"].map(|name| problems[0][name].as_str().unwrap().to_owned())
+    };
+    let [code, zh, en] = refused(&[&put[..], &["name=王芳", "--set", "status=RETURNED"]].concat());
+    assert_eq!(code, "record.step");
+    assert!(en.contains("a record may begin with: ") && en.contains("Active"), "{en}");
+    assert!(zh.contains("新记录可选："), "{zh}");
+
+    let made = place.json(&[&put[..], &["name=王芳", "--set", "status=ACTIVE"]].concat(), 0);
+    let id = made["id"].as_str().unwrap();
+    let [_, zh, en] = refused(&[&put[..], &["status=APPLIED", "--id", id]].concat());
+    assert!(en.contains("it is \"Active\" now and may become: ") && en.contains("Suspended"), "{en}");
+    assert!(!en.contains("Applied") && zh.contains("可改为："), "{zh}");
+
+    let round = ["record", "put", "--kind", "award_round", "--set", "year=2026", "--set", "title=优秀社工"];
+    let [code, zh, en] = refused(&round);
+    assert_eq!(code, "record.not_owner");
+    assert!(en.starts_with("award rounds are made by the province"), "{en}");
+    assert!(zh.starts_with("评选活动由省级建立"), "{zh}");
+}
+
+#[test]
+fn a_mistyped_id_makes_no_record() {
+    let place = Place::new();
+    let absent = "01890a5d-ac96-774b-bcce-b302099a8057";
+    let put = ["record", "put", "--kind", "member", "--set", "name=王芳", "--set", "status=ACTIVE"];
+    let check = |args: &[&str]| {
+        let output = place.run(args);
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains("there is no member"), "{}", stderr(&output));
+    };
+    check(&[&put[..], &["--id", absent]].concat());
+    let both = format!(
+        r#"[{{"name":"李娜","status":"ACTIVE"}},
+            {{"kind":"member","id":"{absent}","fields":{{"name":"王芳","status":"ACTIVE"}}}}]"#
+    );
+    let file = place.file("records.json", both);
+    check(&["record", "put", "--kind", "member", "--file", &file]);
+    assert!(place.members().is_empty());
+
+    let made = place.json(&put, 0);
+    let id = made["id"].as_str().unwrap();
+    place.json(&["record", "delete", id], 0);
+    place.json(&[&put[..], &["--id", id]].concat(), 0);
+    assert_eq!(place.members().len(), 1, "a deleted record can be brought back");
+}
+
+#[test]
 fn the_index_can_be_made_again_from_the_log() {
     let place = Place::new();
     let file = place.file("roster.csv", roster(&["王芳,,,A1", "李娜,,,A2"]));
     place.check_import(&file, 0, [2, 2, 0, 0, 0]);
     let before = place.json(&["verify"], 0);
     assert_eq!(place.json(&["rebuild"], 0)["records"], 2);
+    let one = place.run(&["import", &place.file("one.csv", roster(&["王芳,,,A1"])), "--kind", "member"]);
+    let text = String::from_utf8_lossy(&one.stdout).into_owned();
+    assert!(text.contains("  1 row: 0 new, 0 updated, 1 unchanged"), "{text}");
     let after = place.json(&["verify"], 0);
     assert_eq!((&before["digest"], &before["sound"]), (&after["digest"], &true.into()));
     let status = place.json(&["status"], 0);
@@ -276,6 +376,8 @@ fn mistakes_are_told_at_once_and_nothing_begins() {
     for expected in ["3 mistakes", "log.segment_mib", "a host with a port is wanted", "no setting nothing"] {
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     }
+    let output = place.run(&["run", "--option", "nothing=1"]);
+    assert!(stderr(&output).contains("1 mistake in the settings"), "{}", stderr(&output));
     assert!(!place.data_dir().join("node.sock").exists());
     let json = place.run(&["init", "--site", "100000", "--json"]);
     let error: Value = serde_json::from_slice(&json.stderr).expect("an object on stderr");

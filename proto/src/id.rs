@@ -81,6 +81,11 @@ impl RecordId {
         id[8] = (id[8] & 0x3f) | 0x80;
         RecordId(id)
     }
+
+    /// Whether it was made by [`RecordId::derived`].
+    pub fn is_derived(self) -> bool {
+        self.0[6] >> 4 == 8
+    }
 }
 
 impl fmt::Display for RecordId {
@@ -207,6 +212,6 @@ mod tests {
         let id = RecordId::derived(&[b"ab", b"c"]);
         assert_eq!(id, RecordId::derived(&[b"ab", b"c"]));
         assert_ne!(id, RecordId::derived(&[b"a", b"bc"]));
-        assert_eq!(id.0[6] >> 4, 8);
+        assert!(id.is_derived() && !RecordId::v7(1, [0; 10]).is_derived());
     }
 }

@@ -1,4 +1,4 @@
-//! The hub's index from its log alone, and the addresses it may listen on.
+//! The hub's index from its log alone.
 
 use liandong_proto::id::SiteCode;
 use liandong_proto::schema;

@@ -142,6 +142,8 @@ fn record_id(bytes: &[u8]) -> Result<RecordId, Status> {
 
 #[tonic::async_trait]
 impl RecordsRpc for Service {
+    type DeletedStream = RecordStream;
+
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         let request = request.into_inner();
         let by = convert::by(&request.author, request.import_id);
@@ -187,6 +189,17 @@ impl RecordsRpc for Service {
         Ok(Response::new(pb::HistoryResponse { items }))
     }
 
+    async fn deleted(
+        &self,
+        request: Request<pb::DeletedRequest>,
+    ) -> Result<Response<Self::DeletedStream>, Status> {
+        let kind = request.into_inner().kind;
+        let records = Arc::clone(&self.records);
+        let deleted = blocking(move || records.deleted(kind)).await?;
+        let stream = tokio_stream::iter(deleted.into_iter().map(|shown| Ok(convert::shown(shown))));
+        Ok(Response::new(Box::pin(stream)))
+    }
+
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> Result<Response<pb::PutResult>, Status> {
         let request = request.into_inner();
         let expected = Some(request.expected_version).filter(|version| !version.is_empty());
@@ -198,6 +211,7 @@ impl RecordsRpc for Service {
     }
 }
 
+type RecordStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::Record, Status>> + Send>>;
 type ProgressStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::UpkeepProgress, Status>> + Send>>;
 
 #[tonic::async_trait]

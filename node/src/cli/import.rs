@@ -96,13 +96,13 @@ pub async fn run(door: &Door, args: ImportArgs, setup: &Setup) -> Result<Exit, F
     let ended = ended.await;
     bar.finish();
     summary.report = report.finish().map_err(|error| Failure::file(&args.file, &error))?;
-    let told =
-        Told { file: &args.file, kind: kind.name, dry_run: args.dry_run, import_id, mapping: &mapping };
+    let told = Told { file: &args.file, kind, dry_run: args.dry_run, import_id, mapping: &mapping };
     screen.answer(&told.json(&summary), || told.text(&summary, screen))?;
     ended.map_err(|error| failure(&args.file, error))?;
     Ok(match summary {
         Summary { interrupted: true, .. } => Exit::Internal,
-        Summary { rejected: 1.., .. } => Exit::Data,
+        Summary { rejected, unclear, .. } if rejected > unclear => Exit::Data,
+        Summary { unclear: 1.., .. } => Exit::Review,
         _ => Exit::Done,
     })
 }

@@ -7,6 +7,7 @@ use super::door::blocking;
 use super::exit::{Exit, Failure};
 use super::{Setup, logs, run};
 use crate::site::{Records as _, Site};
+use crate::text::counted;
 
 /// Makes the index again. The site must not be in use.
 ///
@@ -32,7 +33,11 @@ pub async fn run(setup: &Setup) -> Result<Exit, Failure> {
     screen.answer(&json!({ "rebuilt": true, "records": records, "head_seq": entries }), || {
         screen.lang.pick(
             format!("索引已由日志重建：{records} 条记录，本站点日志 {entries} 条"),
-            format!("the index has been made again from the log: {records} records, {entries} own entries"),
+            format!(
+                "the index has been made again from the log: {}, {}",
+                counted(records, "record"),
+                counted(entries, "own entry")
+            ),
         )
     })?;
     Ok(Exit::Done)

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use liandong_proto::schema::Kind;
 use serde_json::{Value, json};
 
 use super::record::problem_json;
 use super::screen::Screen;
 use crate::import::headers::Mapping;
+use crate::import::row::assumed_status;
 use crate::import::{RowProblem, Summary};
 use crate::say;
-use crate::text::Said;
+use crate::text::{Said, counted};
 
 /// How many problems are printed for a person; the report has them all.
 const PRINTED: usize = 50;
@@ -19,7 +21,7 @@ pub struct Told<'a> {
     /// The sheet.
     pub file: &'a Path,
     /// What its rows are.
-    pub kind: &'static str,
+    pub kind: &'static Kind,
     /// Nothing was written.
     pub dry_run: bool,
     /// Hexadecimal, as it stands in the history.
@@ -36,14 +38,16 @@ impl Told<'_> {
             columns.map(|column| json!({ "heading": column.heading, "field": column.field.name })).collect();
         json!({
             "file": self.file.display().to_string(),
-            "kind": self.kind,
+            "kind": self.kind.name,
             "dry_run": self.dry_run,
             "import_id": self.import_id,
             "rows": summary.rows,
             "saved": summary.saved,
+            "status_assumed": summary.status_assumed,
             "updated": summary.updated,
             "unchanged": summary.unchanged,
             "rejected": summary.rejected,
+            "unclear": summary.unclear,
             "interrupted": summary.interrupted,
             "questions": [],
             "columns": columns,
@@ -59,7 +63,7 @@ impl Told<'_> {
     /// For people.
     pub fn text(&self, summary: &Summary, screen: &Screen) -> String {
         let Summary { rows, saved, updated, unchanged, rejected, .. } = summary;
-        let file = self.file.display();
+        let (file, in_sheet) = (self.file.display(), counted(*rows, "row"));
         let head = if self.dry_run {
             say!("{file}：只检查，没有写入", "{file}: checked only, nothing was written")
         } else {
@@ -67,14 +71,29 @@ impl Told<'_> {
         };
         let counts = say!(
             "  {rows} 行：新增 {saved}，更新 {updated}，未变 {unchanged}，退回 {rejected}",
-            "  {rows} rows: {saved} new, {updated} updated, {unchanged} unchanged, {rejected} sent back"
+            "  {in_sheet}: {saved} new, {updated} updated, {unchanged} unchanged, {rejected} sent back"
         );
         let mut lines = vec![head, counts];
+        if let Some((_, status)) = assumed_status(self.kind).filter(|_| summary.status_assumed > 0) {
+            let (assumed, rows) = (summary.status_assumed, counted(summary.status_assumed, "row"));
+            let (zh, name) = (status.label.zh, status.name);
+            lines.push(say!(
+                "  有 {assumed} 行没有写明状态，按“{zh}”（{name}）处理；不是的请用 record put 改正",
+                "  status not given: {name} assumed for {rows}; where that is wrong change it with record put"
+            ));
+        }
+        if summary.unclear > 0 {
+            let (unclear, in_doubt) = (summary.unclear, counted(summary.unclear, "row"));
+            lines.push(say!(
+                "  退回的行中有 {unclear} 行看不出是哪一条记录，要由人来确定",
+                "  of those sent back, {in_doubt} may mean more than one record: a person has to decide"
+            ));
+        }
         if summary.interrupted {
             let done = saved + updated + unchanged;
             lines.push(say!(
                 "  被中断：前 {rows} 行中 {done} 行已保存；再次导入同一文件会从停下的地方继续",
-                "  interrupted: {done} of the first {rows} rows are saved; importing the same file again \
+                "  interrupted: {done} of the first {in_sheet} saved; importing the same file again \
                  goes on from there"
             ));
         }

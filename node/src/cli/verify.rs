@@ -8,6 +8,7 @@ use super::door::Door;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use crate::say;
+use crate::text::counted;
 
 /// Checks the site; every fault is listed.
 ///
@@ -38,16 +39,18 @@ pub async fn run(door: &Door, screen: &Screen) -> Result<Exit, Failure> {
     });
     screen.answer(&json, || {
         let (entries, rows, digest) = (found.total, found.records, &found.digest);
+        let (in_log, in_index) = (counted(entries, "record"), counted(rows, "row"));
         let head = if found.sound {
             say!(
                 "完好：日志 {entries} 条，索引 {rows} 行，摘要 {digest}",
-                "sound: {entries} records in the log, {rows} rows in the index, digest {digest}"
+                "sound: {in_log} in the log, {in_index} in the index, digest {digest}"
             )
         } else {
             let faults = found.zh.len();
+            let count = counted(faults as u64, "fault");
             say!(
                 "发现 {faults} 处损坏；本地工作请先停下，联系维护人员。索引的问题可用 rebuild 重建，日志的损坏要从备份或省级枢纽恢复：",
-                "{faults} faults found; stop working here and tell whoever maintains this. Faults of the \
+                "{count} found; stop working here and tell whoever maintains this. Faults of the \
                  index are mended by rebuild, damage to the log needs a backup or the hub:"
             )
         };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use liandong_proto::schema::Text;
 
-use crate::text::Said;
+use crate::text::{Said, counted};
 
 pub use layers::{Flag, Layers};
 pub use node::{KEYS as NODE_KEYS, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, NodeConfig, lang_of};
@@ -143,9 +143,10 @@ impl Mistakes {
     /// All of them as one message.
     pub fn said(&self) -> Said {
         let count = self.0.len();
+        let counted = counted(count as u64, "mistake");
         let mut said = crate::say!(
             "配置有 {count} 处错误，程序没有启动；请改正后再试：",
-            "{count} mistakes in the settings, nothing was started; mend them and try again:"
+            "{counted} in the settings, nothing was started; mend what is wrong and try again:"
         );
         for mistake in &self.0 {
             said.zh.push_str(&format!("\n  {}", mistake.zh));

@@ -5,7 +5,7 @@
 //! | is it text in UTF-8, and its hash | [`survey`] |
 //! | lines, separator and headings | [`sheet`] |
 //! | headings to fields; questions end it here, before anything is written | [`headers`] |
-//! | identities of the records that there are | [`known`] |
+//! | identities of the records that there are, and of deleted ones | [`known`]; without a number, [`unnamed`] |
 //! | cells to values, batches over the record API | [`row`], [`send`] |
 //! | rows sent back | [`report`] |
 //!
@@ -20,6 +20,7 @@ pub mod row;
 pub mod send;
 pub mod sheet;
 pub mod survey;
+mod unnamed;
 
 use std::path::{Path, PathBuf};
 
@@ -113,10 +114,14 @@ pub struct Summary {
     pub saved: u64,
     /// Records of which some fields changed.
     pub updated: u64,
+    /// How many of the new ones got their status because the sheet gave none.
+    pub status_assumed: u64,
     /// Rows that say nothing new.
     pub unchanged: u64,
     /// Rows sent back.
     pub rejected: u64,
+    /// How many of these because it cannot be told which record they mean.
+    pub unclear: u64,
     /// Why rows were sent back.
     pub problems: Vec<RowProblem>,
     /// How many more of these there were.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use csv::StringRecord;
 use liandong_proto::fields::{Fields, FieldsBuilder};
+use liandong_proto::format::text;
 use liandong_proto::pb::node::v1 as pb;
-use liandong_proto::schema::{Format, Kind, Type};
+use liandong_proto::schema::{Format, Kind, Type, Value};
 use liandong_proto::validate::{self, Today, View};
 
 use super::headers::{Column, Mapping};
@@ -46,6 +47,10 @@ impl Reading {
             self.mapping.columns.iter().partition(|column| column.field.format == Format::ResidentId);
         for Column { index, field, .. } in plain {
             let cell = cells.get(*index).unwrap_or_default();
+            if field.format != Format::LongText && text::has_line_break(cell) {
+                problems.push(lines().of(field));
+                continue;
+            }
             match json::read(field, cell, false, self.today) {
                 Ok(Some(value)) => {
                     if json::mobiles(field, cell) > 1 {
@@ -59,6 +64,10 @@ impl Reading {
         }
         for Column { index, field, .. } in numbers {
             let cell = cells.get(*index).unwrap_or_default();
+            if text::has_line_break(cell) {
+                problems.push(lines().of(field));
+                continue;
+            }
             match json::document_number(self.kind, field, cell, &encode(&values), self.today) {
                 Ok(Some(value)) => {
                     values.insert(field.tag, value);
@@ -85,15 +94,8 @@ impl Reading {
 
     /// The fields of a new record: with a status, when the row gives none.
     pub fn with_status(&self, fields: &Fields) -> Fields {
-        let Some(tag) = self.kind.status.filter(|tag| fields.get(*tag).is_none()) else {
-            return fields.clone();
-        };
-        let Some(Type::Enum(choices)) = self.kind.field(tag).map(|field| field.ty) else {
-            return fields.clone();
-        };
-        let Some(value) = choices.by_text(DEFAULT_STATUS).filter(|value| value.initial) else {
-            return fields.clone();
-        };
+        let missing = assumed_status(self.kind).filter(|(tag, _)| fields.get(*tag).is_none());
+        let Some((tag, value)) = missing else { return fields.clone() };
         let mut status = FieldsBuilder::new();
         status.u64(tag, value.number as u64);
         fields.patched(&status.finish(), &[])
@@ -104,12 +106,40 @@ impl Reading {
     }
 }
 
+/// The status of a new record on a sheet that does not say, with its field.
+pub fn assumed_status(kind: &'static Kind) -> Option<(u32, &'static Value)> {
+    let field = kind.field(kind.status?)?;
+    let Type::Enum(choices) = field.ty else { return None };
+    choices.by_text(DEFAULT_STATUS).filter(|value| value.initial).map(|value| (field.tag, value))
+}
+
+/// A row whose last cells are missing: it may have been cut off.
+pub fn too_short() -> pb::Problem {
+    let said = say!(
+        "单元格比表头少，缺的按未填处理，请核对这一行是否完整",
+        "fewer cells than headings; those missing count as empty, check that the row is whole"
+    );
+    pb::Problem { code: "row.short".into(), zh: said.zh, en: said.en, ..pb::Problem::default() }
+}
+
 fn encode(values: &BTreeMap<u32, Scalar>) -> Fields {
     let mut fields = FieldsBuilder::new();
     for (tag, value) in values.iter().filter(|(_, value)| !value.is_default()) {
         value.push(*tag, &mut fields);
     }
     fields.finish()
+}
+
+/// A cell that should have one line may have swallowed the rows below it.
+fn lines() -> Trouble {
+    Trouble {
+        code: "row.lines",
+        said: say!(
+            "单元格里有换行，可能是引号没有成对而混入了下面的行；请改成一行，并检查这一行的引号",
+            "a line break inside the cell; a quotation mark without its partner may have swallowed the rows below: \
+             write it on one line, and check the quotation marks of this row"
+        ),
+    }
 }
 
 fn only_the_first() -> Trouble {

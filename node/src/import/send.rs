@@ -10,15 +10,16 @@ use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::pb::node::v1::records_client::RecordsClient;
 use liandong_proto::schema::Kind;
-use liandong_proto::validate::Today;
+use liandong_proto::validate::{Today, today};
 use tokio::sync::mpsc;
 use tonic::transport::Channel;
 
 use super::known::{Known, Means};
 use super::report::Report;
-use super::row::Reading;
+use super::row::{Reading, too_short};
 use super::sheet::{Row, Rows};
 use super::{ImportError, Sheet, Summary};
+use crate::say;
 
 /// Rows of a batch; one batch is one write to the disk.
 const BATCH_ROWS: usize = 1_000;
@@ -43,8 +44,8 @@ pub struct Writing {
 
 /// A row on its way.
 enum Item {
-    Put { row: Row, put: pb::Put, is_new: bool, notes: Vec<pb::Problem> },
-    Rejected { row: Row, problems: Vec<pb::Problem> },
+    Put { row: Row, put: pb::Put, is_new: bool, status_assumed: bool, notes: Vec<pb::Problem> },
+    Rejected { row: Row, problems: Vec<pb::Problem>, is_unclear: bool },
     Repeated,
 }
 
@@ -53,7 +54,7 @@ struct Batch {
     bytes_read: u64,
 }
 
-/// Reads the identities of all records of a kind.
+/// Reads the identities of all records of a kind, also of those that were deleted.
 ///
 /// # Errors
 /// [`ImportError::Site`].
@@ -64,21 +65,33 @@ pub async fn known(
     mut on: impl FnMut(u64),
 ) -> Result<Known, ImportError> {
     let mut known = Known::new(kind, site);
-    let mut request = pb::ListRequest { kind: kind.number, page_size: PAGE, ..pb::ListRequest::default() };
-    let mut seen = 0;
+    let mut request =
+        pb::ListRequest { kind: kind.number, page_size: PAGE, deleted: true, ..pb::ListRequest::default() };
+    let (mut seen, mut any_deleted) = (0, false);
     loop {
         let page = records.list(request.clone()).await?.into_inner();
         for record in &page.records {
-            let Some(id) = RecordId::from_slice(&record.record) else { continue };
+            any_deleted |= record.deleted;
+            let Some(id) = RecordId::from_slice(&record.record).filter(|_| !record.deleted) else { continue };
             known.note(id, &Fields::split(record.fields.clone()).unwrap_or_default());
         }
         seen += page.records.len() as u64;
         on(seen);
         if page.next_page_token.is_empty() {
-            return Ok(known);
+            break;
         }
         request.page_token = page.next_page_token;
     }
+    if any_deleted {
+        // A tombstone holds nothing; what the record held until then stands in the log alone.
+        let mut deleted = records.deleted(pb::DeletedRequest { kind: kind.number }).await?.into_inner();
+        while let Some(record) = deleted.message().await? {
+            let Some(id) = RecordId::from_slice(&record.record) else { continue };
+            let fields = Fields::split(record.fields).unwrap_or_default();
+            known.note_deleted(id, &fields, record.stamp >> 16);
+        }
+    }
+    Ok(known)
 }
 
 /// Imports the rows of a sheet. `summary` says at any time what has become of them, also when this fails.
@@ -151,26 +164,45 @@ fn item(reading: &Reading, known: &mut Known, row: Row) -> Item {
             en: fault.en.clone(),
             ..Default::default()
         };
-        return Item::Rejected { row, problems: vec![problem] };
+        return Item::Rejected { row, problems: vec![problem], is_unclear: false };
     }
-    let read = match reading.read(&row.cells) {
+    let mut read = match reading.read(&row.cells) {
         Ok(read) => read,
-        Err(problems) => return Item::Rejected { row, problems },
+        Err(problems) => return Item::Rejected { row, problems, is_unclear: false },
     };
     let (record, is_new) = match known.means(row.number, &read.fields) {
         Means::New(record) => (record, true),
         Means::Record(record) => (Some(record), false),
         Means::Repeats(_) => return Item::Repeated,
-        Means::Unclear(problem) => return Item::Rejected { row, problems: vec![problem] },
+        Means::Deleted { record, at_ms } => {
+            let problems = vec![deleted(reading.kind, record, at_ms)];
+            return Item::Rejected { row, problems, is_unclear: false };
+        }
+        Means::Unclear(problem) => return Item::Rejected { row, problems: vec![problem], is_unclear: true },
     };
-    let set = if is_new { reading.with_status(&read.fields) } else { read.fields };
+    if row.is_short {
+        read.notes.push(too_short());
+    }
+    let given = read.fields;
+    let set = if is_new { reading.with_status(&given) } else { given.clone() };
+    let status_assumed = set.len() > given.len();
     let put = pb::Put {
         kind: reading.kind.number,
         record: record.map(|record| Bytes::copy_from_slice(&record.0)).unwrap_or_default(),
         set: set.bytes().clone(),
         ..pb::Put::default()
     };
-    Item::Put { row, put, is_new, notes: read.notes }
+    Item::Put { row, put, is_new, status_assumed, notes: read.notes }
+}
+
+fn deleted(kind: &Kind, record: RecordId, at_ms: u64) -> pb::Problem {
+    let (name, on) = (kind.name, today(at_ms));
+    let said = say!(
+        "这条记录已于 {on} 删除，没有导入；要恢复请用 record put --kind {name} --id {record} 重新填写，否则请删去这一行",
+        "deleted on {on}, so it was not imported; bring it back with record put --kind {name} --id {record}, or \
+         remove the row"
+    );
+    pb::Problem { code: "row.deleted".into(), zh: said.zh, en: said.en, ..pb::Problem::default() }
 }
 
 async fn send(
@@ -206,13 +238,19 @@ async fn send(
                 summary.unchanged += 1;
                 continue;
             }
-            Item::Rejected { row, problems } => (row, problems),
-            Item::Put { row, is_new, notes, .. } => {
+            Item::Rejected { row, problems, is_unclear } => {
+                summary.unclear += u64::from(is_unclear);
+                (row, problems)
+            }
+            Item::Put { row, is_new, status_assumed, notes, .. } => {
                 let result = results.next().ok_or(ImportError::CutShort)?;
                 if result.problems.is_empty() {
                     match (result.unchanged, is_new) {
                         (true, _) => summary.unchanged += 1,
-                        (false, true) => summary.saved += 1,
+                        (false, true) => {
+                            summary.saved += 1;
+                            summary.status_assumed += u64::from(status_assumed);
+                        }
                         (false, false) => summary.updated += 1,
                     }
                     summary.note(row.number, notes);

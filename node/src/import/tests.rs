@@ -153,12 +153,55 @@ fn rows_that_are_out_of_place_are_sent_back() {
     let rows = rows_of("姓名,手机\na,1,2\nb,1,,\nc\n");
     let faults: Vec<bool> = rows.iter().map(|row| row.fault.is_some()).collect();
     assert_eq!(faults, [true, false, false]);
-    let open_quote = rows_of(&format!("姓名,手机\n\"a,1\n{}", "b,2\n".repeat(30)));
-    assert!(
-        open_quote
-            .iter()
-            .any(|row| row.fault.as_ref().is_some_and(|said| said.en.contains("quotation mark")))
+    let short: Vec<bool> = rows.iter().map(|row| row.is_short).collect();
+    assert_eq!(short, [false, false, true]);
+}
+
+#[track_caller]
+fn check_quotes(text: &str, expected: &[(u64, Option<&str>)]) {
+    for text in [text.to_owned(), text.trim_end().to_owned(), text.replace('\n', "\r\n")] {
+        let rows = rows_of(&text);
+        assert_eq!(rows.len(), expected.len(), "{text:?}");
+        for (row, (number, fault)) in rows.iter().zip(expected) {
+            assert_eq!(row.number, *number, "{text:?}");
+            let said = row.fault.as_ref().map(|said| said.en.as_str());
+            assert!(
+                said.is_some() == fault.is_some() && said.unwrap_or("").contains(fault.unwrap_or("")),
+                "{said:?}"
+            );
+            assert!(!row.cells.as_slice().contains('\0'), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_quotation_mark_without_partner_is_never_a_cell() {
+    check_quotes("姓名,手机\na,1\n\"b,2\nc,3\nd,4\n", &[(2, None), (3, Some("the 2 lines below"))]);
+    check_quotes(
+        "姓名,手机\n\"x\ny\",1\n\na,1\nb,\"2\nc,3\n",
+        &[(2, None), (4, None), (5, Some("the 1 line below"))],
     );
+    check_quotes("姓名,手机\na,1\n\"b,2\n", &[(2, None), (3, Some("the 0 lines below"))]);
+    check_quotes("姓名,手机\n\"a,1\nb,2\n\"c\",3\n", &[(2, Some("seems to hold the 2 lines"))]);
+    check_quotes("姓名,备注\na,\"x\nb,y\nc\"\n", &[(2, Some("seems to hold"))]);
+    check_quotes("序号,姓名,手机\n\"1,a,1\n\"2\",b,2\n", &[(2, Some("seems to hold"))]);
+    check_quotes("姓名,手机,备注\na,1,\"x\ny, z\nw\"\n", &[(2, None)]);
+    check_quotes(&format!("姓名,手机\n\"a,1\n{}", "b,2\n".repeat(30)), &[(2, Some("30 lines below"))]);
+}
+
+#[test]
+fn only_long_text_has_several_lines() {
+    let reading = reading("姓名,身份证号,备注,职务");
+    let row = |cells: [&str; 4]| reading.read(&StringRecord::from(cells.to_vec()));
+    let read = row(["王芳\n", "", "一\n二", ""]).unwrap();
+    assert_eq!(to_json(member(), read.fields.bytes().clone()).unwrap()["remarks"], "一\n二");
+    for cells in [["王\n芳", "", "", ""], ["王芳", "1101\n05", "", ""], ["王芳", "", "", "督导\n主任"]]
+    {
+        let codes: Vec<String> = row(cells).unwrap_err().into_iter().map(|problem| problem.code).collect();
+        assert!(codes.contains(&"row.lines".to_owned()), "{codes:?}");
+    }
+    let roster = "广州市示例社会工作服务中心,男\n钱一,男,13800138000";
+    assert!(row([roster, "", "", ""]).is_err());
 }
 
 fn reading(line: &str) -> Reading {

@@ -14,7 +14,7 @@ use liandong_proto::validate::{self, View};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::{By, Put, PutAnswer, SiteError, view};
+use super::{By, Put, PutAnswer, SiteError, refusal, view};
 
 /// Keys of a site.
 #[derive(Clone, Debug)]
@@ -157,7 +157,9 @@ impl Author {
             origin: self.origin,
             seq: self.head.seq + 1,
             stamp: Stamp::at_ms(now_ms),
-            base: u64::MAX,
+            // All that is shown is before the writer's eyes; nothing is, of a new record, so it has to begin
+            // with a status that a record may begin with.
+            base: state.map_or(0, |_| u64::MAX),
             hub_seq: 0,
             kind: kind.number,
             record,
@@ -184,13 +186,28 @@ impl Author {
         let draft = share::is_draft(kind, after);
         let values = draft.then_some(view);
         let verdicts = merge::judge(seen.as_ref().or(state), &change, &self.lineage, today, values);
+        if state.is_none() && refusal::is_anothers(kind, self.origin.site) && !verdicts.is_empty() {
+            return vec![refusal::anothers(kind)];
+        }
+        let next = || {
+            let may = |to: i32| {
+                let step = refusal::step(kind, to);
+                let change = Change { patch: &step, ..change };
+                merge::judge(seen.as_ref().or(state), &change, &self.lineage, today, None).is_empty()
+            };
+            refusal::next(kind, before, may)
+        };
         let mut problems: Vec<pb::Problem> = Vec::new();
         for (tag, reason) in verdicts {
-            problems.push(refused(kind, tag, reason, patch, view, today));
+            problems.push(match reason {
+                Reason::StepNotAllowed => refusal::step_refused(kind, tag, next()),
+                _ => refusal::refused(kind, tag, reason, patch, view, today),
+            });
         }
         if problems.is_empty() && op == Op::Put && !draft {
-            problems
-                .extend(validate::check_record(kind, after, view, today).iter().map(|p| problem(kind, p)));
+            problems.extend(
+                validate::check_record(kind, after, view, today).iter().map(|p| refusal::problem(kind, p)),
+            );
         }
         problems
     }
@@ -297,58 +314,6 @@ fn without_noops(patch: &Patch, before: &Fields) -> Option<Patch> {
         set: patch.set.filtered(|tag| !noop(tag)),
         cleared: patch.cleared.iter().filter(|tag| !absent(tag)).copied().collect(),
     })
-}
-
-fn refused(
-    kind: &Kind,
-    tag: u32,
-    reason: Reason,
-    patch: &Patch,
-    view: View,
-    today: validate::Today,
-) -> pb::Problem {
-    let field = kind.field(tag);
-    if let (Reason::Invalid, Some(field)) = (reason, field) {
-        let group = field.group.iter().chain([&field.tag]);
-        for field in group.filter_map(|tag| kind.field(*tag)) {
-            if let Some(raw) = patch.set.get(field.tag)
-                && let Err(found) = validate::check_value(kind, field, raw, &patch.set, view, today)
-            {
-                return problem(kind, &found);
-            }
-        }
-    }
-    let (code, zh, en) = match reason {
-        Reason::NotOwner => (
-            "record.not_owner",
-            "不归本站点填写；请联系该字段的归属方",
-            "not this site's to change; ask the party that owns it",
-        ),
-        Reason::StepNotAllowed => (
-            "record.step",
-            "当前状态不能直接改为该状态；请查看允许的下一步",
-            "the status cannot go there from where it is; see which steps may follow",
-        ),
-        _ => ("record.invalid", "不符合要求", "is not valid"),
-    };
-    let (label_zh, label_en) = field.map_or((kind.title.zh, kind.title.en), |f| (f.label.zh, f.label.en));
-    pb::Problem {
-        tag,
-        field: field.map_or_else(String::new, |field| field.name.into()),
-        code: code.into(),
-        zh: format!("{label_zh}：{zh}"),
-        en: format!("{label_en}: {en}"),
-    }
-}
-
-fn problem(kind: &Kind, found: &validate::Problem) -> pb::Problem {
-    pb::Problem {
-        tag: found.tag,
-        field: kind.field(found.tag).map_or_else(String::new, |field| field.name.into()),
-        code: found.code().into(),
-        zh: found.zh(),
-        en: found.en(),
-    }
 }
 
 /// States of records changed within one batch, before the index shows them.

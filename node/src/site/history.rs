@@ -1,13 +1,19 @@
-//! The history of a record, read from the log: who, when, what.
+//! The past of records, read from the log: who, when, what; and what deleted ones held.
+
+use std::collections::BTreeMap;
 
 use liandong_proto::entry::{Header, Op, Patch};
+use liandong_proto::fields::Fields;
 use liandong_proto::id::RecordId;
 use liandong_proto::pb::log::v1 as log_pb;
 use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::schema::{self, Share};
+use liandong_proto::state::RecordState;
 
-use super::{Record, Site, SiteError, locked, patches};
+use super::{Record, Shown, Site, SiteError, locked, patches, view};
 use crate::log::Pos;
+use crate::rows;
 
 impl Site {
     pub(super) fn read_history(
@@ -36,6 +42,95 @@ impl Site {
         }
         Ok(items)
     }
+}
+
+/// A record that was deleted, while its past is read.
+struct Past {
+    state: RecordState,
+    /// Its fields up to here in the log.
+    fields: Fields,
+    /// Deleted here, so that whoever brings it back begins anew.
+    is_gone: bool,
+}
+
+impl Past {
+    fn put(&mut self, set: &Fields, cleared: &[u32]) {
+        if std::mem::take(&mut self.is_gone) {
+            self.fields = Fields::default();
+        }
+        self.fields = self.fields.patched(set, cleared);
+    }
+}
+
+impl Site {
+    pub(super) fn read_deleted(&self, kind: u32) -> Result<Vec<Shown>, SiteError> {
+        let (origin, confirmed) = self.standing();
+        let mut past = self.tombstones(kind)?;
+        if past.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = locked(&self.writer).author.keys().city.clone();
+        for raw in self.log.read(Pos::default()) {
+            match Record::read(&raw?)? {
+                Record::Own(entry) => {
+                    let header = Header::decode(&entry.header)
+                        .map_err(|error| SiteError::corrupt("an own entry", error))?;
+                    let Some(past) = past.get_mut(&header.record).filter(|_| header.kind == kind) else {
+                        continue;
+                    };
+                    if header.op == Op::Delete {
+                        past.is_gone = true;
+                        continue;
+                    }
+                    let (open, sealed) = patches(&entry, &header, &key)?;
+                    let patch = merged(&open, &sealed);
+                    past.put(&patch.set, &patch.cleared);
+                }
+                Record::Received(deliver) => {
+                    for item in deliver.items.into_iter().filter(|item| item.kind == kind) {
+                        let record = RecordId::from_slice(&item.record);
+                        let Some(past) = record.and_then(|record| past.get_mut(&record)) else { continue };
+                        match item.what {
+                            Some(sync::item::What::State(state)) => {
+                                past.put(&open_fields(kind, Fields::split(state.fields)?), &[]);
+                            }
+                            Some(sync::item::What::Tombstone(_)) => past.is_gone = true,
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let shown = |(record, Past { state, fields, .. }): (RecordId, Past)| Shown {
+            fields,
+            ..view::shown(kind, record, state, Some(origin), confirmed)
+        };
+        Ok(past.into_iter().map(shown).collect())
+    }
+
+    fn tombstones(&self, kind: u32) -> Result<BTreeMap<RecordId, Past>, SiteError> {
+        let prefix = rows::records_of(kind);
+        let mut past = BTreeMap::new();
+        for row in self.index.scan(&prefix, Some(&rows::after_prefix(&prefix))) {
+            let (key, value) = row?;
+            let Some((_, record)) = rows::parse_record(&key) else { continue };
+            let state = RecordState::decode(&value)?;
+            if state.deleted() {
+                past.insert(record, Past { state, fields: Fields::default(), is_gone: false });
+            }
+        }
+        Ok(past)
+    }
+}
+
+/// A delivered state has tokens where the city itself has values.
+fn open_fields(kind: u32, fields: Fields) -> Fields {
+    let is_open = |tag| {
+        let field = schema::kind(kind).and_then(|kind| kind.field(tag));
+        field.is_none_or(|field| field.share == Share::Open)
+    };
+    fields.filtered(is_open)
 }
 
 /// What the writer really wrote: raw values in place of tokens.

@@ -11,6 +11,7 @@ mod history;
 mod journal;
 mod open;
 mod records;
+mod refusal;
 mod verify;
 pub mod view;
 
@@ -277,6 +278,10 @@ impl Records for Site {
 
     fn history(&self, kind: u32, record: RecordId) -> Result<Vec<node_pb::HistoryItem>, SiteError> {
         self.read_history(kind, record)
+    }
+
+    fn deleted(&self, kind: u32) -> Result<Vec<Shown>, SiteError> {
+        self.read_deleted(kind)
     }
 
     fn status(&self) -> Result<node_pb::StatusResponse, SiteError> {

@@ -151,6 +151,16 @@ pub trait Records: Send + Sync + 'static {
     /// [`SiteError`].
     fn history(&self, kind: u32, record: RecordId) -> Result<Vec<pb::HistoryItem>, SiteError>;
 
+    /// The deleted records of a kind, each with the fields it had until then. Reads the whole log.
+    ///
+    /// # Errors
+    /// [`SiteError`]; refused where the log does not hold what the records' own cities wrote.
+    fn deleted(&self, kind: u32) -> Result<Vec<Shown>, SiteError> {
+        Err(SiteError::Refused(format!(
+            "what deleted records of kind {kind} held stands in the logs of their cities; ask there"
+        )))
+    }
+
     /// How the site is.
     ///
     /// # Errors

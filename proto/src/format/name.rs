@@ -18,6 +18,19 @@ pub const LENGTH: Fault = Fault::new(
     "姓名过长，请只写一个人的姓名",
     "too long for a name; write one person's name alone",
 );
+/// Several lines, of which a name has one.
+pub const LINES: Fault = Fault::new(
+    "name.lines",
+    "姓名里有换行，可能混入了其他内容；请只写一个名称，写成一行",
+    "a name over several lines may have swallowed something else; write one name on one line",
+);
+/// A mobile or document number, which a name would carry out of the city.
+pub const NUMBER: Fault = Fault::new(
+    "name.number",
+    "名称里像是有手机号或证件号，不能随名称离开本市；请把号码移到各自的栏，这里只写名称",
+    "holds what looks like a mobile or document number, which must not leave the city with the name; move it to its \
+     own column and write the name alone",
+);
 /// The name is readable but not in the stored spelling.
 pub const SPELLING: Fault = Fault::new(
     "name.spelling",
@@ -28,7 +41,15 @@ pub const SPELLING: Fault = Fault::new(
 /// The longest name in characters; transliterated names of ethnic minorities reach the thirties.
 pub const MAX_CHARACTERS: usize = 50;
 
-/// Checks the stored spelling: letters of any script, single spaces, `·`, `'`, `-`, `.`; at most [`MAX_CHARACTERS`].
+/// Checks what holds for the names of people and organisations alike.
+pub fn check_any(name: &str) -> Result<(), Fault> {
+    if text::has_line_break(name) {
+        return Err(LINES);
+    }
+    if text::holds_number(name) { Err(NUMBER) } else { Ok(()) }
+}
+
+/// Checks the stored spelling of a person's name: letters of any script, single spaces, `·`, `'`, `-`, `.`; at most [`MAX_CHARACTERS`].
 pub fn check(name: &str) -> Result<(), Fault> {
     if name.is_empty() {
         return Err(EMPTY);
@@ -55,6 +76,12 @@ pub fn check(name: &str) -> Result<(), Fault> {
 /// Whether a name is an organisation's: it has more Han characters than any Chinese name without a middle dot.
 pub fn is_organisation(name: &str) -> bool {
     !name.contains('·') && name.chars().filter(|c| text::is_han(*c)).nth(5).is_some()
+}
+
+/// The stored spelling of a cell. A line break, which [`tidy`] would make a space, is refused here: it is the mark of a
+/// cell that has swallowed the rows below it.
+pub fn read(cell: &str) -> Result<Cow<'_, str>, Fault> {
+    if text::has_line_break(cell) { Err(LINES) } else { Ok(tidy(cell)) }
 }
 
 /// The name of a cell: ends trimmed, inner spaces of Chinese names of two or three characters stripped (`王 芳`), other
@@ -123,6 +150,17 @@ mod tests {
         }
         assert_eq!(check(&"王".repeat(MAX_CHARACTERS)), Ok(()));
         assert_eq!(check(&"王".repeat(MAX_CHARACTERS + 1)), Err(LENGTH));
+    }
+
+    #[test]
+    fn no_name_has_lines_or_numbers() {
+        assert_eq!(read("示例社工服务中心\n13800138000"), Err(LINES));
+        assert_eq!(read("王芳\r\n李娜"), Err(LINES));
+        assert_eq!(read("王 芳\n"), Ok("王芳".into()));
+        assert_eq!(check_any("示例社工服务中心\n王芳"), Err(LINES));
+        assert_eq!(check_any("示例社工服务中心13800138000"), Err(NUMBER));
+        assert_eq!(check_any("示例社工服务中心11010519491231002X"), Err(NUMBER));
+        assert_eq!(check_any("广州市示例社会工作服务中心(第2分部)"), Ok(()));
     }
 
     #[test]

@@ -30,6 +30,33 @@ pub fn is_scientific(text: &str) -> bool {
     digits(whole) && digits(fraction) && digits(exponent)
 }
 
+/// Digits of the shortest number that may not leave its city: a mobile has 11, a document number 15 or 18.
+const NUMBER_DIGITS: usize = 11;
+
+/// Whether the text holds what looks like a mobile or a document number: eleven digits or more with no letter between
+/// them, however they are grouped.
+pub fn holds_number(text: &str) -> bool {
+    // Nearly every text has too few digits; full-width ones begin with EF.
+    let digits = text.bytes().filter(|b| b.is_ascii_digit() || *b == 0xef).count();
+    if digits < NUMBER_DIGITS {
+        return false;
+    }
+    let mut run = 0;
+    text.chars().any(|c| {
+        if c.is_numeric() {
+            run += 1;
+        } else if c.is_alphabetic() {
+            run = 0;
+        }
+        run >= NUMBER_DIGITS
+    })
+}
+
+/// Whether a cell has a line break between two lines of text; one at either end is only a slip of the keyboard.
+pub fn has_line_break(cell: &str) -> bool {
+    cell.trim().contains(['\n', '\r'])
+}
+
 /// Whether `c` is a Han character as names use them (unified ideographs with extensions, compatibility forms, 〇).
 pub fn is_han(c: char) -> bool {
     matches!(c, '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{323AF}' | '\u{3007}')
@@ -78,6 +105,24 @@ mod tests {
         assert!(matches!(clean("440100"), Cow::Borrowed(_)));
         assert!(matches!(clean("王芳"), Cow::Borrowed(_)));
         assert!(matches!(clean_unspaced("1 2"), Cow::Owned(_)));
+    }
+
+    #[test]
+    fn numbers_that_may_not_leave_are_seen_in_any_grouping() {
+        for text in [
+            "王芳13800138000",
+            "示例社工中心138 0013 8000",
+            "138-0013-8000（示例社工中心）",
+            "示例社工中心１３８００１３８０００",
+            "11010519491231002X",
+            "示例,男\n13800138000",
+        ] {
+            assert!(holds_number(text), "{text}");
+        }
+        for text in ["", "王芳", "第2中心（东区）", "2024年第1期2025年第2期2026年", "51440000MJ0000018G"]
+        {
+            assert!(!holds_number(text), "{text}");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub fn stored_spelling(
             email::check(&address)?;
             address
         }
-        Format::Name => name::tidy(cell),
+        Format::Name => name::read(cell)?,
         Format::Code | Format::ResidentId => text::clean_unspaced(cell),
         Format::LongText => Cow::Borrowed(cell.trim()),
         _ => cleaned,

@@ -55,6 +55,13 @@ pub const RECORD: Fault = Fault::new(
     "不是有效的记录编号，请从列表中选择",
     "not a record's id; choose it from the list",
 );
+/// A mobile or document number in a text that leaves the city.
+pub const NUMBER: Fault = Fault::new(
+    "value.hidden_number",
+    "里面像是有手机号或证件号，不能随这一项离开本市；请把号码移到各自的栏",
+    "holds what looks like a mobile or document number, which must not leave the city this way; move it to its own \
+     column",
+);
 /// Not the code of a city of Guangdong or of the province.
 pub const SITE: Fault = Fault::new(
     "value.site",
@@ -216,10 +223,10 @@ impl Context<'_> {
             Format::Date => Date::from_iso(text).map(drop),
             Format::FullDate => Date::from_iso(text)?.to_day().map(drop).ok_or(date::PRECISION),
             Format::Year => date::check_year(text).map(drop),
-            // Organisations, which may be members too, have digits and brackets in their names; people have not.
-            Format::Name if field.pii == Pii::Direct && !name::is_organisation(text) => name::check(text),
+            Format::Name => check_name(field, text),
             Format::TokenText if !is_token(text) => Err(TOKEN),
             Format::LongText => check_lines(text),
+            Format::Text if leaves_about_people(field) && text::holds_number(text) => Err(NUMBER),
             _ => check_line(text),
         }
     }
@@ -249,6 +256,21 @@ fn check_bytes(field: &Field, bytes: &[u8]) -> Result<(), Fault> {
         _ if bytes.len() > MAX_BYTES => Err(LENGTH),
         _ => Ok(()),
     }
+}
+
+fn check_name(field: &Field, text: &str) -> Result<(), Fault> {
+    name::check_any(text)?;
+    // Organisations, which may be members too, have digits and brackets in their names; people have not.
+    if field.pii == Pii::Direct && !name::is_organisation(text) {
+        name::check(text)
+    } else {
+        check_line(text)
+    }
+}
+
+/// Whether a text of people leaves the city: only there could a number of theirs slip out.
+fn leaves_about_people(field: &Field) -> bool {
+    field.share == Share::Open && field.pii != Pii::None
 }
 
 fn check_line(text: &str) -> Result<(), Fault> {

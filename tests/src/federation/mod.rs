@@ -16,7 +16,7 @@ use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::screen::Screen;
 use liandong_node::cli::signals::Signals;
 use liandong_node::say;
-use liandong_node::text::{Lang, Said};
+use liandong_node::text::{Lang, Said, counted};
 use liandong_proto::id::SiteCode;
 use liandong_proto::schema::Text;
 use tokio::time::Instant;
@@ -104,9 +104,10 @@ async fn carry_out(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let program =
         std::env::current_exe().map_err(|error| Failure::file(Path::new("/proc/self/exe"), &error))?;
     let clock = Clock { started: Instant::now(), screen: *screen };
-    let rosters = rosters::find(args, &dir)?;
+    let rosters = rosters::find(args, &dir, screen)?;
     let (count, place) = (rosters.len(), rosters::place(&rosters, &dir));
-    clock.say(say!("{count} 份花名册在 {place}", "{count} rosters in {place}"));
+    let counted_rosters = counted(count as u64, "roster");
+    clock.say(say!("{count} 份花名册在 {place}", "{counted_rosters} in {place}"));
     let cities: Vec<SiteCode> = rosters.iter().map(|roster| roster.city).collect();
     let mut cluster = Cluster::make(&program, &dir, &cities).await?;
     let ended = tokio::select! {
@@ -129,9 +130,10 @@ async fn tell(cluster: &mut Cluster, rosters: &[Roster], clock: &Clock) -> Resul
     cluster.start_nodes().await?;
     endpoints::write(cluster, rosters)?;
     let (url, count) = (cluster.ports().map(|ports| ports.sync.clone()).unwrap_or_default(), rosters.len());
+    let joined = counted(count as u64, "node");
     clock.say(say!(
         "枢纽在 {url}，{count} 个站点已凭邀请码加入并启动",
-        "the hub is at {url}, {count} nodes have joined by invitation and run"
+        "the hub is at {url}; joined by invitation and started: {joined}"
     ));
     let imports = import::all(cluster, rosters, &clock.screen).await?;
     clock.say(say!("花名册已导入", "the rosters are imported"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use liandong_proto::pb::node::v1 as pb;
-use liandong_proto::schema::Kind;
+use liandong_proto::schema::{self, Kind};
 use serde_json::{Map, Value, json};
 
 use super::{exit_of, id_of, id_text, kind_of, problem_json, problem_lines, result_json};
@@ -60,6 +60,9 @@ pub async fn run(door: &Door, args: &PutArgs, author: &str, screen: &Screen) -> 
             return Ok(exit_of(&problems));
         }
     };
+    for put in &puts {
+        check_is_there(door, put).await?;
+    }
     let request = pb::PutRequest {
         puts,
         author: author.to_owned(),
@@ -76,6 +79,27 @@ pub async fn run(door: &Door, args: &PutArgs, author: &str, screen: &Screen) -> 
         };
     }
     Ok(worst)
+}
+
+/// An id that nobody has is a slip of the hand; the site would make a new record of it.
+async fn check_is_there(door: &Door, put: &pb::Put) -> Result<(), Failure> {
+    if put.record.is_empty() {
+        return Ok(());
+    }
+    let request = pb::GetRequest { kind: put.kind, record: put.record.clone() };
+    match door.records().get(request).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == tonic::Code::NotFound => {
+            let (id, title) = (id_text(&put.record), schema::kind(put.kind).map(|kind| kind.title));
+            let (zh, en) = title.map_or(("记录", "record".into()), |t| (t.zh, t.en.to_lowercase()));
+            Err(Failure::data(say!(
+                "没有编号为 {id} 的{zh}，没有保存；请用 record list 核对编号，要新建就不要写编号（--id）",
+                "there is no {en} {id}, nothing was saved; check the id with record list, or leave --id out to \
+                 make a new one"
+            )))
+        }
+        Err(status) => Err(status.into()),
+    }
 }
 
 fn text(result: &pb::PutResult, dry_run: bool, screen: &Screen) -> String {

@@ -23,7 +23,12 @@ fn each_format_is_judged_by_its_own_rules() {
     check_text(NAME, "王芳2", Err(name::CHARACTER));
     check_text(NAME, "广州市示例社会工作服务中心（第2分部）", Ok(()));
     check_text(EMPLOYER, "第2中心（东区）", Ok(()));
-    check_text(EMPLOYER, "两\n行", Err(value::CONTROL));
+    check_text(NAME, "广州市示例社会工作服务中心\n钱一", Err(name::LINES));
+    check_text(NAME, "广州市示例社会工作服务中心13800138000", Err(name::NUMBER));
+    check_text(NAME, "王芳138 0013 8000", Err(name::NUMBER));
+    check_text(EMPLOYER, "两\n行", Err(name::LINES));
+    check_text(SKILLS, "老年社会工作", Ok(()));
+    check_text(SKILLS, "督导 13800138000", Err(value::NUMBER));
     check_text(EMPLOYER, "x\u{7f}", Err(value::CONTROL));
     check_text(EMPLOYER, "x\u{85}", Err(value::CONTROL));
     check_text(EMPLOYER, "x\u{b7}y", Ok(()));
