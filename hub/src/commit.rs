@@ -183,12 +183,19 @@ impl Judge {
         }
     }
 
+    /// Puts a record that is no commit in line, as a part of the chain.
+    fn note(&mut self, batch: &mut Batch, kind: u8, payload: &[u8]) {
+        batch.push(kind, &[payload]);
+        let hash = note_hash(&self.row.commit_hash, kind, payload);
+        chain(&mut self.row, hash);
+    }
+
     /// The province's word about a city, if it may be said as things stand.
     fn register(&mut self, register: Register, batch: &mut Batch, told: &mut Told) {
         let Register { change, answer } = register;
         let allowed = self.registry.members.allow(&change);
         if allowed.is_ok() {
-            batch.push(record_kind::REGISTRY, &[&change.encode_to_vec()]);
+            self.note(batch, record_kind::REGISTRY, &change.encode_to_vec());
             told.cities.push((SiteCode(change.site), self.registry.members.change(&change)));
         }
         told.answers.push(Box::new(move || answer(allowed)));
@@ -203,7 +210,7 @@ impl Judge {
                     nonce: nonce.clone(),
                     at_ms: now_ms(),
                 };
-                batch.push(record_kind::SESSION, &[&note.encode_to_vec()]);
+                self.note(batch, record_kind::SESSION, &note.encode_to_vec());
                 let row = self.registry.opened(origin, nonce);
                 told.heads.push((origin, row.clone()));
                 Admission::Welcome {
@@ -311,10 +318,11 @@ impl Judge {
         self.ahead = ahead;
         let mut rows = folded.rows;
         self.number += 1;
-        if !accepted.is_empty() {
+        // Notes alone get a commit as well: its signature is their end.
+        if !accepted.is_empty() || !batch.is_empty() {
             self.row.hub_seq = hub_seq - 1;
             self.row.received_at_ms = received_at_ms;
-            let commit = pb::Commit {
+            let mut commit = pb::Commit {
                 generation: self.row.generation,
                 first_hub_seq: first,
                 received_at_ms,
@@ -322,8 +330,11 @@ impl Judge {
                 prev_hash: self.row.commit_hash.clone(),
                 entries: accepted,
                 heads: signed,
+                signature: Bytes::new(),
             };
-            self.row.commit_hash = Bytes::copy_from_slice(&commit_hash(&commit, hashes));
+            let hash = commit_hash(&commit, hashes);
+            commit.signature = Bytes::copy_from_slice(&self.shared.signer.sign_commit(&hash));
+            chain(&mut self.row, hash);
             self.scratch.clear();
             commit.encode(&mut self.scratch).expect("a Vec grows");
             batch.push(record_kind::COMMIT, &[&self.scratch]);
@@ -474,6 +485,22 @@ pub fn recorded(outcome: Option<&pb::Outcome>) -> Verdicts {
     outcome.map(|outcome| outcome.verdicts.iter().map(verdict).collect()).unwrap_or_default()
 }
 
+/// Takes a hub's row on along the chain.
+pub fn chain(row: &mut pb::SiteRow, hash: Hash) {
+    row.commit_hash = Bytes::copy_from_slice(&hash);
+}
+
+/// The chain behind a record that is no commit.
+pub fn note_hash(prev: &[u8], kind: u8, payload: &[u8]) -> Hash {
+    let mut sha = Sha256::new();
+    sha.update(b"liandong note\0");
+    sha.update((prev.len() as u64).to_be_bytes());
+    sha.update(prev);
+    sha.update([kind]);
+    sha.update(payload);
+    sha.finalize().into()
+}
+
 /// Hash of a commit: its place, what came before it, and what became of the hashed entries.
 pub fn commit_hash(commit: &pb::Commit, entry_hashes: Sha256) -> Hash {
     let mut sha = Sha256::new();
@@ -484,6 +511,12 @@ pub fn commit_hash(commit: &pb::Commit, entry_hashes: Sha256) -> Hash {
     sha.update(commit.merge_version.to_be_bytes());
     sha.update((commit.entries.len() as u64).to_be_bytes());
     sha.update(entry_hashes.finalize());
+    for entry in &commit.entries {
+        sha.update(entry.base_hub_seq.to_be_bytes());
+    }
+    for head in &commit.heads {
+        sha.update(&head.signature);
+    }
     for (at, entry) in commit.entries.iter().enumerate() {
         if let Some(outcome) = &entry.outcome {
             sha.update((at as u64).to_be_bytes());

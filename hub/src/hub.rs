@@ -27,7 +27,7 @@ use prost::Message as _;
 use tokio::sync::mpsc as async_mpsc;
 
 use crate::ca::Ca;
-use crate::commit::Judge;
+use crate::commit::{Judge, chain, note_hash};
 use crate::compare::Scanned;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
@@ -365,11 +365,13 @@ fn begin_generation(
         started_at_ms: now_ms(),
         prev_hash: row.commit_hash.clone(),
     };
-    let mut batch = Batch::new();
-    batch.push(record_kind::GENERATION, &[&start.encode_to_vec()]);
+    let (mut batch, payload) = (Batch::new(), start.encode_to_vec());
+    batch.push(record_kind::GENERATION, &[&payload]);
     let span = log.append(&batch, row.hub_seq + 1)?;
     log.sync_to(span.end)?;
     generations.begin(GenerationStart { generation, first_hub_seq: row.hub_seq + 1 });
+    let hash = note_hash(&row.commit_hash, record_kind::GENERATION, &payload);
+    chain(row, hash);
     started(row, &start);
     stage_row(index, row, Vec::new(), span.end)
 }
@@ -405,6 +407,12 @@ impl Shared {
         {
             done = self.round_done.wait(done).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits until an origin's entries are durable up to a place.
+    #[cfg(test)]
+    pub(crate) fn wait_origin(&self, origin: Origin, seq: u64) {
+        self.wait_for(|published| published.registry.head(origin).seq >= seq);
     }
 
     /// Waits until a round is published.

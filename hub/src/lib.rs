@@ -22,4 +22,5 @@ pub mod registry;
 mod replay;
 mod sanctions;
 pub mod store_fjall;
+pub mod verify;
 mod writer;

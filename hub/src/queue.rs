@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use liandong_node::site::{By, Put, PutAnswer, SiteError};
 use liandong_proto::id::{Origin, SiteCode};
 use liandong_proto::pb::log::v1 as log;
+use liandong_proto::pb::log::v1::registry_change::Change;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::position::Generations;
 use liandong_proto::session::hub::{Admission, CheckedEntry};
@@ -105,6 +106,15 @@ impl Queue {
                 lanes.cities.remove(&knock.identity.site);
                 lanes.turn.retain(|site| *site != knock.identity.site);
                 lanes.first.push_back(Job::Knock(knock));
+            }
+            Job::Register(register) => {
+                // Whoever joins anew or is cut off has nothing under way any more; a member pushes it again.
+                if !matches!(register.change.change, Some(Change::Invited(_) | Change::RenewedUntilMs(_))) {
+                    let site = SiteCode(register.change.site);
+                    lanes.cities.remove(&site);
+                    lanes.turn.retain(|turn| *turn != site);
+                }
+                lanes.first.push_back(Job::Register(register));
             }
             job => lanes.first.push_back(job),
         }

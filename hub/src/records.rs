@@ -4,18 +4,14 @@ use bytes::Bytes;
 use liandong_node::log::Pos;
 use liandong_node::rows;
 use liandong_node::site::{
-    By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown, SiteError, record_kind,
-    view,
+    By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown, SiteError, view,
 };
-use liandong_proto::entry;
 use liandong_proto::id::RecordId;
-use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::node::v1 as node;
 use liandong_proto::state::RecordState;
-use prost::Message as _;
 
 use crate::hub::Hub;
-use crate::replay::hash_of;
+use crate::verify::verify_log;
 
 impl Hub {
     /// The state of a record.
@@ -72,7 +68,8 @@ impl Records for Hub {
 
     fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
         let mut found = Findings::default();
-        self.verify_log(&mut found, progress);
+        let key = self.signing_key();
+        verify_log(&self.shared.log, key, &mut found, progress);
         self.index().flush()?;
         match self.index().verify(&mut |done, total| progress(Progress { what: "index", done, total })) {
             Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
@@ -84,49 +81,5 @@ impl Records for Hub {
             }
         }
         Ok(found)
-    }
-}
-
-impl Hub {
-    fn verify_log(&self, found: &mut Findings, progress: OnProgress<'_>) {
-        let (total, mut done) = (self.shared.log.bytes_from(Pos::default()), 0);
-        let mut prev = Bytes::new();
-        let mut next_place = 1;
-        for raw in self.shared.log.read(Pos::default()) {
-            let raw = match raw {
-                Ok(raw) => raw,
-                Err(error) => {
-                    return found
-                        .fault("日志损坏，其后的内容无法读取", &format!("the log is damaged: {error}"));
-                }
-            };
-            done += raw.payload.len() as u64;
-            if raw.kind != record_kind::COMMIT {
-                continue;
-            }
-            let Ok(commit) = pb::Commit::decode(raw.payload) else {
-                found.fault("提交记录无法读取", &format!("the commit at {:?} cannot be read", raw.pos));
-                continue;
-            };
-            if commit.prev_hash != prev || commit.first_hub_seq != next_place {
-                let en =
-                    format!("the commit at place {} does not follow the one before", commit.first_hub_seq);
-                found.fault("提交链断裂", &en);
-            }
-            prev = Bytes::copy_from_slice(&hash_of(&commit));
-            next_place = commit.first_hub_seq + commit.entries.len() as u64;
-            found.entries += commit.entries.len() as u64;
-            for accepted in commit.entries {
-                let raw =
-                    entry::Entry { header: accepted.header, open: accepted.open, sealed: accepted.sealed };
-                if let Err(error) = entry::check(&raw) {
-                    found.fault("条目与其哈希不符", &error.to_string());
-                }
-            }
-            progress(Progress { what: "log", done, total });
-            if found.faults.len() > 100 {
-                return;
-            }
-        }
     }
 }

@@ -15,7 +15,7 @@ use liandong_proto::position::{GenerationStart, Generations};
 use liandong_proto::state::RecordState;
 use prost::Message;
 
-use crate::commit::recorded;
+use crate::commit::{chain, note_hash, recorded};
 use crate::fold::{Accepting, Fold, Key, Stored};
 use crate::hub::{stage_row, started};
 use crate::registry::Registry;
@@ -75,6 +75,10 @@ impl Replay {
             let raw = raw?;
             done += raw.payload.len() as u64;
             let mut staged = Vec::new();
+            if raw.kind != record_kind::COMMIT {
+                let hash = note_hash(&self.row.commit_hash, raw.kind, &raw.payload);
+                chain(&mut self.row, hash);
+            }
             match raw.kind {
                 record_kind::OPENED => {
                     let opened: pb::EpochOpened = decode(&raw.payload)?;
@@ -185,7 +189,7 @@ impl Replay {
         let folded = fold.finish();
         self.sanctions = sanctions;
         self.row.received_at_ms = commit.received_at_ms;
-        self.row.commit_hash = Bytes::copy_from_slice(&hash_of(&commit));
+        chain(&mut self.row, hash_of(&commit));
         let mut staged = folded.rows;
         for (origin, row) in self.registry.take_changed() {
             staged.push(self.origin_row(origin, &row));

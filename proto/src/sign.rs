@@ -66,6 +66,10 @@ fn push_head(text: &mut Vec<u8>, origin: Origin, head: &Head) {
     text.extend_from_slice(&head.hash);
 }
 
+fn commit_text(hash: &Hash) -> Vec<u8> {
+    [b"liandong commit 1\0".as_slice(), hash].concat()
+}
+
 fn receipt_text(receipt: &Receipted) -> Vec<u8> {
     let mut text = b"liandong receipt 1\0".to_vec();
     push_head(&mut text, receipt.origin, &receipt.up_to);
@@ -89,6 +93,11 @@ impl SigningKey {
     /// Signs where the origin's log stands: 64 bytes.
     pub fn sign_head(&self, origin: Origin, head: &Head) -> [u8; 64] {
         self.0.sign(&head_text(origin, head)).to_bytes()
+    }
+
+    /// Signs a commit by its hash: 64 bytes.
+    pub fn sign_commit(&self, hash: &Hash) -> [u8; 64] {
+        self.0.sign(&commit_text(hash)).to_bytes()
     }
 
     /// Signs a receipt: 64 bytes.
@@ -122,6 +131,14 @@ impl VerifyingKey {
     /// [`BadSignature`].
     pub fn check_head(&self, origin: Origin, head: &Head, signature: &[u8]) -> Result<(), BadSignature> {
         self.check(&head_text(origin, head), signature)
+    }
+
+    /// Holds a signature against a commit's hash.
+    ///
+    /// # Errors
+    /// [`BadSignature`].
+    pub fn check_commit(&self, hash: &Hash, signature: &[u8]) -> Result<(), BadSignature> {
+        self.check(&commit_text(hash), signature)
     }
 
     /// Holds a signature against a receipt.
@@ -165,6 +182,9 @@ mod tests {
         assert_eq!(SigningKey::new(&[8; 32]).verifying().check_head(ORIGIN, &HEAD, &head), Err(BadSignature));
         let signed = key.sign_receipt(&receipt());
         assert_eq!(public.check_receipt(&receipt(), &signed), Ok(()));
+        let commit = key.sign_commit(&HEAD.hash);
+        assert_eq!(public.check_commit(&HEAD.hash, &commit), Ok(()));
+        assert_eq!(public.check_commit(&[9; 32], &commit), Err(BadSignature));
         let moved = Receipted { commit_hash: [4; 32], ..receipt() };
         assert_eq!(public.check_receipt(&moved, &signed), Err(BadSignature));
     }

@@ -142,6 +142,10 @@ fn commits(dir: &Path) -> Vec<(usize, Vec<Reason>)> {
             continue;
         }
         let commit = Commit::decode(raw.payload).expect("a commit");
+        // What is said of cities and sessions has commits of its own.
+        if commit.entries.is_empty() {
+            continue;
+        }
         let outcomes = commit.entries.iter().filter_map(|accepted| accepted.outcome.as_ref());
         let reasons = outcomes.flat_map(|outcome| outcome.verdicts.iter().map(|verdict| verdict.reason()));
         out.push((commit.entries.len(), reasons.collect()));

@@ -1,0 +1,177 @@
+//! Whether the hub's log is what was written, told from the log alone.
+//!
+//! | what is held against what | finds |
+//! |---|---|
+//! | every record against the chain in the next commit | a record altered, dropped, added or moved |
+//! | every commit against the hub's signature on it | the same in the last one |
+//! | every header against the one before it of its origin | a city's entry altered, dropped or moved |
+//! | every payload against its header | a payload altered |
+//! | a city's newest entry of a commit against the city's signature | entries that the city never wrote |
+//!
+//! It does not see the loss of whole commits at the end: the cities' receipts do, and their heads when they come back.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use liandong_node::log::{Log, Pos};
+use liandong_node::site::{Findings, OnProgress, Progress, record_kind};
+use liandong_proto::entry::{self, Head};
+use liandong_proto::id::{Epoch, Origin, SiteCode};
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::sign::VerifyingKey;
+use pb::registry_change::Change;
+use prost::Message as _;
+
+use crate::commit::note_hash;
+use crate::replay::hash_of;
+
+/// After so many faults the rest says nothing new.
+const ENOUGH: usize = 100;
+
+/// Reads a hub's log from end to end; `hub_key` is the key that the hub signs with.
+pub fn verify_log(log: &Log, hub_key: VerifyingKey, found: &mut Findings, progress: OnProgress<'_>) {
+    let (total, mut done) = (log.bytes_from(Pos::default()), 0);
+    let mut check = Check::new(hub_key, found);
+    for raw in log.read(Pos::default()) {
+        let raw = match raw {
+            Ok(raw) => raw,
+            Err(error) => {
+                let en = format!("the log is damaged: {error}");
+                return check.found.fault("日志损坏，其后的内容无法读取", &en);
+            }
+        };
+        done += raw.payload.len() as u64;
+        check.record(raw.kind, raw.payload, raw.pos);
+        progress(Progress { what: "log", done, total });
+        if check.found.faults.len() > ENOUGH {
+            return;
+        }
+    }
+}
+
+struct Check<'a> {
+    hub_key: VerifyingKey,
+    found: &'a mut Findings,
+    chain: Bytes,
+    /// The next place of the order.
+    next: u64,
+    heads: HashMap<Origin, Head>,
+    /// What each city signs with, as enrolled so far.
+    keys: HashMap<SiteCode, VerifyingKey>,
+}
+
+impl<'a> Check<'a> {
+    fn new(hub_key: VerifyingKey, found: &'a mut Findings) -> Check<'a> {
+        Check { hub_key, found, chain: Bytes::new(), next: 1, heads: HashMap::new(), keys: HashMap::new() }
+    }
+
+    fn record(&mut self, kind: u8, payload: Bytes, pos: Pos) {
+        match kind {
+            record_kind::COMMIT => self.commit(payload, pos),
+            _ => self.note(kind, payload, pos),
+        }
+    }
+
+    fn unreadable(&mut self, pos: Pos) {
+        self.found.fault("日志记录无法读取", &format!("the record at {pos:?} cannot be read"));
+    }
+
+    fn note(&mut self, kind: u8, payload: Bytes, pos: Pos) {
+        self.chain = Bytes::copy_from_slice(&note_hash(&self.chain, kind, &payload));
+        if kind != record_kind::REGISTRY {
+            return;
+        }
+        let Ok(change) = pb::RegistryChange::decode(payload) else { return self.unreadable(pos) };
+        if let Some(Change::Joined(enrolment)) = change.change {
+            match VerifyingKey::from_slice(&enrolment.signing_key) {
+                Some(key) => drop(self.keys.insert(SiteCode(change.site), key)),
+                None => self.unreadable(pos),
+            }
+        }
+    }
+
+    fn commit(&mut self, payload: Bytes, pos: Pos) {
+        let Ok(mut commit) = pb::Commit::decode(payload) else { return self.unreadable(pos) };
+        let place = commit.first_hub_seq;
+        if commit.prev_hash != self.chain || place != self.next {
+            let en = format!("the commit at place {place} does not follow the records before it");
+            self.found.fault(&format!("位置 {place} 的提交与之前的记录不衔接"), &en);
+        }
+        let hash = hash_of(&commit);
+        self.chain = Bytes::copy_from_slice(&hash);
+        self.next = place + commit.entries.len() as u64;
+        if self.hub_key.check_commit(&hash, &commit.signature).is_err() {
+            let en = format!("the commit at place {place} is not the one that the hub signed");
+            self.found.fault(&format!("位置 {place} 的提交与枢纽的签名不符"), &en);
+        }
+        self.found.entries += commit.entries.len() as u64;
+        let mut unsigned: HashMap<Origin, Head> = HashMap::new();
+        for (at, accepted) in std::mem::take(&mut commit.entries).into_iter().enumerate() {
+            if let Some((origin, head)) = self.entry(accepted, place + at as u64)
+                && !origin.site.is_province()
+            {
+                unsigned.insert(origin, head);
+            }
+        }
+        for signed in &commit.heads {
+            self.signed(signed, &mut unsigned);
+        }
+        for (origin, head) in unsigned {
+            let (site, seq) = (origin.site, head.seq);
+            let en =
+                format!("entry {seq} of {site}, in the commit at place {place}, is not signed by its city");
+            self.found.fault(&format!("{site} 的条目 {seq} 没有本市的签名"), &en);
+        }
+    }
+
+    fn entry(&mut self, accepted: pb::Accepted, place: u64) -> Option<(Origin, Head)> {
+        let dropped = accepted.outcome.as_ref().is_some_and(|outcome| outcome.open_dropped);
+        let entry = entry::Entry { header: accepted.header, open: accepted.open, sealed: accepted.sealed };
+        let (header, hash) = match entry::check(&entry) {
+            Ok(read) => read,
+            Err(error) => {
+                let en = format!("the entry at place {place}: {error}");
+                self.found.fault(&format!("位置 {place} 的条目与其哈希不符"), &en);
+                return None;
+            }
+        };
+        let missing = |payload: &Bytes, hash: Option<_>| payload.is_empty() && hash.is_some();
+        if (missing(&entry.open, header.open_hash) && !dropped) || missing(&entry.sealed, header.sealed_hash)
+        {
+            let en = format!("the entry at place {place} lacks a payload that its header names");
+            self.found.fault(&format!("位置 {place} 的条目缺少其内容"), &en);
+        }
+        let head = self.heads.entry(header.origin).or_default();
+        if header.anchor.is_none()
+            && let Err(error) = header.follows(head)
+        {
+            let en = format!("the entry at place {place}, of {}: {error}", header.origin.site);
+            self.found.fault(&format!("位置 {place} 的条目与本市前一条不衔接"), &en);
+        }
+        *head = Head { seq: header.seq, hash };
+        Some((header.origin, *head))
+    }
+
+    fn signed(&mut self, signed: &pb::SignedHead, unsigned: &mut HashMap<Origin, Head>) {
+        let site = SiteCode(signed.site);
+        let head = signed.hash.as_ref().try_into().ok().map(|hash| Head { seq: signed.seq, hash });
+        let parts = Epoch::from_slice(&signed.epoch).zip(head).zip(self.keys.get(&site));
+        let holds = parts.is_some_and(|((epoch, head), key)| {
+            let origin = Origin { site, epoch };
+            let holds = key.check_head(origin, &head, &signed.signature).is_ok();
+            if holds && unsigned.get(&origin) == Some(&head) {
+                unsigned.remove(&origin);
+            }
+            holds
+        });
+        if !holds {
+            let seq = signed.seq;
+            let en =
+                format!("the signature over entry {seq} of {site} is not by the key that the city enrolled");
+            self.found.fault(&format!("{site} 条目 {seq} 的签名与本市登记的密钥不符"), &en);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! A small log of a real hub, altered in every place.
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use liandong_node::now::now_ms;
+use liandong_node::site::{By, Put};
+use liandong_node::trust::Invitation;
+use liandong_proto::entry::{Header, Op, Patch};
+use liandong_proto::fields::Fields;
+use liandong_proto::id::RecordId;
+use liandong_proto::pb::record::v1 as record;
+use liandong_proto::position::Position;
+use liandong_proto::session::hub::CheckedEntry;
+use liandong_proto::sign::SigningKey;
+use liandong_proto::stamp::Stamp;
+
+use super::*;
+use crate::hub::{Hub, HubOptions};
+use crate::queue::{Job, Pushed, Register};
+
+const CITY: Origin = Origin { site: SiteCode(440_100), epoch: Epoch([7; 16]) };
+
+fn city_key() -> SigningKey {
+    SigningKey::new(&[4; 32])
+}
+
+fn member(n: u8) -> Fields {
+    let member = record::Member {
+        name: format!("王{}", char::from_u32(0x4e00 + u32::from(n)).expect("a character")),
+        status: record::MemberStatus::Active as i32,
+        ..record::Member::default()
+    };
+    Fields::split(member.encode_to_vec()).expect("a message")
+}
+
+fn entries(count: u8) -> Vec<CheckedEntry> {
+    let mut head = Head::default();
+    let entry = |n: u8| {
+        let header = Header {
+            origin: CITY,
+            seq: head.seq + 1,
+            stamp: Stamp::at_ms(now_ms()),
+            base: Position::default(),
+            kind: 1,
+            record: RecordId([n + 1; 16]),
+            op: Op::Put,
+            author: String::new(),
+            import_id: Bytes::new(),
+            prev: (head.seq > 0).then_some(head.hash),
+            open_hash: None,
+            sealed_hash: None,
+            anchor: None,
+        };
+        let open = Patch { set: member(n), cleared: Vec::new() }.to_open([n; 16]);
+        let (entry, next) = entry::make(header, open, Bytes::from(vec![n; 40]));
+        head = next;
+        let (header, hash) = entry::check(&entry).expect("made here");
+        CheckedEntry { entry, header, hash }
+    };
+    (0..count).map(entry).collect()
+}
+
+fn push(hub: &Hub, entries: Vec<CheckedEntry>) {
+    let last = entries.last().expect("some");
+    let head = Head { seq: last.header.seq, hash: last.hash };
+    let signed = pb::SignedHead {
+        site: CITY.site.0,
+        epoch: Bytes::copy_from_slice(&CITY.epoch.0),
+        seq: head.seq,
+        hash: Bytes::copy_from_slice(&head.hash),
+        signature: Bytes::copy_from_slice(&city_key().sign_head(CITY, &head)),
+    };
+    let pushed = Pushed { origin: CITY, known: Arc::default(), entries, signed };
+    hub.shared.queue.put(Job::Pushed(pushed));
+    hub.shared.wait_origin(CITY, head.seq);
+}
+
+fn join(hub: &Hub) {
+    let (invitation, _) = hub.invite(CITY.site, "127.0.0.1:1", "a").expect("invited");
+    let enrolment = pb::Enrolment {
+        number: 1,
+        signing_key: Bytes::copy_from_slice(&city_key().verifying().to_bytes()),
+        until_ms: 9,
+        secret_hash: Bytes::copy_from_slice(&Invitation::secret_hash(&invitation.secret)),
+    };
+    let (site, at_ms, author) = (CITY.site.0, now_ms(), String::new());
+    let change = pb::RegistryChange { at_ms, author, site, change: Some(Change::Joined(enrolment)) };
+    let (sender, receiver) = mpsc::channel();
+    let answer = Box::new(move |answer| sender.send(answer).expect("awaited"));
+    hub.shared.queue.put(Job::Register(Register { change, answer }));
+    receiver.recv().expect("answered").expect("joined");
+}
+
+/// Kinds and payloads of the log of a hub that has had a city join and push twice, and a word of its own; and its key.
+fn made(dir: &Path) -> (Vec<(u8, Bytes)>, VerifyingKey) {
+    Hub::init(dir, None).expect("made");
+    let hub = Hub::open(&HubOptions::new(dir), &mut |_| {}).expect("opens");
+    join(&hub);
+    let mut entries = entries(5);
+    let later = entries.split_off(3);
+    push(&hub, entries);
+    let round = record::AwardRound { year: 2026, title: "评选".into(), ..record::AwardRound::default() };
+    let fields = Fields::split(round.encode_to_vec()).expect("a message");
+    hub.write(vec![Put::set(2, None, fields)], &By::default(), false).expect("written");
+    push(&hub, later);
+    let key = hub.signing_key();
+    let records = hub.log().read(Pos::default()).map(|raw| raw.expect("readable"));
+    let records = records.map(|raw| (raw.kind, raw.payload)).collect();
+    hub.close().expect("closed");
+    (records, key)
+}
+
+fn faults<'a>(records: impl IntoIterator<Item = &'a (u8, Bytes)>, key: VerifyingKey) -> Vec<String> {
+    let mut found = Findings::default();
+    let mut check = Check::new(key, &mut found);
+    records.into_iter().for_each(|(kind, payload)| check.record(*kind, payload.clone(), Pos::default()));
+    found.faults.into_iter().map(|(_, en)| en).collect()
+}
+
+#[test]
+fn no_bit_of_any_record_can_be_altered() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (records, key) = made(dir.path());
+    assert_eq!(faults(&records, key), [] as [&str; 0]);
+    let bytes: usize = records.iter().map(|(_, payload)| payload.len()).sum();
+    assert!(bytes > 1_500, "something is there to be altered: {bytes}");
+    for (at, (kind, payload)) in records.iter().enumerate() {
+        for byte in 0..payload.len() {
+            let mut bent = payload.to_vec();
+            bent[byte] ^= 1 << (byte % 8);
+            let mut altered = records.clone();
+            altered[at].1 = bent.into();
+            assert!(!faults(&altered, key).is_empty(), "byte {byte} of record {at}, of kind {kind}");
+        }
+    }
+}
+
+#[test]
+fn no_record_can_be_dropped_repeated_or_moved() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (records, key) = made(dir.path());
+    for at in 0..records.len() - 1 {
+        let mut dropped = records.clone();
+        dropped.remove(at);
+        assert!(!faults(&dropped, key).is_empty(), "record {at} dropped");
+        let mut repeated = records.clone();
+        repeated.insert(at, records[at].clone());
+        assert!(!faults(&repeated, key).is_empty(), "record {at} repeated");
+        let mut moved = records.clone();
+        moved.swap(at, at + 1);
+        assert!(!faults(&moved, key).is_empty(), "records {at} and the next changed places");
+    }
+}
+
+/// A hub that makes entries up can chain and sign its commits, but not for the city.
+#[test]
+fn a_hub_cannot_put_words_into_a_citys_mouth() {
+    let dir = tempfile::tempdir().expect("a directory");
+    Hub::init(dir.path(), None).expect("made");
+    let hub = Hub::open(&HubOptions::new(dir.path()), &mut |_| {}).expect("opens");
+    join(&hub);
+    let made_up = entries(2);
+    let signed = pb::SignedHead { site: CITY.site.0, seq: 2, ..pb::SignedHead::default() };
+    hub.shared.queue.put(Job::Pushed(Pushed {
+        origin: CITY,
+        known: Arc::default(),
+        entries: made_up,
+        signed,
+    }));
+    hub.shared.wait_origin(CITY, 2);
+    let mut found = Findings::default();
+    verify_log(hub.log(), hub.signing_key(), &mut found, &mut |_| {});
+    let said: Vec<&str> = found.faults.iter().map(|(_, en)| en.as_str()).collect();
+    assert!(
+        said.iter().any(|en| en.contains("entry 2 of 440100") && en.contains("not signed by its city")),
+        "{said:?}"
+    );
+    hub.close().expect("closed");
+}
