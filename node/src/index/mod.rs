@@ -220,6 +220,12 @@ impl Index {
         }
     }
 
+    /// What reading or writing a damaged store comes to.
+    #[cfg(test)]
+    pub(crate) fn condemn(&self) {
+        self.overlay.failed(IndexError::Damaged { prefix: 'r' });
+    }
+
     fn note(&self, error: &IndexError) {
         if error.is_damage() {
             self.damaged.store(true, Ordering::Relaxed);

@@ -37,6 +37,12 @@ pub enum SiteError {
         /// Why.
         why: String,
     },
+    /// A write broke off between the log and the index.
+    #[error(
+        "写入中断，不再保存任何内容；请重启站点，日志里的都在 · \
+         a write broke off halfway, so nothing more is saved: restart the site, what is in the log is safe"
+    )]
+    Torn,
     /// The caller asked for what cannot be.
     #[error("{0}")]
     Refused(String),
@@ -69,7 +75,9 @@ impl SiteError {
             SiteError::Log(LogError::Locked { .. }) => Class::Locked,
             SiteError::Log(LogError::Full { .. }) => Class::Full,
             SiteError::Log(LogError::Damaged { .. } | LogError::Newer { .. }) => Class::Damaged,
-            SiteError::Log(_) | SiteError::Index(_) | SiteError::File { .. } => Class::Internal,
+            SiteError::Log(_) | SiteError::Index(_) | SiteError::File { .. } | SiteError::Torn => {
+                Class::Internal
+            }
             SiteError::NoSite(_) | SiteError::Exists(_) | SiteError::Refused(_) => Class::Refused,
             SiteError::Corrupt { .. } => Class::Damaged,
             SiteError::NotFound => Class::NotFound,

@@ -125,7 +125,7 @@ impl Site {
             log,
             index: Arc::new(index.0),
             lineage,
-            writer: Mutex::new(Writer { author, row }),
+            writer: Mutex::new(Writer::new(author, row)),
             durable,
             confirmed,
             link: Mutex::new(LinkState::default()),
