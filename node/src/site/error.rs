@@ -75,6 +75,8 @@ impl SiteError {
             SiteError::Log(LogError::Locked { .. }) => Class::Locked,
             SiteError::Log(LogError::Full { .. }) => Class::Full,
             SiteError::Log(LogError::Damaged { .. } | LogError::Newer { .. }) => Class::Damaged,
+            SiteError::Index(error) if error.is_damage() => Class::Damaged,
+            SiteError::Index(error) if error.is_full() => Class::Full,
             SiteError::Log(_) | SiteError::Index(_) | SiteError::File { .. } | SiteError::Torn => {
                 Class::Internal
             }
@@ -93,5 +95,53 @@ impl SiteError {
 impl From<Malformed> for SiteError {
     fn from(error: Malformed) -> SiteError {
         SiteError::corrupt("a stored record", error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::index::Digest;
+    use crate::log::Pos;
+    use crate::store::StoreError;
+
+    #[test]
+    fn each_failure_says_what_the_caller_can_do() {
+        let path = || Path::new("disk").to_path_buf();
+        let why = || "why".to_owned();
+        let source = || io::Error::other("why");
+        let pos = Pos::default();
+        let (found, kept) = (Digest::default(), Digest::default());
+        let damaged = LogError::Damaged { path: path(), offset: 1, what: why() };
+        let table: [(SiteError, Class); 21] = [
+            (LogError::Locked { dir: path(), holder: None }.into(), Class::Locked),
+            (LogError::Full { path: path(), needed: 1, source: source() }.into(), Class::Full),
+            (damaged.into(), Class::Damaged),
+            (LogError::Newer { path: path(), found: 2, known: 1 }.into(), Class::Damaged),
+            (LogError::Broken { path: path(), why: why() }.into(), Class::Internal),
+            (LogError::NoSuchPos { dir: path(), pos, end: pos }.into(), Class::Internal),
+            (LogError::Io { action: "read", path: path(), source: source() }.into(), Class::Internal),
+            (IndexError::Damaged { prefix: 'r' }.into(), Class::Damaged),
+            (IndexError::DigestDiffers { found, kept }.into(), Class::Damaged),
+            (IndexError::AheadOfLog.into(), Class::Damaged),
+            (IndexError::Store(StoreError::Corrupt(why())).into(), Class::Damaged),
+            (IndexError::Store(StoreError::Full { path: path(), needed: 1 }).into(), Class::Full),
+            (IndexError::Store(StoreError::Io { path: path(), why: why() }).into(), Class::Internal),
+            (IndexError::NotDurable(why()).into(), Class::Internal),
+            (IndexError::Closed.into(), Class::Internal),
+            (IndexError::File { path: path(), source: Arc::new(source()) }.into(), Class::Internal),
+            (SiteError::Torn, Class::Internal),
+            (SiteError::NoSite(path()), Class::Refused),
+            (SiteError::Refused(why()), Class::Refused),
+            (SiteError::corrupt("a row", "why"), Class::Damaged),
+            (SiteError::NotFound, Class::NotFound),
+        ];
+        for (error, expected) in table {
+            assert_eq!(error.class(), expected, "{error:?}");
+        }
     }
 }
