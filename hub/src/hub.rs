@@ -12,7 +12,7 @@ use liandong_node::log::{self, Batch, DirLock, Log, Pos};
 use liandong_node::now::{generator, now_ms, random};
 use liandong_node::rows;
 use liandong_node::site::{
-    Author, Keys, OnProgress, Paths, PutAnswer, SiteError, make_private_dir, record_kind,
+    Author, Keys, OnProgress, Paths, Progress, PutAnswer, SiteError, make_private_dir, record_kind,
 };
 use liandong_proto::entry::Head;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
@@ -137,17 +137,24 @@ impl Hub {
     /// # Errors
     /// [`SiteError`]; a damaged index is no error, it is made again from the log.
     pub fn open(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
-        let paths = Paths::new(&options.data_dir);
-        if !paths.log().exists() {
-            return Err(SiteError::NoSite(options.data_dir.clone()));
-        }
-        let lock = DirLock::acquire(&options.data_dir)?;
-        let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
-        let (log, opened) = Log::open(&paths.log(), log_options)?;
-        if let Some(cut) = opened.cut {
-            tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
-        }
-        let log = Arc::new(log);
+        let taken = Taken::new(options)?;
+        Hub::begin(options, taken, progress)
+    }
+
+    /// Makes the index again from the log alone. The log is read from end to end before the index there is gets
+    /// moved aside, where it is kept; a rebuild that fails leaves it in its place.
+    ///
+    /// # Errors
+    /// [`SiteError`]; the log only gains the start of a generation.
+    pub fn rebuild(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
+        let taken = Taken::new(options)?;
+        taken.log.verify(&mut |done, total| progress(Progress { what: "log", done, total }))?;
+        let index = taken.paths.index();
+        Index::anew(&index, || Hub::begin(options, taken, progress))
+    }
+
+    fn begin(options: &HubOptions, taken: Taken, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
+        let Taken { paths, lock, log } = taken;
         let (index, position) = open_index(options, &paths, &log)?;
         let row = match index.get(rows::SITE)? {
             Some(item) => pb::SiteRow::decode(item.value)
@@ -201,24 +208,6 @@ impl Hub {
         let threads =
             vec![spawn("judge", move || judge.run())?, spawn("writer", move || writer.run(&receiver))?];
         Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), _lock: lock }))
-    }
-
-    /// Throws the index away and makes it again from the log alone.
-    ///
-    /// # Errors
-    /// [`SiteError`]; the log only gains the start of a generation.
-    pub fn rebuild(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
-        let paths = Paths::new(&options.data_dir);
-        if !paths.log().exists() {
-            return Err(SiteError::NoSite(options.data_dir.clone()));
-        }
-        let lock = DirLock::acquire(&options.data_dir)?;
-        let index = paths.index();
-        if index.exists() {
-            std::fs::remove_dir_all(&index).map_err(|source| SiteError::File { path: index, source })?;
-        }
-        drop(lock);
-        Hub::open(options, progress)
     }
 
     /// The province as a writer.
@@ -298,6 +287,29 @@ impl Hub {
     /// [`SiteError`].
     pub fn catch_up(&self) -> Result<(), SiteError> {
         Ok(self.shared.index.flush()?)
+    }
+}
+
+/// A hub's directory, held from here on, with its log.
+struct Taken {
+    paths: Paths,
+    lock: DirLock,
+    log: Arc<Log>,
+}
+
+impl Taken {
+    fn new(options: &HubOptions) -> Result<Taken, SiteError> {
+        let paths = Paths::new(&options.data_dir);
+        if !paths.log().exists() {
+            return Err(SiteError::NoSite(options.data_dir.clone()));
+        }
+        let lock = DirLock::acquire(&options.data_dir)?;
+        let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
+        let (log, opened) = Log::open(&paths.log(), log_options)?;
+        if let Some(cut) = opened.cut {
+            tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
+        }
+        Ok(Taken { paths, lock, log: Arc::new(log) })
     }
 }
 

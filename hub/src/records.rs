@@ -73,15 +73,13 @@ impl Records for Hub {
     fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
         let mut found = Findings::default();
         self.verify_log(&mut found, progress);
-        self.index().flush()?;
-        match self.index().verify(&mut |done, total| progress(Progress { what: "index", done, total })) {
+        let mut step = |done, total| progress(Progress { what: "index", done, total });
+        match self.index().flush().and_then(|()| self.index().verify(&mut step)) {
             Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
-            Err(error) => {
-                found.fault(
-                    "索引与日志不符，请运行 rebuild",
-                    &format!("the index is damaged: {error}; run rebuild"),
-                );
+            Err(error) if error.is_damage() => {
+                found.fault("索引损坏；只要日志完好，重新启动会由日志重建索引", &error.to_string());
             }
+            Err(error) => return Err(error.into()),
         }
         Ok(found)
     }

@@ -247,6 +247,29 @@ fn the_index_can_be_made_again_from_the_log() {
 }
 
 #[test]
+fn a_damaged_log_sends_nobody_to_rebuild() {
+    let place = Place::new();
+    let file = place.file("roster.csv", roster(&["王芳,,,A1", "李娜,,,A2"]));
+    place.check_import(&file, 0, [2, 2, 0, 0, 0]);
+    let segment = place.data_dir().join("log/00000000000000000001.log");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    for (lang, backup) in [("zh", "备份"), ("en", "backup")] {
+        for command in ["rebuild", "status"] {
+            let output = place.run(&[command, "--lang", lang]);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(7), "{command}: {said}");
+            assert!(
+                said.contains(backup) && !said.contains("run rebuild") && !said.contains("可用 rebuild"),
+                "{said}"
+            );
+        }
+    }
+    assert!(place.data_dir().join("index/store").exists(), "the index is left alone");
+}
+
+#[test]
 fn commands_at_the_same_time_share_the_site() {
     let place = Place::new();
     let start = |n: usize| {

@@ -53,13 +53,17 @@ pub enum IndexError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A stored row is not what was written.
-    #[error("the index is damaged: a row under {prefix} does not match its check; run rebuild")]
+    #[error(
+        "the index is damaged: a row under {prefix} does not match its check; a restart makes it again from the log"
+    )]
     Damaged {
         /// First byte of the key, as a letter.
         prefix: char,
     },
     /// The whole does not match its digest.
-    #[error("the index is damaged: its rows come to {found}, and {kept} was kept; run rebuild")]
+    #[error(
+        "the index is damaged: its rows come to {found}, and {kept} was kept; a restart makes it again from the log"
+    )]
     DigestDiffers {
         /// As counted.
         found: Digest,

@@ -117,6 +117,23 @@ impl Index {
         Ok((index, Opened { position: root.map(|root| root.position), rebuilt }))
     }
 
+    /// Lets `make` open an index that begins anew in `dir`. The one before is kept beside it, and is in its place
+    /// again when `make` fails: it may be the last that can be read. Nobody may have it open.
+    ///
+    /// # Errors
+    /// What `make` answers; [`IndexError::File`] when the one before cannot be moved.
+    pub fn anew<T, E: From<IndexError>>(dir: &Path, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        if !dir.exists() {
+            return make();
+        }
+        let kept = move_aside(dir).map_err(failed(dir))?;
+        make().inspect_err(|_| {
+            if let Err(error) = fs::remove_dir_all(dir).and_then(|()| fs::rename(&kept, dir)) {
+                tracing::error!(kept = %kept.display(), %error, "the index from before cannot be put back in its place");
+            }
+        })
+    }
+
     /// Says that the store is as a clean stop leaves it.
     pub(super) fn mark_clean(&self) -> Result<(), IndexError> {
         let root = self.store.get(ROOT)?.unwrap_or_default();
@@ -194,7 +211,7 @@ fn compare(store: &Guarded, kept: Digest) -> Result<(), IndexError> {
     if found == kept { Ok(()) } else { Err(IndexError::DigestDiffers { found, kept }) }
 }
 
-/// Moves a damaged index out of the way, to `index.broken-<n>` beside it, and lets go of the oldest there.
+/// Moves an index out of the way, to `index.broken-<n>` beside it, and lets go of the oldest there.
 fn move_aside(dir: &Path) -> io::Result<PathBuf> {
     let parent = dir.parent().unwrap_or(Path::new(""));
     let stem = format!("{}.broken-", dir.file_name().and_then(|name| name.to_str()).unwrap_or("index"));

@@ -8,15 +8,35 @@ use liandong_proto::pb::record::v1 as record;
 use liandong_proto::pb::sync::v1 as sync;
 
 use super::*;
+use crate::log;
 
 const MEMBER: u32 = 1;
 
-fn open(dir: &Path) -> Arc<Site> {
-    Site::open(&SiteOptions::new(dir), &mut |_| {}).expect("the site opens")
+const SEGMENT: u64 = 8 << 10;
+
+fn options(dir: &Path) -> SiteOptions {
+    SiteOptions { segment_bytes: SEGMENT, ..SiteOptions::new(dir) }
 }
 
+fn open(dir: &Path) -> Arc<Site> {
+    Site::open(&options(dir), &mut |_| {}).expect("the site opens")
+}
+
+/// A site whose log has small segments from the first on.
 fn made(dir: &Path) -> Arc<Site> {
     Site::init(dir, SiteCode(440_100)).expect("a site is made");
+    let (large, small) = (dir.join("large"), Paths::new(dir).log());
+    std::fs::rename(&small, &large).expect("moved");
+    let (large, _) = Log::open(&large, log::Options::default()).expect("opens");
+    let options = log::Options { segment_bytes: SEGMENT, ..log::Options::default() };
+    let (small, _) = Log::open(&small, options).expect("opens");
+    for raw in large.read(Pos::default()) {
+        let raw = raw.expect("sound");
+        let mut batch = Batch::new();
+        batch.push(raw.kind, &[&raw.payload]);
+        small.append(&batch, 0).expect("appended");
+    }
+    small.sync_to(small.end()).expect("synced");
     open(dir)
 }
 
@@ -25,6 +45,11 @@ fn member(site: &Site) -> Result<Vec<PutAnswer>, SiteError> {
     let member = record::Member { name: "王芳".into(), status, ..record::Member::default() };
     let fields = Fields::split(member.encode_to_vec()).expect("a message");
     site.put(vec![Put::set(MEMBER, None, fields)], &By::default(), false)
+}
+
+fn members(site: &Site) -> usize {
+    let query = Query { kind: MEMBER, page_size: view::MAX_PAGE, ..Query::default() };
+    site.list(&query).expect("read").records.len()
 }
 
 fn own_entries(site: &Site) -> usize {
@@ -44,10 +69,7 @@ fn a_write_that_fails_is_not_in_the_log() {
     assert_eq!(own_entries(&site), 1 + saved);
     drop(site);
     let site = open(dir.path());
-    assert_eq!(
-        site.list(&Query { kind: MEMBER, ..Query::default() }).expect("read").records.len(),
-        1 + saved
-    );
+    assert_eq!(members(&site), 1 + saved);
     site.index.verify(&mut |_, _| {}).expect("sound");
 }
 
@@ -78,7 +100,7 @@ fn after_a_write_that_broke_off_there_is_none_any_more() {
     assert!(error.to_string().contains("restart the site"), "{error}");
     assert!(site.receive(&sync::Deliver::default()).is_err() && site.greet([7; 16]).is_err());
     assert_eq!(site.log.end(), end);
-    assert_eq!(site.list(&Query { kind: MEMBER, ..Query::default() }).expect("read").records.len(), 0);
+    assert_eq!(members(&site), 0);
 }
 
 /// The check that the writer keeps is that of the row in the index, or the digest would drift.
@@ -100,4 +122,69 @@ fn the_digest_holds_over_all_kinds_of_writes() {
     member(&site).expect("saved");
     site.catch_up().expect("stored");
     site.index.verify(&mut |_, _| {}).expect("sound");
+}
+
+/// A bit of the log's first segment flips: what is opened reads the last one only.
+fn bend_log(dir: &Path) {
+    let segment = Paths::new(dir).log().join("00000000000000000001.log");
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    bytes[1_000] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+}
+
+#[test]
+fn a_rebuild_from_a_damaged_log_leaves_the_index() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    for _ in 0..200 {
+        member(&site).expect("saved");
+    }
+    assert!(site.log.end().segment > 2);
+    site.close().expect("closed");
+    drop(site);
+    bend_log(dir.path());
+    let error = Site::rebuild(&options(dir.path()), &mut |_| {}).err().expect("the log is damaged");
+    assert_eq!(error.class(), Class::Damaged);
+    let site = open(dir.path());
+    assert_eq!(members(&site), 200, "what could be read still can");
+    site.index.verify(&mut |_, _| {}).expect("sound");
+}
+
+/// The log is whole, and yet it cannot be folded: its entries were sealed with another key.
+#[test]
+fn a_rebuild_that_fails_later_puts_the_index_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let status = record::MemberStatus::Active as i32;
+    let email = "wang@example.org".into();
+    let member = record::Member { name: "王芳".into(), email, status, ..record::Member::default() };
+    let fields = Fields::split(member.encode_to_vec()).expect("a message");
+    site.put(vec![Put::set(MEMBER, None, fields)], &By::default(), false).expect("saved");
+    assert_eq!(members(&site), 1);
+    site.close().expect("closed");
+    drop(site);
+    let key = Paths::new(dir.path()).city_key();
+    std::fs::write(&key, "07".repeat(32)).expect("written");
+    for _ in 0..4 {
+        assert!(Site::rebuild(&options(dir.path()), &mut |_| {}).is_err());
+    }
+    assert!(!dir.path().join("index.broken-1").exists(), "it is back in its place");
+    assert_eq!(members(&open(dir.path())), 1);
+}
+
+#[test]
+fn a_rebuild_keeps_the_two_indexes_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    member(&site).expect("saved");
+    site.close().expect("closed");
+    drop(site);
+    for n in 1..=3 {
+        let site = Site::rebuild(&options(dir.path()), &mut |_| {}).expect("made again");
+        assert!(dir.path().join(format!("index.broken-{n}")).exists());
+        let other = Site::open(&options(dir.path()), &mut |_| {}).err().expect("held");
+        assert_eq!((members(&site), other.class()), (1, Class::Locked));
+        site.close().expect("closed");
+    }
+    assert!(!dir.path().join("index.broken-1").exists());
 }
