@@ -1,6 +1,7 @@
 //! A hub and its nodes in one process, over the real protocol on loopback.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,7 @@ impl City {
     fn open(dir: &Path) -> Arc<Site> {
         let key = dir.with_extension("key");
         std::fs::write(&key, "07".repeat(32)).expect("a key file");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("private");
         let mut options = SiteOptions::new(dir);
         options.linking_key = Some(key);
         Site::open(&options, &mut |_| {}).expect("the site opens")

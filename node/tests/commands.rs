@@ -1,6 +1,7 @@
 //! The node's commands as a clerk meets them: what they answer, how they end, and what they never say.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -267,6 +268,31 @@ fn a_damaged_log_sends_nobody_to_rebuild() {
         }
     }
     assert!(place.data_dir().join("index/store").exists(), "the index is left alone");
+}
+
+#[test]
+fn a_city_key_that_is_lost_or_exposed_is_told_with_what_to_do() {
+    #[track_caller]
+    fn check(place: &Place, exit: i32, texts: [&str; 2]) {
+        for (lang, text) in ["zh", "en"].into_iter().zip(texts) {
+            for command in ["status", "rebuild"] {
+                let output = place.run(&[command, "--lang", lang]);
+                assert_eq!(output.status.code(), Some(exit), "{}", stderr(&output));
+                assert!(stderr(&output).contains(text), "{}", stderr(&output));
+            }
+        }
+    }
+    let place = Place::new();
+    let key = place.data_dir().join("keys/city.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let advice = format!("chmod 600 {}", key.display());
+    check(&place, 2, [&advice, &advice]);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let copy = place.data_dir().join("copy.key");
+    fs::rename(&key, &copy).unwrap();
+    check(&place, 7, ["请把备份的 keys/ 放回原处", "put the copy of keys/ back"]);
+    fs::rename(&copy, &key).unwrap();
+    place.json(&["status"], 0);
 }
 
 #[test]

@@ -161,6 +161,21 @@ impl From<SiteError> for Failure {
                 )
             }
             SiteError::NotFound => no_such_record(),
+            SiteError::KeyMissing(path) => {
+                let path = path.display();
+                say!(
+                    "城市密钥 {path} 不见了；请把备份的 keys/ 放回原处：没有它，密封的内容谁也读不出来",
+                    "the city key {path} is missing; put the copy of keys/ back: without it nothing sealed can be \
+                     read"
+                )
+            }
+            SiteError::KeyExposed(path) => {
+                let path = path.display();
+                say!(
+                    "密钥 {path} 可被其他账户读取，没有启动；请运行 chmod 600 {path}",
+                    "the key {path} can be read by other accounts, so nothing was started; run: chmod 600 {path}"
+                )
+            }
             SiteError::Log(LogError::Damaged { .. }) => Said::new(format!("{LOG_DAMAGED}{en}"), en),
             SiteError::Index(error) if error.is_damage() => Said::new(format!("{INDEX_DAMAGED}{en}"), en),
             _ => Said::new(format!("{}{en}", of_class(error.class())), en),

@@ -46,10 +46,9 @@ pub async fn run(door: &Door, screen: &Screen) -> Result<Exit, Failure> {
         } else {
             let faults = found.zh.len();
             say!(
-                "发现 {faults} 处损坏；本地工作请先停下，联系维护人员。日志有损坏的，原样保留整个数据目录，从备份恢复或联系省级枢纽的维护人员；只是索引损坏的，可用 rebuild 重建：",
-                "{faults} faults found; stop working here and tell whoever maintains this. Where the log is damaged, \
-                 keep the whole directory as it is and restore it from a backup or ask the hub's operator; where \
-                 only the index is, rebuild mends it:"
+                "发现 {faults} 处损坏；本地工作请先停下，联系维护人员。索引的问题可用 rebuild 重建，日志的损坏要从备份或省级枢纽恢复：",
+                "{faults} faults found; stop working here and tell whoever maintains this. Faults of the \
+                 index are mended by rebuild, damage to the log needs a backup or the hub:"
             )
         };
         let faults = screen.lang.pick(&found.zh, &found.en).iter().map(String::as_str);

@@ -23,6 +23,12 @@ pub enum SiteError {
         /// Why.
         source: std::io::Error,
     },
+    /// The city's own key is not where it was made.
+    #[error("the city key {0} is missing; put the copy of keys/ back: without it nothing sealed can be read")]
+    KeyMissing(PathBuf),
+    /// A key that others on this machine may read.
+    #[error("the key {shown} can be read by other accounts; run: chmod 600 {shown}", shown = .0.display())]
+    KeyExposed(PathBuf),
     /// The directory holds no site.
     #[error("{0} holds no site; make one with `init`")]
     NoSite(PathBuf),
@@ -80,8 +86,11 @@ impl SiteError {
             SiteError::Log(_) | SiteError::Index(_) | SiteError::File { .. } | SiteError::Torn => {
                 Class::Internal
             }
-            SiteError::NoSite(_) | SiteError::Exists(_) | SiteError::Refused(_) => Class::Refused,
-            SiteError::Corrupt { .. } => Class::Damaged,
+            SiteError::NoSite(_)
+            | SiteError::Exists(_)
+            | SiteError::Refused(_)
+            | SiteError::KeyExposed(_) => Class::Refused,
+            SiteError::Corrupt { .. } | SiteError::KeyMissing(_) => Class::Damaged,
             SiteError::NotFound => Class::NotFound,
         }
     }
@@ -117,7 +126,7 @@ mod tests {
         let pos = Pos::default();
         let (found, kept) = (Digest::default(), Digest::default());
         let damaged = LogError::Damaged { path: path(), offset: 1, what: why() };
-        let table: [(SiteError, Class); 21] = [
+        let table: [(SiteError, Class); 23] = [
             (LogError::Locked { dir: path(), holder: None }.into(), Class::Locked),
             (LogError::Full { path: path(), needed: 1, source: source() }.into(), Class::Full),
             (damaged.into(), Class::Damaged),
@@ -135,6 +144,8 @@ mod tests {
             (IndexError::Closed.into(), Class::Internal),
             (IndexError::File { path: path(), source: Arc::new(source()) }.into(), Class::Internal),
             (SiteError::Torn, Class::Internal),
+            (SiteError::KeyMissing(path()), Class::Damaged),
+            (SiteError::KeyExposed(path()), Class::Refused),
             (SiteError::NoSite(path()), Class::Refused),
             (SiteError::Refused(why()), Class::Refused),
             (SiteError::corrupt("a row", "why"), Class::Damaged),

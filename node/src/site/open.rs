@@ -17,7 +17,7 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use super::deliver::{Fold, learn};
-use super::files::{make_private_dir, read_key, read_linking_key, write_key};
+use super::files::{make_private_dir, read_city_key, read_linking_key, write_key};
 use super::{
     Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
     fold_own, patches, record_kind,
@@ -152,7 +152,7 @@ impl Taken {
         }
         let lock = DirLock::acquire(&options.data_dir)?;
         let keys = Keys {
-            city: CityKey::new(&read_key(&paths.city_key())?),
+            city: read_city_key(&paths.city_key())?,
             linking: options.linking_key.as_deref().map(read_linking_key).transpose()?,
         };
         let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
