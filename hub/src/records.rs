@@ -48,7 +48,8 @@ impl Records for Hub {
 
     fn status(&self) -> Result<node::StatusResponse, SiteError> {
         let published = self.published();
-        let counts = view::counts(self.index())?;
+        let (counts, open_findings) = liandong_node::site::counted(self.index())?;
+        let index = self.index().health();
         let origin = self.origin();
         Ok(node::StatusResponse {
             site: origin.site.0,
@@ -59,13 +60,15 @@ impl Records for Hub {
             confirmed_seq: published.row.seq,
             generation: published.row.generation,
             hub_seq: published.row.hub_seq,
-            index_lag_changes: self.index().lag() as u64,
-            counts: counts.into_iter().map(|(kind, records)| node::KindCount { kind, records }).collect(),
-            open_findings: liandong_node::site::open_findings(self.index())?,
+            index_lag_changes: index.lag as u64,
+            counts,
+            open_findings,
             log_bytes: self.shared.log.bytes_from(Pos::default()),
             index_bytes: self.index().disk_bytes(),
             data_dir: self.shared.paths.dir.display().to_string(),
             rss_bytes: liandong_node::process::peak_rss_bytes(),
+            index_failure: index.failure.unwrap_or_default(),
+            index_damaged: index.damaged,
             ..node::StatusResponse::default()
         })
     }

@@ -8,9 +8,9 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use super::end::End;
 use super::overlay::Overlay;
 use super::row::{Digest, ROOT, Root, unseal};
 use super::writer::{BeforeApply, Writer};
@@ -104,7 +104,9 @@ impl Index {
             found => found?,
         };
         end_opening(&dir.join(OPENING)).map_err(failed(&dir))?;
-        let overlay = Arc::new(Overlay::new(options.overlay_bytes, root.unwrap_or_default().digest));
+        let end = Arc::<End>::default();
+        let digest = root.unwrap_or_default().digest;
+        let overlay = Arc::new(Overlay::new(options.overlay_bytes, digest, Arc::clone(&end)));
         let store = Arc::new(store);
         let writer = {
             let (overlay, store, before_apply) =
@@ -113,7 +115,7 @@ impl Index {
             std::thread::Builder::new().name("index".into()).spawn(work).map_err(failed(&dir))?
         };
         let writer = Mutex::new(Some(writer));
-        let index = Index { store, overlay, writer, dir, damaged: AtomicBool::new(false) };
+        let index = Index { store, overlay, writer, dir, end };
         Ok((index, Opened { position: root.map(|root| root.position), rebuilt }))
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::end::End;
 use super::key::Key;
 use super::layer::Layer;
 use super::row::{Digest, Root, seal, sealed_check};
@@ -40,7 +41,7 @@ struct State {
     /// Why the last attempt to write failed; `None` after one that did not.
     failure: Option<IndexError>,
     failures: u64,
-    /// The store is damaged: nothing may be read or written any more.
+    /// The end has come while writing: nothing may be read or written any more.
     condemned: Option<IndexError>,
 }
 
@@ -66,9 +67,9 @@ pub struct Health {
     pub lag: usize,
     /// Memory taken by them, in bytes, roughly.
     pub staged_bytes: usize,
-    /// Why the store cannot be written at present; it is tried again every second.
+    /// Why the store cannot be written at present, which is tried again every second; or why the index has ended.
     pub failure: Option<String>,
-    /// The store is damaged; the index has to be opened again, which makes it anew from the log.
+    /// It has ended since the store is damaged: opening it again makes it anew from the log.
     pub damaged: bool,
 }
 
@@ -77,10 +78,11 @@ pub(super) struct Overlay {
     state: Mutex<State>,
     moved: Condvar,
     limit: usize,
+    end: Arc<End>,
 }
 
 impl Overlay {
-    pub fn new(limit: usize, digest: Digest) -> Overlay {
+    pub fn new(limit: usize, digest: Digest, end: Arc<End>) -> Overlay {
         let state = State {
             active: Layer::default(),
             closed: None,
@@ -94,7 +96,7 @@ impl Overlay {
             failures: 0,
             condemned: None,
         };
-        Overlay { state: Mutex::new(state), moved: Condvar::new(), limit }
+        Overlay { state: Mutex::new(state), moved: Condvar::new(), limit, end }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -180,7 +182,7 @@ impl Overlay {
             lag: state.active.len() + closed.map_or(0, Layer::len),
             staged_bytes: state.active.bytes() + closed.map_or(0, Layer::bytes),
             failure: state.failure.as_ref().map(ToString::to_string),
-            damaged: state.condemned.is_some(),
+            damaged: false,
         }
     }
 
@@ -270,11 +272,12 @@ impl Overlay {
         self.state().failure = None;
     }
 
-    /// The store could not be written: waits until it is time to try again. Damage ends all.
+    /// The store could not be written: waits until it is time to try again, unless that is the end.
     pub fn failed(&self, why: IndexError) {
         let mut state = self.state();
         state.failures += 1;
-        if why.is_damage() {
+        if why.is_final() {
+            self.end.note(&why);
             state.condemned = Some(why);
             self.moved.notify_all();
             return;

@@ -42,7 +42,7 @@ pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use open::SiteOptions;
 pub use records::{By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown};
-pub use verify::open_findings;
+pub use verify::counted;
 
 /// A running site.
 pub struct Site {

@@ -8,6 +8,7 @@ use liandong_proto::pb::record::v1 as record;
 use liandong_proto::pb::sync::v1 as sync;
 
 use super::*;
+use crate::index::IndexError;
 use crate::log;
 
 const MEMBER: u32 = 1;
@@ -57,13 +58,18 @@ fn own_entries(site: &Site) -> usize {
     read.filter(|raw| raw.kind == record_kind::OWN).count()
 }
 
+/// What writing to a damaged store comes to.
+fn condemn(site: &Site) {
+    site.index.condemn(IndexError::Damaged { prefix: 'r' });
+}
+
 /// What is in the log is saved: told otherwise, a clerk would write it once more.
 #[test]
 fn a_write_that_fails_is_not_in_the_log() {
     let dir = tempfile::tempdir().expect("a directory");
     let site = made(dir.path());
     member(&site).expect("saved");
-    site.index.condemn();
+    condemn(&site);
     let saved = (0..3).filter(|_| member(&site).is_ok()).count();
     site.greet([7; 16]).expect("noted in the log all the same");
     assert_eq!(own_entries(&site), 1 + saved);
@@ -187,4 +193,14 @@ fn a_rebuild_keeps_the_two_indexes_before() {
         site.close().expect("closed");
     }
     assert!(!dir.path().join("index.broken-1").exists());
+}
+
+#[test]
+fn the_status_tells_of_a_damaged_index() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    assert!(!site.status().expect("a status").index_damaged);
+    condemn(&site);
+    let status = site.status().expect("a status all the same");
+    assert!(status.index_damaged && status.index_failure.contains("damaged"), "{}", status.index_failure);
 }
