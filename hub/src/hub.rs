@@ -1,6 +1,7 @@
 //! The hub: a site that also listens. Opening, writing, and what is published.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
@@ -22,10 +23,11 @@ use liandong_proto::session::hub::Input;
 use liandong_proto::share::CityKey;
 use liandong_proto::stamp::{Clock, Stamp};
 use prost::Message as _;
-use tokio::sync::mpsc as async_mpsc;
+use tokio::sync::{mpsc as async_mpsc, watch};
 
 use crate::commit::Judge;
 use crate::compare::Scanned;
+use crate::failure::Failed;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
 use crate::replay::Replay;
@@ -67,7 +69,8 @@ pub struct Shared {
     pub(crate) rounds: Mutex<u64>,
     pub(crate) round_done: Condvar,
     pub(crate) sessions: Mutex<HashMap<SiteCode, async_mpsc::UnboundedSender<Input>>>,
-    pub(crate) failed: Mutex<Option<String>>,
+    /// Why the hub cannot go on; told to whoever runs the process.
+    pub(crate) failed: watch::Sender<Option<Failed>>,
     pub(crate) full: Mutex<Option<String>>,
     pub(crate) cities: Mutex<HashMap<SiteCode, CityState>>,
     pub(crate) scanned: Scanned,
@@ -186,7 +189,7 @@ impl Hub {
             rounds: Mutex::new(0),
             round_done: Condvar::new(),
             sessions: Mutex::new(HashMap::new()),
-            failed: Mutex::new(None),
+            failed: watch::Sender::new(None),
             full: Mutex::new(None),
             cities: Mutex::new(HashMap::new()),
             scanned: Scanned::default(),
@@ -205,8 +208,10 @@ impl Hub {
             sanctions,
         );
         let writer = Writer { shared: Arc::clone(&shared), published };
-        let threads =
-            vec![spawn("judge", move || judge.run())?, spawn("writer", move || writer.run(&receiver))?];
+        let threads = vec![
+            spawn("judge", &shared, move || judge.run())?,
+            spawn("writer", &shared, move || writer.run(&receiver))?,
+        ];
         Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), _lock: lock }))
     }
 
@@ -231,10 +236,7 @@ impl Hub {
     /// When the hub cannot go on.
     pub fn wait_merged(&self, hub_seq: u64) -> Result<(), SiteError> {
         self.shared.wait_for(|published| published.row.hub_seq >= hub_seq);
-        match locked(&self.shared.failed).clone() {
-            Some(why) => Err(SiteError::corrupt("the hub's store", why)),
-            None => Ok(()),
-        }
+        self.shared.failure().map_or(Ok(()), Err)
     }
 
     /// The log, for reading.
@@ -255,16 +257,15 @@ impl Hub {
         if let Some(why) = locked(&self.shared.full).clone() {
             return Err(SiteError::Refused(why));
         }
-        if let Some(why) = locked(&self.shared.failed).clone() {
-            return Err(SiteError::corrupt("the hub's store", why));
+        if let Some(error) = self.shared.failure() {
+            return Err(error);
         }
         let (sender, receiver) = mpsc::channel();
         let answer = Box::new(move |answers| {
             let _ = sender.send(answers);
         });
         self.shared.queue.put(Job::Own(OwnWrite { puts, by: by.clone(), dry_run, answer }));
-        let stopped = || SiteError::Refused("the hub is stopping; nothing was written".into());
-        receiver.recv().map_err(|_| stopped())?
+        receiver.recv().unwrap_or_else(|_| Err(self.unanswered()))
     }
 
     /// Stops: what waits is committed, the index is brought up to date.
@@ -313,8 +314,20 @@ impl Taken {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, SiteError> {
-    let spawned = std::thread::Builder::new().name(name.into()).spawn(work);
+/// A thread of the committer. One that panics is a failure of the hub.
+fn spawn(
+    name: &str,
+    shared: &Arc<Shared>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, SiteError> {
+    let shared = Arc::clone(shared);
+    let guarded = move || {
+        // What it held goes with it; nothing of that is read again.
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            shared.fail(SiteError::torn());
+        }
+    };
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(guarded);
     spawned.map_err(|source| SiteError::File { path: PathBuf::from(name), source })
 }
 
@@ -385,11 +398,11 @@ pub(crate) fn stage_row(
 
 impl Shared {
     /// Waits until what is published is as wanted, or the hub has failed.
-    fn wait_for(&self, wanted: impl Fn(&Published) -> bool) {
+    pub(crate) fn wait_for(&self, wanted: impl Fn(&Published) -> bool) {
         let mut done = locked(&self.rounds);
         // A round is published before it is counted, so that none is missed between the look and the wait.
         while !wanted(&self.published.read().unwrap_or_else(PoisonError::into_inner))
-            && locked(&self.failed).is_none()
+            && self.failed.borrow().is_none()
         {
             done = self.round_done.wait(done).unwrap_or_else(PoisonError::into_inner);
         }
@@ -398,21 +411,11 @@ impl Shared {
     /// Waits until a round is published.
     pub(crate) fn wait_published(&self, round: u64) {
         let mut done = locked(&self.rounds);
-        while *done < round && locked(&self.failed).is_none() {
+        while *done < round && self.failed.borrow().is_none() {
             done = self.round_done.wait(done).unwrap_or_else(PoisonError::into_inner);
         }
     }
-
-    /// The hub cannot go on: everybody is told, nothing more is acknowledged.
-    pub(crate) fn fail(&self, error: impl ToString) {
-        *locked(&self.failed) = Some(error.to_string());
-        {
-            // Whoever looked just now is waiting by the time this is entered.
-            let _rounds = locked(&self.rounds);
-            self.round_done.notify_all();
-        }
-        for (_, session) in locked(&self.sessions).drain() {
-            let _ = session.send(crate::listen::unavailable());
-        }
-    }
 }
+
+#[cfg(test)]
+mod tests;

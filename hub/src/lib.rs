@@ -7,6 +7,7 @@ pub mod cli;
 mod commit;
 mod compare;
 pub mod config;
+mod failure;
 mod feed;
 pub mod findings;
 mod fold;

@@ -169,6 +169,12 @@ impl From<SiteError> for Failure {
                      read"
                 )
             }
+            SiteError::Stopped { why, .. } => {
+                say!(
+                    "不再保存任何内容（{why}）；请重启，日志里的都在",
+                    "nothing more is saved ({why}); restart, what is in the log is safe"
+                )
+            }
             SiteError::KeyExposed(path) => {
                 let path = path.display();
                 say!(

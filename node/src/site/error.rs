@@ -43,12 +43,17 @@ pub enum SiteError {
         /// Why.
         why: String,
     },
-    /// A write broke off between the log and the index.
+    /// The site writes no more.
     #[error(
-        "写入中断，不再保存任何内容；请重启站点，日志里的都在 · \
-         a write broke off halfway, so nothing more is saved: restart the site, what is in the log is safe"
+        "不再保存任何内容（{why}）；请重启，日志里的都在，刚才的改动先查后补 · nothing more is saved ({why}): restart, \
+         what is in the log is safe; see whether the last change is there before you make it again"
     )]
-    Torn,
+    Stopped {
+        /// Why.
+        why: String,
+        /// What that is.
+        class: Class,
+    },
     /// The caller asked for what cannot be.
     #[error("{0}")]
     Refused(String),
@@ -83,9 +88,8 @@ impl SiteError {
             SiteError::Log(LogError::Damaged { .. } | LogError::Newer { .. }) => Class::Damaged,
             SiteError::Index(error) if error.is_damage() => Class::Damaged,
             SiteError::Index(error) if error.is_full() => Class::Full,
-            SiteError::Log(_) | SiteError::Index(_) | SiteError::File { .. } | SiteError::Torn => {
-                Class::Internal
-            }
+            SiteError::Stopped { class, .. } => *class,
+            SiteError::Log(_) | SiteError::Index(_) | SiteError::File { .. } => Class::Internal,
             SiteError::NoSite(_)
             | SiteError::Exists(_)
             | SiteError::Refused(_)
@@ -93,6 +97,11 @@ impl SiteError {
             SiteError::Corrupt { .. } | SiteError::KeyMissing(_) => Class::Damaged,
             SiteError::NotFound => Class::NotFound,
         }
+    }
+
+    /// A write panicked: what it was to change in memory may not agree with the log any more.
+    pub fn torn() -> SiteError {
+        SiteError::Stopped { why: "a write broke off halfway".into(), class: Class::Internal }
     }
 
     /// Something stored that cannot be read.
@@ -143,7 +152,7 @@ mod tests {
             (IndexError::NotDurable(why()).into(), Class::Internal),
             (IndexError::Closed.into(), Class::Internal),
             (IndexError::File { path: path(), source: Arc::new(source()) }.into(), Class::Internal),
-            (SiteError::Torn, Class::Internal),
+            (SiteError::torn(), Class::Internal),
             (SiteError::KeyMissing(path()), Class::Damaged),
             (SiteError::KeyExposed(path()), Class::Refused),
             (SiteError::NoSite(path()), Class::Refused),

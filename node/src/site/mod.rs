@@ -90,7 +90,7 @@ impl Writer {
     /// Runs a write. It fails before its append or not at all; after one that panicked there is none any more.
     fn whole<T>(&mut self, write: impl FnOnce(&mut Writer) -> Result<T, SiteError>) -> Result<T, SiteError> {
         if self.torn {
-            return Err(SiteError::Torn);
+            return Err(SiteError::torn());
         }
         self.torn = true;
         let written = write(self);
