@@ -184,6 +184,7 @@ impl From<SiteError> for Failure {
             }
             SiteError::Log(LogError::Damaged { .. }) => Said::new(format!("{LOG_DAMAGED}{en}"), en),
             SiteError::Index(error) if error.is_damage() => Said::new(format!("{INDEX_DAMAGED}{en}"), en),
+            SiteError::Index(error) if error.is_final() => Said::new(format!("{INDEX_ENDED}{en}"), en),
             _ => Said::new(format!("{}{en}", of_class(error.class())), en),
         };
         Failure { exit, said }
@@ -193,6 +194,7 @@ impl From<SiteError> for Failure {
 /// No rebuild helps here: it reads the log as well.
 const LOG_DAMAGED: &str =
     "日志损坏；请原样保留整个数据目录，不要删改，从备份恢复，或联系省级枢纽的维护人员：";
+const INDEX_ENDED: &str = "索引写不进去了，日志里的都在；请先看磁盘是否正常，再重新启动：";
 const INDEX_DAMAGED: &str = "索引损坏，日志里的都在；重新启动会由日志重建索引：";
 
 /// What a class of failure means, before the details that are in English only.

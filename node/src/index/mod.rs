@@ -104,7 +104,7 @@ impl IndexError {
 
     /// Whether the index can be used no more before it is opened again.
     pub fn is_final(&self) -> bool {
-        self.is_damage()
+        self.is_damage() || matches!(self, IndexError::Store(StoreError::Ended { .. }))
     }
 
     /// Whether space has to be freed; nothing is lost.

@@ -135,7 +135,7 @@ mod tests {
         let pos = Pos::default();
         let (found, kept) = (Digest::default(), Digest::default());
         let damaged = LogError::Damaged { path: path(), offset: 1, what: why() };
-        let table: [(SiteError, Class); 23] = [
+        let table: [(SiteError, Class); 24] = [
             (LogError::Locked { dir: path(), holder: None }.into(), Class::Locked),
             (LogError::Full { path: path(), needed: 1, source: source() }.into(), Class::Full),
             (damaged.into(), Class::Damaged),
@@ -149,6 +149,7 @@ mod tests {
             (IndexError::Store(StoreError::Corrupt(why())).into(), Class::Damaged),
             (IndexError::Store(StoreError::Full { path: path(), needed: 1 }).into(), Class::Full),
             (IndexError::Store(StoreError::Io { path: path(), why: why() }).into(), Class::Internal),
+            (IndexError::Store(StoreError::Ended { path: path(), why: why() }).into(), Class::Internal),
             (IndexError::NotDurable(why()).into(), Class::Internal),
             (IndexError::Closed.into(), Class::Internal),
             (IndexError::File { path: path(), source: Arc::new(source()) }.into(), Class::Internal),
