@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use liandong_node::index::{Index, IndexOptions, Staged};
+use liandong_node::index::{Index, IndexOptions, Pace, Staged};
 use liandong_node::log::{self, Batch, DirLock, Log, Pos};
 use liandong_node::now::{generator, now_ms, random};
 use liandong_node::rows;
@@ -342,6 +342,7 @@ fn open_index(
         dir: paths.index(),
         engine: Box::new(move |dir| crate::store_fjall::open(dir, cache)),
         overlay_bytes: options.overlay_bytes,
+        pace: Pace::default(),
         before_apply: Box::new(move |position| {
             durable.sync_to(Pos::from_bytes(position)).map_err(|error| error.to_string())
         }),

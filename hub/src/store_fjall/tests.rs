@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use liandong_node::index::{Index, IndexError, IndexOptions, Opened, Staged};
+use liandong_node::index::{Index, IndexError, IndexOptions, Opened, Pace, Staged};
 
 use super::*;
 
@@ -54,6 +54,7 @@ fn open_index(dir: &Path) -> (Index, Opened) {
         dir: dir.to_path_buf(),
         engine: Box::new(|dir: &Path| open(dir, CACHE)),
         overlay_bytes: 64 << 20,
+        pace: Pace::default(),
         before_apply: Box::new(|_| Ok(())),
         in_log: Box::new(|_| true),
     };

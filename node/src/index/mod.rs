@@ -1,5 +1,6 @@
 //! The index: what the log says, ready to be read. An overlay in memory shows changes at once; one thread
-//! brings them into the store in large sorted batches, when it is full or nothing more comes.
+//! brings them into the store in large sorted batches: when it is full, when nothing more comes, and at the latest
+//! after ten seconds; within a minute it makes them durable there ([`Pace`]).
 //!
 //! * Every stored value ends with its check, an XXH3 of value and key: a flipped bit is found when it is read,
 //!   and the caller makes the index again from the log.
@@ -15,6 +16,7 @@ mod key;
 mod layer;
 mod open;
 mod overlay;
+mod pace;
 mod row;
 mod scan;
 mod writer;
@@ -31,6 +33,7 @@ use overlay::Overlay;
 
 pub use open::{Engine, InLog, IndexOptions, Opened, Rebuilt};
 pub use overlay::Health;
+pub use pace::Pace;
 pub use row::{Check, Digest, Item, Position, check_of};
 pub use scan::Scan;
 pub use writer::BeforeApply;

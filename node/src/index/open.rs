@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use super::end::End;
 use super::overlay::Overlay;
+use super::pace::Pace;
 use super::row::{Digest, ROOT, Root, unseal};
 use super::writer::{BeforeApply, Writer};
 use super::{Index, IndexError, Position};
@@ -29,8 +30,11 @@ pub struct IndexOptions {
     pub dir: PathBuf,
     /// The store. It may panic: that counts as damage.
     pub engine: Engine,
-    /// How much may be staged before it is written, in bytes.
+    /// How much may be staged before it is written, in bytes. Twice that while the one before is being written,
+    /// and what was written last is kept to be read: a steady flow takes three times this, six times at the most.
     pub overlay_bytes: usize,
+    /// How long rows may be staged, and written without being durable.
+    pub pace: Pace,
     /// Called with a position before anything at or before it goes into the store.
     pub before_apply: BeforeApply,
     /// Whether the log has a position. A store that is ahead of its log is thrown away: the log is the truth.
@@ -106,7 +110,7 @@ impl Index {
         end_opening(&dir.join(OPENING)).map_err(failed(&dir))?;
         let end = Arc::<End>::default();
         let digest = root.unwrap_or_default().digest;
-        let overlay = Arc::new(Overlay::new(options.overlay_bytes, digest, Arc::clone(&end)));
+        let overlay = Arc::new(Overlay::new(options.overlay_bytes, options.pace, digest, Arc::clone(&end)));
         let store = Arc::new(store);
         let writer = {
             let (overlay, store, before_apply) =

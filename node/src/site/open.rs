@@ -22,7 +22,7 @@ use super::{
     Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
     fold_own, patches, record_kind,
 };
-use crate::index::{Index, IndexOptions, Staged};
+use crate::index::{Index, IndexOptions, Pace, Staged};
 use crate::log::{self, Batch, DirLock, Log, Pos};
 use crate::now::{generator, random};
 use crate::{rows, store};
@@ -175,6 +175,7 @@ fn open_index(
         dir: paths.index(),
         engine: Box::new(move |dir| store::open_sled(dir, cache)),
         overlay_bytes: options.overlay_bytes,
+        pace: Pace::default(),
         // The store never gets ahead of the log: what it describes is durable first.
         before_apply: Box::new(move |position| {
             durable.sync_to(Pos::from_bytes(position)).map_err(|error| error.to_string())
