@@ -7,10 +7,11 @@ use liandong_node::site::{
     By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown, SiteError, record_kind,
     view,
 };
-use liandong_proto::entry;
+use liandong_proto::entry::{self, Op};
 use liandong_proto::id::RecordId;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::node::v1 as node;
+use liandong_proto::schema::{self, Party};
 use liandong_proto::state::RecordState;
 use prost::Message as _;
 
@@ -30,7 +31,12 @@ impl Hub {
 
 impl Records for Hub {
     fn put(&self, puts: Vec<Put>, by: &By, dry_run: bool) -> Result<Vec<PutAnswer>, SiteError> {
-        self.write(puts, by, dry_run)
+        let refused = puts.iter().map(|put| self.made_by_city(put)).collect::<Result<Vec<_>, _>>()?;
+        let ours = puts.into_iter().zip(&refused).filter(|(_, refused)| refused.is_none());
+        let ours: Vec<Put> = ours.map(|(put, _)| put).collect();
+        let written = if ours.is_empty() { Vec::new() } else { self.write(ours, by, dry_run)? };
+        let mut written = written.into_iter();
+        Ok(refused.into_iter().filter_map(|refused| refused.or_else(|| written.next())).collect())
     }
 
     fn get(&self, kind: u32, record: RecordId) -> Result<Option<Shown>, SiteError> {
@@ -89,6 +95,34 @@ impl Records for Hub {
 }
 
 impl Hub {
+    /// The answer to a put that would make a record which is a city's to make. What the province shares with the
+    /// city it may change in one that is there.
+    fn made_by_city(&self, put: &Put) -> Result<Option<PutAnswer>, SiteError> {
+        let Some(kind) = schema::kind(put.kind).filter(|kind| kind.owner == Party::Home) else {
+            return Ok(None);
+        };
+        if put.op != Op::Put {
+            return Ok(None);
+        }
+        if let Some(record) = put.record
+            && self.index().get(&rows::record(put.kind, record))?.is_some()
+        {
+            return Ok(None);
+        }
+        let (zh, en) = (kind.title.zh, kind.name);
+        let problem = node::Problem {
+            code: "record.made_by_city".into(),
+            zh: format!("{zh}由所属地市建立，没有保存；请由该市录入，省级只能修改已有记录中的共用字段"),
+            en: format!(
+                "{en}s are made by their city, so nothing was saved: ask the city to enter it; the province changes \
+                 shared fields of those that are there"
+            ),
+            ..node::Problem::default()
+        };
+        let record = put.record.unwrap_or_default();
+        Ok(Some(PutAnswer { record, problems: vec![problem], ..PutAnswer::default() }))
+    }
+
     fn verify_log(&self, found: &mut Findings, progress: OnProgress<'_>) {
         let (total, mut done) = (self.shared.log.bytes_from(Pos::default()), 0);
         let mut prev = Bytes::new();

@@ -178,6 +178,11 @@ async fn concurrent_edits_of_a_shared_field_are_both_kept_and_a_settlement_reach
     let by_city = record::Member { tier: record::MemberTier::Council as i32, ..Default::default() };
     let by_province = record::Member { tier: record::MemberTier::VicePresident as i32, ..Default::default() };
     write(province.hub.as_ref(), vec![put(MEMBER, Some(id), &by_province)]);
+    // Of a batch, what is a city's to make is refused by itself.
+    let batch = vec![put(MEMBER, None, &member(2)), put(MEMBER, Some(id), &by_province)];
+    let answers = province.hub.put(batch, &By::default(), false).expect("answered");
+    assert_eq!(answers[0].problems[0].code, "record.made_by_city");
+    assert!(answers[1].problems.is_empty() && answers[1].record == id);
     write(site.as_ref(), vec![put(MEMBER, Some(id), &by_city)]);
     let city = City::connect(site, province.addr);
     city.equal().await;
