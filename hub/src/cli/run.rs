@@ -195,7 +195,8 @@ mod tests {
         let hub = open(&setup).await.expect("the hub opens");
         let mut running = start(&setup, Arc::clone(&hub)).await.expect("it is served");
         hub.shared.fail(SiteError::corrupt("a stored record", "a tag of no field"));
-        assert_eq!(running.broken().await.exit, Exit::Damaged);
+        let ended = tokio::time::timeout(Duration::from_secs(30), running.broken()).await;
+        assert_eq!(ended.expect("it ends").exit, Exit::Damaged);
         running.drain(&setup).await.expect("it is put away in time");
     }
 }

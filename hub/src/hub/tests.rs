@@ -28,7 +28,8 @@ async fn a_panic_of_the_writer_ends_the_hub_and_nobody_waits() {
     let hub = made(dir.path());
     write(&hub).expect("it works");
     hub.shared.queue.put(panics());
-    let error = hub.failed().await;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), hub.failed()).await;
+    let error = ended.expect("it ends");
     assert_eq!(error.class(), Class::Internal, "{error}");
     assert!(write(&hub).is_err());
     hub.shared.queue.put(panics());

@@ -201,7 +201,8 @@ mod tests {
         let site = open(&setup).await.expect("the site opens");
         let mut running = start(&setup, Arc::clone(&site)).await.expect("it is served");
         site.index().condemn(IndexError::Damaged { prefix: 'r' });
-        assert_eq!(running.broken().await.exit, Exit::Damaged);
+        let ended = tokio::time::timeout(Duration::from_secs(30), running.broken()).await;
+        assert_eq!(ended.expect("it ends").exit, Exit::Damaged);
         assert!(running.drain(&setup).await.is_err(), "the next start makes the index again");
     }
 }
