@@ -14,7 +14,7 @@ use liandong_node::rows;
 use liandong_node::site::{Author, PutAnswer, SiteError, Verdict, record_kind};
 use liandong_proto::entry::{Head, Patch};
 use liandong_proto::id::{Hash, Origin, RecordMap, SiteCode};
-use liandong_proto::merge::{self, Lineage, Verdicts};
+use liandong_proto::merge::{self, Lineage};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::session::hub::{Admission, CheckedEntry};
@@ -22,6 +22,7 @@ use liandong_proto::state::{Reason, RecordState};
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
+use crate::chain;
 use crate::fold::{Accepting, Fold, Key, Stored, arrival};
 use crate::hub::Shared;
 use crate::queue::{Job, Knock, OwnWrite, Pushed, Register};
@@ -186,8 +187,8 @@ impl Judge {
     /// Puts a record that is no commit in line, as a part of the chain.
     fn note(&mut self, batch: &mut Batch, kind: u8, payload: &[u8]) {
         batch.push(kind, &[payload]);
-        let hash = note_hash(&self.row.commit_hash, kind, payload);
-        chain(&mut self.row, hash);
+        let hash = chain::note_hash(&self.row.commit_hash, kind, payload);
+        chain::advance(&mut self.row, hash);
     }
 
     /// The province's word about a city, if it may be said as things stand.
@@ -300,7 +301,7 @@ impl Judge {
                 header: raw.header,
                 open: if coming.dropped { Bytes::new() } else { raw.open },
                 sealed: raw.sealed,
-                outcome: outcome(&verdicts, coming.dropped),
+                outcome: chain::outcome(&verdicts, coming.dropped),
                 base_hub_seq: coming.base,
             });
             Ok(())
@@ -332,9 +333,9 @@ impl Judge {
                 heads: signed,
                 signature: Bytes::new(),
             };
-            let hash = commit_hash(&commit, hashes);
+            let hash = chain::commit_hash(&commit, hashes);
             commit.signature = Bytes::copy_from_slice(&self.shared.signer.sign_commit(&hash));
-            chain(&mut self.row, hash);
+            chain::advance(&mut self.row, hash);
             self.scratch.clear();
             commit.encode(&mut self.scratch).expect("a Vec grows");
             batch.push(record_kind::COMMIT, &[&self.scratch]);
@@ -469,59 +470,4 @@ fn stored(shared: &Shared, ahead: &Ahead, key: Key) -> Result<Option<Stored>, Si
         None => Ok(None),
         Some(item) => Ok(Some(Stored { state: RecordState::decode(&item.value)?, check: Some(item.check) })),
     }
-}
-
-fn outcome(verdicts: &Verdicts, dropped: bool) -> Option<pb::Outcome> {
-    let verdict = |(tag, reason): &(u32, Reason)| pb::Verdict { tag: *tag, reason: *reason as i32 };
-    (dropped || !verdicts.is_empty())
-        .then(|| pb::Outcome { verdicts: verdicts.iter().map(verdict).collect(), open_dropped: dropped })
-}
-
-/// The verdicts recorded with an entry.
-pub fn recorded(outcome: Option<&pb::Outcome>) -> Verdicts {
-    let verdict = |verdict: &pb::Verdict| {
-        (verdict.tag, Reason::try_from(verdict.reason).unwrap_or(Reason::Unspecified))
-    };
-    outcome.map(|outcome| outcome.verdicts.iter().map(verdict).collect()).unwrap_or_default()
-}
-
-/// Takes a hub's row on along the chain.
-pub fn chain(row: &mut pb::SiteRow, hash: Hash) {
-    row.commit_hash = Bytes::copy_from_slice(&hash);
-}
-
-/// The chain behind a record that is no commit.
-pub fn note_hash(prev: &[u8], kind: u8, payload: &[u8]) -> Hash {
-    let mut sha = Sha256::new();
-    sha.update(b"liandong note\0");
-    sha.update((prev.len() as u64).to_be_bytes());
-    sha.update(prev);
-    sha.update([kind]);
-    sha.update(payload);
-    sha.finalize().into()
-}
-
-/// Hash of a commit: its place, what came before it, and what became of the hashed entries.
-pub fn commit_hash(commit: &pb::Commit, entry_hashes: Sha256) -> Hash {
-    let mut sha = Sha256::new();
-    sha.update(&commit.prev_hash);
-    sha.update(commit.generation.to_be_bytes());
-    sha.update(commit.first_hub_seq.to_be_bytes());
-    sha.update(commit.received_at_ms.to_be_bytes());
-    sha.update(commit.merge_version.to_be_bytes());
-    sha.update((commit.entries.len() as u64).to_be_bytes());
-    sha.update(entry_hashes.finalize());
-    for entry in &commit.entries {
-        sha.update(entry.base_hub_seq.to_be_bytes());
-    }
-    for head in &commit.heads {
-        sha.update(&head.signature);
-    }
-    for (at, entry) in commit.entries.iter().enumerate() {
-        if let Some(outcome) = &entry.outcome {
-            sha.update((at as u64).to_be_bytes());
-            sha.update(outcome.encode_to_vec());
-        }
-    }
-    sha.finalize().into()
 }

@@ -64,8 +64,8 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "index.overlay_mib",
         doc: Text {
-            zh: "索引写盘之前在内存中暂存的上限（MiB）。",
-            en: "How much the index keeps in memory before it writes, in MiB.",
+            zh: "索引写盘之前在内存中暂存的上限（MiB）；持续写入时内存约占三倍。",
+            en: "How much the index keeps in memory before it writes, in MiB; a steady flow takes about three times that.",
         },
         shape: Shape::Whole { least: 1, most: 4096 },
         default: "32",

@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use liandong_node::index::{Index, IndexOptions, Staged};
+use liandong_node::index::{Index, IndexOptions, Pace, Staged};
 use liandong_node::log::{self, Batch, DirLock, Log, Pos};
 use liandong_node::now::{generator, now_ms, random};
 use liandong_node::rows;
 use liandong_node::site::{
-    Author, Keys, OnProgress, Paths, PutAnswer, SiteError, make_private_dir, record_kind, write_key,
+    Author, Keys, OnProgress, Paths, Progress, PutAnswer, SiteError, make_private_dir, record_kind, write_key,
 };
 use liandong_proto::entry::Head;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
@@ -24,11 +25,13 @@ use liandong_proto::share::CityKey;
 use liandong_proto::sign::{SigningKey, VerifyingKey};
 use liandong_proto::stamp::{Clock, Stamp};
 use prost::Message as _;
-use tokio::sync::mpsc as async_mpsc;
+use tokio::sync::{mpsc as async_mpsc, watch};
 
 use crate::ca::Ca;
-use crate::commit::{Judge, chain, note_hash};
+use crate::chain;
+use crate::commit::Judge;
 use crate::compare::Scanned;
+use crate::failure::Failed;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
 use crate::replay::Replay;
@@ -74,7 +77,8 @@ pub struct Shared {
     pub(crate) rounds: Mutex<u64>,
     pub(crate) round_done: Condvar,
     pub(crate) sessions: Mutex<HashMap<SiteCode, async_mpsc::UnboundedSender<Input>>>,
-    pub(crate) failed: Mutex<Option<String>>,
+    /// Why the hub cannot go on; told to whoever runs the process.
+    pub(crate) failed: watch::Sender<Option<Failed>>,
     pub(crate) full: Mutex<Option<String>>,
     pub(crate) cities: Mutex<HashMap<SiteCode, CityState>>,
     pub(crate) scanned: Scanned,
@@ -152,17 +156,24 @@ impl Hub {
     /// # Errors
     /// [`SiteError`]; a damaged index is no error, it is made again from the log.
     pub fn open(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
-        let paths = Paths::new(&options.data_dir);
-        if !paths.log().exists() {
-            return Err(SiteError::NoSite(options.data_dir.clone()));
-        }
-        let lock = DirLock::acquire(&options.data_dir)?;
-        let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
-        let (log, opened) = Log::open(&paths.log(), log_options)?;
-        if let Some(cut) = opened.cut {
-            tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
-        }
-        let log = Arc::new(log);
+        let taken = Taken::new(options)?;
+        Hub::begin(options, taken, progress)
+    }
+
+    /// Makes the index again from the log alone. The log is read from end to end before the index there is gets
+    /// moved aside, where it is kept; a rebuild that fails leaves it in its place.
+    ///
+    /// # Errors
+    /// [`SiteError`]; the log only gains the start of a generation.
+    pub fn rebuild(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
+        let taken = Taken::new(options)?;
+        taken.log.verify(&mut |done, total| progress(Progress { what: "log", done, total }))?;
+        let index = taken.paths.index();
+        Index::anew(&index, || Hub::begin(options, taken, progress))
+    }
+
+    fn begin(options: &HubOptions, taken: Taken, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
+        let Taken { paths, lock, log } = taken;
         let (index, position) = open_index(options, &paths, &log)?;
         let row = match index.get(rows::SITE)? {
             Some(item) => pb::SiteRow::decode(item.value)
@@ -197,7 +208,7 @@ impl Hub {
             rounds: Mutex::new(0),
             round_done: Condvar::new(),
             sessions: Mutex::new(HashMap::new()),
-            failed: Mutex::new(None),
+            failed: watch::Sender::new(None),
             full: Mutex::new(None),
             cities: Mutex::new(HashMap::new()),
             scanned: Scanned::default(),
@@ -217,27 +228,11 @@ impl Hub {
             sanctions,
         );
         let writer = Writer { shared: Arc::clone(&shared), published };
-        let threads =
-            vec![spawn("judge", move || judge.run())?, spawn("writer", move || writer.run(&receiver))?];
+        let threads = vec![
+            spawn("judge", &shared, move || judge.run())?,
+            spawn("writer", &shared, move || writer.run(&receiver))?,
+        ];
         Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), _lock: lock }))
-    }
-
-    /// Throws the index away and makes it again from the log alone.
-    ///
-    /// # Errors
-    /// [`SiteError`]; the log only gains the start of a generation.
-    pub fn rebuild(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
-        let paths = Paths::new(&options.data_dir);
-        if !paths.log().exists() {
-            return Err(SiteError::NoSite(options.data_dir.clone()));
-        }
-        let lock = DirLock::acquire(&options.data_dir)?;
-        let index = paths.index();
-        if index.exists() {
-            std::fs::remove_dir_all(&index).map_err(|source| SiteError::File { path: index, source })?;
-        }
-        drop(lock);
-        Hub::open(options, progress)
     }
 
     /// The province as a writer.
@@ -266,10 +261,7 @@ impl Hub {
     /// When the hub cannot go on.
     pub fn wait_merged(&self, hub_seq: u64) -> Result<(), SiteError> {
         self.shared.wait_for(|published| published.row.hub_seq >= hub_seq);
-        match locked(&self.shared.failed).clone() {
-            Some(why) => Err(SiteError::corrupt("the hub's store", why)),
-            None => Ok(()),
-        }
+        self.shared.failure().map_or(Ok(()), Err)
     }
 
     /// The log, for reading.
@@ -290,16 +282,15 @@ impl Hub {
         if let Some(why) = locked(&self.shared.full).clone() {
             return Err(SiteError::Refused(why));
         }
-        if let Some(why) = locked(&self.shared.failed).clone() {
-            return Err(SiteError::corrupt("the hub's store", why));
+        if let Some(error) = self.shared.failure() {
+            return Err(error);
         }
         let (sender, receiver) = mpsc::channel();
         let answer = Box::new(move |answers| {
             let _ = sender.send(answers);
         });
         self.shared.queue.put(Job::Own(OwnWrite { puts, by: by.clone(), dry_run, answer }));
-        let stopped = || SiteError::Refused("the hub is stopping; nothing was written".into());
-        receiver.recv().map_err(|_| stopped())?
+        receiver.recv().unwrap_or_else(|_| Err(self.unanswered()))
     }
 
     /// Stops: what waits is committed, the index is brought up to date.
@@ -325,8 +316,43 @@ impl Hub {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, SiteError> {
-    let spawned = std::thread::Builder::new().name(name.into()).spawn(work);
+/// A hub's directory, held from here on, with its log.
+struct Taken {
+    paths: Paths,
+    lock: DirLock,
+    log: Arc<Log>,
+}
+
+impl Taken {
+    fn new(options: &HubOptions) -> Result<Taken, SiteError> {
+        let paths = Paths::new(&options.data_dir);
+        if !paths.log().exists() {
+            return Err(SiteError::NoSite(options.data_dir.clone()));
+        }
+        let lock = DirLock::acquire(&options.data_dir)?;
+        let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
+        let (log, opened) = Log::open(&paths.log(), log_options)?;
+        if let Some(cut) = opened.cut {
+            tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
+        }
+        Ok(Taken { paths, lock, log: Arc::new(log) })
+    }
+}
+
+/// A thread of the committer. One that panics is a failure of the hub.
+fn spawn(
+    name: &str,
+    shared: &Arc<Shared>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, SiteError> {
+    let shared = Arc::clone(shared);
+    let guarded = move || {
+        // What it held goes with it; nothing of that is read again.
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            shared.fail(SiteError::torn());
+        }
+    };
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(guarded);
     spawned.map_err(|source| SiteError::File { path: PathBuf::from(name), source })
 }
 
@@ -341,6 +367,7 @@ fn open_index(
         dir: paths.index(),
         engine: Box::new(move |dir| crate::store_fjall::open(dir, cache)),
         overlay_bytes: options.overlay_bytes,
+        pace: Pace::default(),
         before_apply: Box::new(move |position| {
             durable.sync_to(Pos::from_bytes(position)).map_err(|error| error.to_string())
         }),
@@ -370,8 +397,8 @@ fn begin_generation(
     let span = log.append(&batch, row.hub_seq + 1)?;
     log.sync_to(span.end)?;
     generations.begin(GenerationStart { generation, first_hub_seq: row.hub_seq + 1 });
-    let hash = note_hash(&row.commit_hash, record_kind::GENERATION, &payload);
-    chain(row, hash);
+    let hash = chain::note_hash(&row.commit_hash, record_kind::GENERATION, &payload);
+    chain::advance(row, hash);
     started(row, &start);
     stage_row(index, row, Vec::new(), span.end)
 }
@@ -399,11 +426,11 @@ pub(crate) fn stage_row(
 
 impl Shared {
     /// Waits until what is published is as wanted, or the hub has failed.
-    fn wait_for(&self, wanted: impl Fn(&Published) -> bool) {
+    pub(crate) fn wait_for(&self, wanted: impl Fn(&Published) -> bool) {
         let mut done = locked(&self.rounds);
         // A round is published before it is counted, so that none is missed between the look and the wait.
         while !wanted(&self.published.read().unwrap_or_else(PoisonError::into_inner))
-            && locked(&self.failed).is_none()
+            && self.failed.borrow().is_none()
         {
             done = self.round_done.wait(done).unwrap_or_else(PoisonError::into_inner);
         }
@@ -418,21 +445,11 @@ impl Shared {
     /// Waits until a round is published.
     pub(crate) fn wait_published(&self, round: u64) {
         let mut done = locked(&self.rounds);
-        while *done < round && locked(&self.failed).is_none() {
+        while *done < round && self.failed.borrow().is_none() {
             done = self.round_done.wait(done).unwrap_or_else(PoisonError::into_inner);
         }
     }
-
-    /// The hub cannot go on: everybody is told, nothing more is acknowledged.
-    pub(crate) fn fail(&self, error: impl ToString) {
-        *locked(&self.failed) = Some(error.to_string());
-        {
-            // Whoever looked just now is waiting by the time this is entered.
-            let _rounds = locked(&self.rounds);
-            self.round_done.notify_all();
-        }
-        for (_, session) in locked(&self.sessions).drain() {
-            let _ = session.send(crate::listen::unavailable());
-        }
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,13 @@
 pub mod api;
 pub mod audience;
 pub mod ca;
+mod chain;
 pub mod cli;
 mod commit;
 mod compare;
 pub mod config;
 mod enrol;
+mod failure;
 mod feed;
 pub mod findings;
 mod fold;

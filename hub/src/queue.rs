@@ -87,9 +87,13 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Lets a job wait. A city's pushes are bounded by its window, the others by those who wait for them.
+    /// Lets a job wait, unless the queue has been stopped. A city's pushes are bounded by its window, the others by those who wait for them.
     pub fn put(&self, job: Job) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody would take it. Dropped, so that whoever waits for its answer learns that there is none.
+        if lanes.stopped {
+            return;
+        }
         match job {
             Job::Pushed(pushed) => {
                 let site = pushed.origin.site;
@@ -148,6 +152,22 @@ impl Queue {
         Some(jobs)
     }
 
+    /// Nobody takes any more: what waits is dropped without an answer, as is what is put from now on.
+    pub fn abandon(&self) {
+        let dropped = {
+            let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *lanes, Lanes { stopped: true, ..Lanes::default() })
+        };
+        self.news.notify_all();
+        // Whoever waits for one of them may come straight back here: the lock is free again.
+        drop(dropped);
+    }
+
+    /// Whether no more will come.
+    pub fn is_stopped(&self) -> bool {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).stopped
+    }
+
     /// No more will come; what waits is still taken.
     pub fn stop(&self) {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
@@ -184,6 +204,22 @@ mod tests {
         (0..3).for_each(|_| push(&queue, 1));
         push(&queue, 2);
         assert_eq!(sites(queue.take(usize::MAX).expect("there is work")), [1, 2, 1, 1]);
+    }
+
+    #[test]
+    fn what_waits_is_dropped_when_nobody_takes_any_more() {
+        let queue = Queue::default();
+        let write = || {
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let answer = Box::new(move |answers| drop(sender.send(answers)));
+            let write = OwnWrite { puts: Vec::new(), by: By::default(), dry_run: false, answer };
+            queue.put(Job::Own(write));
+            receiver
+        };
+        let before = write();
+        queue.abandon();
+        assert!(before.recv().is_err() && write().recv().is_err(), "the callers do not wait");
+        assert!(queue.take(1).is_none());
     }
 
     #[test]

@@ -6,8 +6,10 @@ use liandong_node::rows;
 use liandong_node::site::{
     By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown, SiteError, view,
 };
+use liandong_proto::entry::Op;
 use liandong_proto::id::RecordId;
 use liandong_proto::pb::node::v1 as node;
+use liandong_proto::schema::{self, Party};
 use liandong_proto::state::RecordState;
 
 use crate::hub::Hub;
@@ -26,7 +28,12 @@ impl Hub {
 
 impl Records for Hub {
     fn put(&self, puts: Vec<Put>, by: &By, dry_run: bool) -> Result<Vec<PutAnswer>, SiteError> {
-        self.write(puts, by, dry_run)
+        let refused = puts.iter().map(|put| self.made_by_city(put)).collect::<Result<Vec<_>, _>>()?;
+        let ours = puts.into_iter().zip(&refused).filter(|(_, refused)| refused.is_none());
+        let ours: Vec<Put> = ours.map(|(put, _)| put).collect();
+        let written = if ours.is_empty() { Vec::new() } else { self.write(ours, by, dry_run)? };
+        let mut written = written.into_iter();
+        Ok(refused.into_iter().filter_map(|refused| refused.or_else(|| written.next())).collect())
     }
 
     fn get(&self, kind: u32, record: RecordId) -> Result<Option<Shown>, SiteError> {
@@ -44,7 +51,8 @@ impl Records for Hub {
 
     fn status(&self) -> Result<node::StatusResponse, SiteError> {
         let published = self.published();
-        let counts = view::counts(self.index())?;
+        let (counts, open_findings) = liandong_node::site::counted(self.index())?;
+        let index = self.index().health();
         let origin = self.origin();
         Ok(node::StatusResponse {
             site: origin.site.0,
@@ -55,13 +63,15 @@ impl Records for Hub {
             confirmed_seq: published.row.seq,
             generation: published.row.generation,
             hub_seq: published.row.hub_seq,
-            index_lag_changes: self.index().lag() as u64,
-            counts: counts.into_iter().map(|(kind, records)| node::KindCount { kind, records }).collect(),
-            open_findings: liandong_node::site::open_findings(self.index())?,
+            index_lag_changes: index.lag as u64,
+            counts,
+            open_findings,
             log_bytes: self.shared.log.bytes_from(Pos::default()),
             index_bytes: self.index().disk_bytes(),
             data_dir: self.shared.paths.dir.display().to_string(),
             rss_bytes: liandong_node::process::peak_rss_bytes(),
+            index_failure: index.failure.unwrap_or_default(),
+            index_damaged: index.damaged,
             ..node::StatusResponse::default()
         })
     }
@@ -70,16 +80,44 @@ impl Records for Hub {
         let mut found = Findings::default();
         let key = self.signing_key();
         verify_log(&self.shared.log, key, &mut found, progress);
-        self.index().flush()?;
-        match self.index().verify(&mut |done, total| progress(Progress { what: "index", done, total })) {
+        let mut step = |done, total| progress(Progress { what: "index", done, total });
+        match self.index().flush().and_then(|()| self.index().verify(&mut step)) {
             Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
-            Err(error) => {
-                found.fault(
-                    "索引与日志不符，请运行 rebuild",
-                    &format!("the index is damaged: {error}; run rebuild"),
-                );
+            Err(error) if error.is_damage() => {
+                found.fault("索引损坏；只要日志完好，重新启动会由日志重建索引", &error.to_string());
             }
+            Err(error) => return Err(error.into()),
         }
         Ok(found)
+    }
+}
+
+impl Hub {
+    /// The answer to a put that would make a record which is a city's to make. What the province shares with the
+    /// city it may change in one that is there.
+    fn made_by_city(&self, put: &Put) -> Result<Option<PutAnswer>, SiteError> {
+        let Some(kind) = schema::kind(put.kind).filter(|kind| kind.owner == Party::Home) else {
+            return Ok(None);
+        };
+        if put.op != Op::Put {
+            return Ok(None);
+        }
+        if let Some(record) = put.record
+            && self.index().get(&rows::record(put.kind, record))?.is_some()
+        {
+            return Ok(None);
+        }
+        let (zh, en) = (kind.title.zh, kind.name);
+        let problem = node::Problem {
+            code: "record.made_by_city".into(),
+            zh: format!("{zh}由所属地市建立，没有保存；请由该市录入，省级只能修改已有记录中的共用字段"),
+            en: format!(
+                "{en}s are made by their city, so nothing was saved: ask the city to enter it; the province changes \
+                 shared fields of those that are there"
+            ),
+            ..node::Problem::default()
+        };
+        let record = put.record.unwrap_or_default();
+        Ok(Some(PutAnswer { record, problems: vec![problem], ..PutAnswer::default() }))
     }
 }

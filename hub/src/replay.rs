@@ -15,7 +15,7 @@ use liandong_proto::position::{GenerationStart, Generations};
 use liandong_proto::state::RecordState;
 use prost::Message;
 
-use crate::commit::{chain, note_hash, recorded};
+use crate::chain::{self, hash_of, recorded};
 use crate::fold::{Accepting, Fold, Key, Stored};
 use crate::hub::{stage_row, started};
 use crate::registry::Registry;
@@ -76,8 +76,8 @@ impl Replay {
             done += raw.payload.len() as u64;
             let mut staged = Vec::new();
             if raw.kind != record_kind::COMMIT {
-                let hash = note_hash(&self.row.commit_hash, raw.kind, &raw.payload);
-                chain(&mut self.row, hash);
+                let hash = chain::note_hash(&self.row.commit_hash, raw.kind, &raw.payload);
+                chain::advance(&mut self.row, hash);
             }
             match raw.kind {
                 record_kind::OPENED => {
@@ -189,23 +189,13 @@ impl Replay {
         let folded = fold.finish();
         self.sanctions = sanctions;
         self.row.received_at_ms = commit.received_at_ms;
-        chain(&mut self.row, hash_of(&commit));
+        chain::advance(&mut self.row, hash_of(&commit));
         let mut staged = folded.rows;
         for (origin, row) in self.registry.take_changed() {
             staged.push(self.origin_row(origin, &row));
         }
         Ok(staged)
     }
-}
-
-/// Hash of a commit as it was given out.
-pub fn hash_of(commit: &pb::Commit) -> liandong_proto::id::Hash {
-    use sha2::Digest as _;
-    let mut entries = sha2::Sha256::new();
-    for accepted in &commit.entries {
-        entries.update(sha256(&accepted.header));
-    }
-    crate::commit::commit_hash(commit, entries)
 }
 
 fn read_anchor(anchor: &pb::Anchor) -> Option<liandong_proto::entry::Anchor> {

@@ -90,8 +90,8 @@ fn failed(dir: &Path, error: fjall::Error) -> StoreError {
         }
         // A write failed earlier, and fjall takes no more until it is opened again. What is stored is sound.
         fjall::Error::Poisoned => {
-            let why = "an earlier write failed; restart when the disk is well".to_owned();
-            return StoreError::Io { path: dir.to_path_buf(), why };
+            let why = "an earlier write failed, and the store takes no more".to_owned();
+            return StoreError::Ended { path: dir.to_path_buf(), why };
         }
         _ => return StoreError::Corrupt(error.to_string()),
     };

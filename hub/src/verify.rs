@@ -22,8 +22,7 @@ use liandong_proto::sign::VerifyingKey;
 use pb::registry_change::Change;
 use prost::Message as _;
 
-use crate::commit::note_hash;
-use crate::replay::hash_of;
+use crate::chain::{hash_of, note_hash};
 
 /// After so many faults the rest says nothing new.
 const ENOUGH: usize = 100;

@@ -64,6 +64,23 @@ fn the_provinces_own_records_are_kept() {
 }
 
 #[test]
+fn what_is_a_citys_to_make_is_not_made_by_the_province() {
+    let place = Place::new();
+    let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+    for (kind, set) in [("member", "name=王芳"), ("nomination", "deeds=x"), ("case", "summary=x")] {
+        for name in [&[][..], &["--id", id]] {
+            let put = ["record", "put", "--kind", kind, "--set", set];
+            let output = place.run(&[&put[..], name].concat());
+            let text = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{text}");
+            assert!(!name.is_empty() || text.contains(&format!("{kind}s are made by their city")), "{text}");
+        }
+        assert!(place.lines(&["record", "list", "--kind", kind], 0).is_empty());
+    }
+}
+
+#[test]
 fn all_cities_are_listed_before_any_has_synced() {
     let place = Place::new();
     let cities = place.lines(&["city", "list"], 0);

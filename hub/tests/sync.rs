@@ -1,13 +1,15 @@
 //! A hub and its nodes in one process, over the real protocol on loopback.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use liandong_hub::hub::{Hub, HubOptions};
 use liandong_hub::listen::Listener;
-use liandong_node::site::{By, Put, Query, Records, Site, SiteOptions};
+use liandong_node::log::{self, Log};
+use liandong_node::site::{By, Class, Put, Query, Records, Site, SiteOptions};
 use liandong_node::trust::{self, Membership};
 use liandong_node::uplink::{self, UplinkOptions};
 use liandong_proto::fields::Fields;
@@ -20,6 +22,7 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 const MEMBER: u32 = 1;
+const AWARD_ROUND: u32 = 2;
 const FINDING: u32 = 7;
 const GUANGZHOU: u32 = 440_100;
 
@@ -66,6 +69,7 @@ impl City {
     fn open(dir: &Path) -> Arc<Site> {
         let key = dir.with_extension("key");
         std::fs::write(&key, "07".repeat(32)).expect("a key file");
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("private");
         let mut options = SiteOptions::new(dir);
         options.linking_key = Some(key);
         Site::open(&options, &mut |_| {}).expect("the site opens")
@@ -186,6 +190,11 @@ async fn concurrent_edits_of_a_shared_field_are_both_kept_and_a_settlement_reach
     let by_city = record::Member { tier: record::MemberTier::Council as i32, ..Default::default() };
     let by_province = record::Member { tier: record::MemberTier::VicePresident as i32, ..Default::default() };
     write(province.hub.as_ref(), vec![put(MEMBER, Some(id), &by_province)]);
+    // Of a batch, what is a city's to make is refused by itself.
+    let batch = vec![put(MEMBER, None, &member(2)), put(MEMBER, Some(id), &by_province)];
+    let answers = province.hub.put(batch, &By::default(), false).expect("answered");
+    assert_eq!(answers[0].problems[0].code, "record.made_by_city");
+    assert!(answers[1].problems.is_empty() && answers[1].record == id);
     write(site.as_ref(), vec![put(MEMBER, Some(id), &by_city)]);
     let city = City::connect(site, &province).await;
     city.equal().await;
@@ -289,6 +298,49 @@ async fn a_hub_made_again_from_its_log_shows_the_same() {
     assert_eq!(count(province.hub.as_ref(), MEMBER), 201);
     city.disconnect().await.close().expect("closed");
     province.close().await;
+}
+
+#[test]
+fn a_hub_with_a_damaged_log_keeps_its_index() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = hub_dir(dir.path());
+    // Small segments from the first on: what is opened reads the last one only.
+    let log_dir = path.join("log");
+    let large = dir.path().join("large");
+    std::fs::rename(&log_dir, &large).expect("moved");
+    let (large, _) = Log::open(&large, log::Options::default()).expect("opens");
+    let small = log::Options { segment_bytes: 8 << 10, ..log::Options::default() };
+    let (small, _) = Log::open(&log_dir, small).expect("opens");
+    for raw in large.read(log::Pos::default()) {
+        let raw = raw.expect("sound");
+        let mut batch = log::Batch::new();
+        batch.push(raw.kind, &[&raw.payload]);
+        small.append(&batch, 0).expect("appended");
+    }
+    small.sync_to(small.end()).expect("synced");
+    drop(small);
+    let options = HubOptions { segment_bytes: 8 << 10, ..HubOptions::new(&path) };
+    let hub = Hub::open(&options, &mut |_| {}).expect("the hub opens");
+    let round = record::AwardRound {
+        year: 2026,
+        title: "优秀社工".repeat(40),
+        categories: vec!["新秀".into()],
+        ..Default::default()
+    };
+    for _ in 0..100 {
+        write(hub.as_ref(), vec![put(AWARD_ROUND, None, &round)]);
+    }
+    hub.close().expect("closed");
+    drop(hub);
+    let segment = path.join("log/00000000000000000001.log");
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    bytes[1_000] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+    let error = Hub::rebuild(&options, &mut |_| {}).err().expect("the log is damaged");
+    assert_eq!(error.class(), Class::Damaged);
+    let hub = Hub::open(&options, &mut |_| {}).expect("the hub opens");
+    assert_eq!(count(hub.as_ref(), AWARD_ROUND), 100, "what could be read still can");
+    hub.close().expect("closed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

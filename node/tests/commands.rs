@@ -1,6 +1,7 @@
 //! The node's commands as a clerk meets them: what they answer, how they end, and what they never say.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -344,6 +345,54 @@ fn the_index_can_be_made_again_from_the_log() {
     let status = place.json(&["status"], 0);
     assert_eq!((&status["records"]["member"], &status["outbox"]), (&2.into(), &2.into()));
     assert_eq!(place.run(&["status", "--check"]).status.code(), Some(1), "nobody runs it");
+}
+
+#[test]
+fn a_damaged_log_sends_nobody_to_rebuild() {
+    let place = Place::new();
+    let file = place.file("roster.csv", roster(&["王芳,,,A1", "李娜,,,A2"]));
+    place.check_import(&file, 0, [2, 2, 0, 0, 0]);
+    let segment = place.data_dir().join("log/00000000000000000001.log");
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[200] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    for (lang, backup) in [("zh", "备份"), ("en", "backup")] {
+        for command in ["rebuild", "status"] {
+            let output = place.run(&[command, "--lang", lang]);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(7), "{command}: {said}");
+            assert!(
+                said.contains(backup) && !said.contains("run rebuild") && !said.contains("可用 rebuild"),
+                "{said}"
+            );
+        }
+    }
+    assert!(place.data_dir().join("index/store").exists(), "the index is left alone");
+}
+
+#[test]
+fn a_city_key_that_is_lost_or_exposed_is_told_with_what_to_do() {
+    #[track_caller]
+    fn check(place: &Place, exit: i32, texts: [&str; 2]) {
+        for (lang, text) in ["zh", "en"].into_iter().zip(texts) {
+            for command in ["status", "rebuild"] {
+                let output = place.run(&[command, "--lang", lang]);
+                assert_eq!(output.status.code(), Some(exit), "{}", stderr(&output));
+                assert!(stderr(&output).contains(text), "{}", stderr(&output));
+            }
+        }
+    }
+    let place = Place::new();
+    let key = place.data_dir().join("keys/city.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let advice = format!("chmod 600 {}", key.display());
+    check(&place, 2, [&advice, &advice]);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let copy = place.data_dir().join("copy.key");
+    fs::rename(&key, &copy).unwrap();
+    check(&place, 7, ["请把备份的 keys/ 放回原处", "put the copy of keys/ back"]);
+    fs::rename(&copy, &key).unwrap();
+    place.json(&["status"], 0);
 }
 
 #[test]

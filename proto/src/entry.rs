@@ -89,6 +89,8 @@ pub enum EntryError {
     Open(#[from] Malformed),
 }
 
+const NO_KIND: &str = "a kind is a number from 1 to 65535";
+
 fn payload_hash(payload: &[u8]) -> Option<Hash> {
     (!payload.is_empty()).then(|| sha256(payload))
 }
@@ -111,7 +113,10 @@ impl Header {
                 (4, Value::Fixed64(stamp)) => header.stamp = Stamp(stamp),
                 (5, Value::Varint(generation)) => header.base.generation = generation,
                 (6, Value::Varint(hub_seq)) => header.base.hub_seq = hub_seq,
-                (7, Value::Varint(kind)) => header.kind = kind as u32,
+                // Rows are keyed by two bytes of the kind: a larger number would pass for another kind there.
+                (7, Value::Varint(kind)) => {
+                    header.kind = u16::try_from(kind).map_err(|_| EntryError::Header(NO_KIND))?.into();
+                }
                 (8, Value::Delimited(bytes)) => record = RecordId::from_slice(bytes),
                 (9, Value::Varint(op)) => {
                     header.op = Op::try_from(op as i32).map_err(|_| EntryError::Header("unknown op"))?;
@@ -133,6 +138,9 @@ impl Header {
         header.record = record.ok_or(EntryError::Header("record is not 16 bytes"))?;
         if header.seq == 0 {
             return Err(EntryError::Header("seq is 0"));
+        }
+        if header.kind == 0 {
+            return Err(EntryError::Header(NO_KIND));
         }
         Ok(header)
     }
@@ -365,6 +373,27 @@ mod tests {
         for sealed in [Bytes::new(), Bytes::from(vec![5; 200])] {
             let (entry, _) = make(header(), open.clone(), sealed);
             assert_eq!(Encoded::new(&entry).parts().concat(), entry.encode_to_vec());
+        }
+    }
+
+    #[test]
+    fn a_kind_that_rows_cannot_tell_from_another_is_refused() {
+        #[track_caller]
+        fn check(kind: u64, allowed: bool) {
+            // Of a field that comes twice the last counts.
+            let mut raw = header().encode().to_vec();
+            raw.push(7 << 3);
+            prost::encoding::encode_varint(kind, &mut raw);
+            let read = Header::decode(&raw.into());
+            match allowed {
+                true => assert_eq!(read.map(|header| u64::from(header.kind)), Ok(kind)),
+                false => assert_eq!(read, Err(EntryError::Header(NO_KIND)), "kind {kind}"),
+            }
+        }
+        check(1, true);
+        check(65_535, true);
+        for kind in [0, 65_536, 65_537, (1 << 32) + 1, u64::MAX] {
+            check(kind, false);
         }
     }
 

@@ -121,8 +121,8 @@ fn no_port(error: ListenError) -> Failure {
 }
 
 impl Running {
-    /// Waits until the socket or the port is no longer served, which happens by itself only when something
-    /// is wrong.
+    /// Waits until the socket or the port is no longer served or the hub cannot go on, which happens by itself
+    /// only when something is wrong. A supervisor starts the hub again, and that goes on from the log.
     pub async fn broken(&mut self) -> Failure {
         tokio::select! {
             served = &mut self.served => match served {
@@ -133,6 +133,7 @@ impl Running {
                 Ok(Err(error)) => no_port(error),
                 _ => Failure::internal(say!("同步端口意外停止", "the sync port has stopped by itself")),
             },
+            error = self.hub.failed() => error.into(),
         }
     }
 
@@ -166,5 +167,32 @@ impl Running {
                  start reads the log into the index"
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use liandong_node::site::SiteError;
+
+    use super::*;
+    use crate::cli::Args;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_hub_that_cannot_go_on_ends_the_process_that_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        Hub::init(dir.path(), None).expect("a hub is made");
+        let data_dir = dir.path().to_str().expect("an ordinary path");
+        let args = Args::parse_from([PROGRAM, "--data-dir", data_dir, "status"]);
+        let mut screen = args.global.screen();
+        let mut flags = RunArgs { listen: Some("127.0.0.1:0".into()) }.flags();
+        flags.push(Flag { flag: "-", key: "enrolment.listen", value: Some("127.0.0.1:0".into()) });
+        let setup = Setup::load(&args.global, flags, &mut screen).expect("settings");
+        let hub = open(&setup).await.expect("the hub opens");
+        let mut running = start(&setup, Arc::clone(&hub)).await.expect("it is served");
+        hub.shared.fail(SiteError::corrupt("a stored record", "a tag of no field"));
+        let ended = tokio::time::timeout(Duration::from_secs(30), running.broken()).await;
+        assert_eq!(ended.expect("it ends").exit, Exit::Damaged);
+        running.drain(&setup).await.expect("it is put away in time");
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use liandong_node::index::{Index, IndexOptions, Opened, Staged};
+use liandong_node::index::{Index, IndexError, IndexOptions, Opened, Pace, Staged};
 
 use super::*;
 
@@ -20,6 +20,14 @@ fn a_store_that_is_open_elsewhere_is_not_taken_for_a_damaged_one() {
     let dir = tempfile::tempdir().expect("a directory");
     let _held = open(dir.path(), CACHE).expect("opens");
     assert!(matches!(open(dir.path(), CACHE).err(), Some(StoreError::Io { .. })));
+}
+
+/// Trying again would never end: fjall has to be opened anew, and so the index comes to its end.
+#[test]
+fn a_poisoned_store_is_final_and_no_damage() {
+    let error = IndexError::from(failed(Path::new("store"), fjall::Error::Poisoned));
+    assert!(error.is_final() && !error.is_damage() && !error.is_full(), "{error}");
+    assert!(error.to_string().contains("restart"), "{error}");
 }
 
 /// Tables of their own and batches through the journal, in turn, over the same rows.
@@ -46,6 +54,7 @@ fn open_index(dir: &Path) -> (Index, Opened) {
         dir: dir.to_path_buf(),
         engine: Box::new(|dir: &Path| open(dir, CACHE)),
         overlay_bytes: 64 << 20,
+        pace: Pace::default(),
         before_apply: Box::new(|_| Ok(())),
         in_log: Box::new(|_| true),
     };

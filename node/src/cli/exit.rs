@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 
 use crate::api::ServeError;
 use crate::config::Mistakes;
+use crate::log::LogError;
 use crate::say;
 use crate::site::{Class, SiteError};
 use crate::text::Said;
@@ -160,11 +161,41 @@ impl From<SiteError> for Failure {
                 )
             }
             SiteError::NotFound => no_such_record(),
+            SiteError::KeyMissing(path) => {
+                let path = path.display();
+                say!(
+                    "城市密钥 {path} 不见了；请把备份的 keys/ 放回原处：没有它，密封的内容谁也读不出来",
+                    "the city key {path} is missing; put the copy of keys/ back: without it nothing sealed can be \
+                     read"
+                )
+            }
+            SiteError::Stopped { why, .. } => {
+                say!(
+                    "不再保存任何内容（{why}）；请重启，日志里的都在",
+                    "nothing more is saved ({why}); restart, what is in the log is safe"
+                )
+            }
+            SiteError::KeyExposed(path) => {
+                let path = path.display();
+                say!(
+                    "密钥 {path} 可被其他账户读取，没有启动；请运行 chmod 600 {path}",
+                    "the key {path} can be read by other accounts, so nothing was started; run: chmod 600 {path}"
+                )
+            }
+            SiteError::Log(LogError::Damaged { .. }) => Said::new(format!("{LOG_DAMAGED}{en}"), en),
+            SiteError::Index(error) if error.is_damage() => Said::new(format!("{INDEX_DAMAGED}{en}"), en),
+            SiteError::Index(error) if error.is_final() => Said::new(format!("{INDEX_ENDED}{en}"), en),
             _ => Said::new(format!("{}{en}", of_class(error.class())), en),
         };
         Failure { exit, said }
     }
 }
+
+/// No rebuild helps here: it reads the log as well.
+const LOG_DAMAGED: &str =
+    "日志损坏；请原样保留整个数据目录，不要删改，从备份恢复，或联系省级枢纽的维护人员：";
+const INDEX_ENDED: &str = "索引写不进去了，日志里的都在；请先看磁盘是否正常，再重新启动：";
+const INDEX_DAMAGED: &str = "索引损坏，日志里的都在；重新启动会由日志重建索引：";
 
 /// What a class of failure means, before the details that are in English only.
 fn of_class(class: Class) -> &'static str {
@@ -173,7 +204,9 @@ fn of_class(class: Class) -> &'static str {
         Class::NotFound => "没有找到：",
         Class::Locked => "数据目录正被另一个进程使用，请等它结束或停止它：",
         Class::Full => "磁盘已满，没有保存；请腾出空间后重试：",
-        Class::Damaged => "存储的数据有损坏，请运行 verify 查看，索引损坏可用 rebuild 重建：",
+        Class::Damaged => {
+            "存储的数据有损坏；请原样保留整个数据目录，先运行 verify：只是索引损坏的，重新启动会重建；日志损坏的，从备份恢复或联系省级枢纽的维护人员："
+        }
         Class::Internal => "内部错误，请重试；仍不行请把这一行发给维护人员：",
     }
 }
@@ -276,6 +309,22 @@ mod tests {
             let status = crate::api::status(&error);
             assert_eq!(Failure::from(error).exit, Failure::from(status).exit);
         }
+    }
+
+    #[test]
+    fn nobody_is_sent_to_rebuild_from_a_damaged_log() {
+        let damaged = LogError::Damaged { path: "1.log".into(), offset: 60, what: "a checksum".into() };
+        let error = SiteError::from(damaged);
+        let status = crate::api::status(&error);
+        for failure in [Failure::from(error), Failure::from(status)] {
+            let Said { zh, en } = &failure.said;
+            assert_eq!(failure.exit, Exit::Damaged);
+            assert!(zh.contains("备份") && zh.contains("原样保留") && !zh.contains("可用 rebuild"), "{zh}");
+            assert!(en.contains("backup") && !en.contains("run rebuild"), "{en}");
+        }
+        let index = Failure::from(SiteError::from(crate::index::IndexError::Damaged { prefix: 'r' }));
+        assert_eq!(index.exit, Exit::Damaged);
+        assert!(index.said.zh.contains("索引") && index.said.en.contains("restart"), "{}", index.said);
     }
 
     #[test]

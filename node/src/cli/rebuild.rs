@@ -1,4 +1,4 @@
-//! `rebuild`: throws the index away and makes it again from the log.
+//! `rebuild`: makes the index again from the log; the one before is kept beside it.
 
 use liandong_proto::schema::Text;
 use serde_json::json;

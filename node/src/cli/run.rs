@@ -15,7 +15,7 @@ use super::{PROGRAM, Setup};
 use crate::api::{self, ServeError, Socket};
 use crate::config::{Flag, NodeConfig};
 use crate::say;
-use crate::site::{Records, Site, SiteOptions};
+use crate::site::{Records, Site, SiteError, SiteOptions};
 use crate::uplink::{self, UplinkOptions};
 
 /// Flags of `run`.
@@ -131,11 +131,16 @@ pub async fn stopped(mut stopping: watch::Receiver<bool>) {
 }
 
 impl Running {
-    /// Waits until the socket is no longer served, which happens by itself only when something is wrong.
+    /// Waits until the socket is no longer served or the index has ended, which happens by itself only when
+    /// something is wrong. A supervisor starts the site again, and that makes a damaged index anew.
     pub async fn broken(&mut self) -> Failure {
-        match (&mut self.served).await {
-            Ok(Err(error)) => error.into(),
-            _ => Failure::internal(say!("本地接口意外停止", "the local socket has stopped by itself")),
+        let index = self.site.index();
+        tokio::select! {
+            served = &mut self.served => match served {
+                Ok(Err(error)) => error.into(),
+                _ => Failure::internal(say!("本地接口意外停止", "the local socket has stopped by itself")),
+            },
+            error = index.ended() => SiteError::from(error).into(),
         }
     }
 
@@ -167,5 +172,31 @@ impl Running {
                  start reads the log into the index"
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use liandong_proto::id::SiteCode;
+
+    use super::*;
+    use crate::cli::Args;
+    use crate::index::IndexError;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_damaged_index_ends_the_process_that_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        Site::init(dir.path(), SiteCode(440_100)).expect("a site is made");
+        let data_dir = dir.path().to_str().expect("an ordinary path");
+        let args = Args::parse_from([PROGRAM, "--data-dir", data_dir, "status"]);
+        let mut screen = args.global.screen();
+        let setup = Setup::load(&args.global, Vec::new(), &mut screen).expect("settings");
+        let site = open(&setup).await.expect("the site opens");
+        let mut running = start(&setup, Arc::clone(&site)).await.expect("it is served");
+        site.index().condemn(IndexError::Damaged { prefix: 'r' });
+        let ended = tokio::time::timeout(Duration::from_secs(30), running.broken()).await;
+        assert_eq!(ended.expect("it ends").exit, Exit::Damaged);
+        assert!(running.drain(&setup).await.is_err(), "the next start makes the index again");
     }
 }

@@ -15,8 +15,8 @@ use crate::text::Lang;
 /// Flags of `status`.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct StatusArgs {
-    /// 按状态给出退出码：1 没有运行、4 需要人工处理、5 连不上枢纽、6 被拒绝 · Tell by the exit code: 1 not running, 4 review needed, 5 hub
-    /// unreachable, 6 refused
+    /// 按状态给出退出码：1 没有运行或索引写不进去、4 需要人工处理、5 连不上枢纽、6 被拒绝、7 索引损坏 · Tell by the exit code: 1 not running
+    /// or the index cannot be written, 4 review needed, 5 hub unreachable, 6 refused, 7 the index is damaged
     #[arg(long)]
     check: bool,
 }
@@ -34,7 +34,8 @@ pub async fn run(door: &Door, args: &StatusArgs, screen: &Screen) -> Result<Exit
 /// What a watchdog should know.
 fn exit(status: &StatusResponse, is_running: bool) -> Exit {
     match (status.link(), status.comparison()) {
-        _ if !is_running => Exit::Internal,
+        _ if status.index_damaged => Exit::Damaged,
+        _ if !is_running || !status.index_failure.is_empty() => Exit::Internal,
         (Link::Refused, _) => Exit::Denied,
         (Link::Diverged, _) | (_, Comparison::Different) => Exit::Review,
         (Link::Offline, _) => Exit::Unreachable,
@@ -66,6 +67,8 @@ pub fn json(status: &StatusResponse, is_running: bool) -> Value {
         "link_text": { "zh": status.link_zh, "en": status.link_en },
         "last_sync_ms": status.last_sync_ms,
         "index_lag_changes": status.index_lag_changes,
+        "index_damaged": status.index_damaged,
+        "index_failure": status.index_failure,
         "records": counts,
         "open_findings": status.open_findings,
         "comparison": status.comparison().as_str_name().trim_start_matches("COMPARISON_"),
@@ -118,6 +121,7 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
         }
     }
     lines.push((say("未处理的核对事项", "open findings"), status.open_findings.to_string()));
+    lines.push((say("索引", "index"), index(status, lang)));
     lines.push((say("索引滞后", "index lag"), status.index_lag_changes.to_string()));
     lines.push((
         say("磁盘", "disk"),
@@ -154,6 +158,20 @@ fn link(status: &StatusResponse, lang: Lang) -> String {
     }
 }
 
+fn index(status: &StatusResponse, lang: Lang) -> String {
+    let word = match (status.index_damaged, status.index_failure.is_empty()) {
+        (true, _) => Text {
+            zh: "损坏，重新启动会由日志重建",
+            en: "damaged, a restart makes it again from the log",
+        },
+        (false, false) => {
+            Text { zh: "写不进去，日志里的都在", en: "cannot be written, the log has everything" }
+        }
+        (false, true) => return lang.pick("正常", "sound").to_owned(),
+    };
+    format!("{}{}{}", lang.of(word), lang.pick("：", ": "), status.index_failure)
+}
+
 fn comparison(status: &StatusResponse, lang: Lang) -> String {
     let word = match status.comparison() {
         Comparison::Unspecified => return lang.pick("还没有", "not yet").to_owned(),
@@ -188,6 +206,30 @@ mod tests {
         check(Link::Diverged, Comparison::Equal, 0, Exit::Review);
         check(Link::Offline, Comparison::Equal, 0, Exit::Unreachable);
         check(Link::Refused, Comparison::Equal, 0, Exit::Denied);
+    }
+
+    #[test]
+    fn an_index_that_is_not_well_is_told() {
+        #[track_caller]
+        fn check(index_damaged: bool, index_failure: &str, expected: Exit, words: [&str; 2]) {
+            let status = StatusResponse {
+                link: Link::Connected as i32,
+                index_damaged,
+                index_failure: index_failure.into(),
+                ..StatusResponse::default()
+            };
+            assert_eq!(exit(&status, true), expected);
+            let told = json(&status, true);
+            assert_eq!(told["index_damaged"], index_damaged);
+            assert_eq!(told["index_failure"], index_failure);
+            for (lang, word) in [Lang::Zh, Lang::En].into_iter().zip(words) {
+                let text = text(&status, true, lang);
+                assert!(text.contains(word) && text.contains(index_failure), "{text}");
+            }
+        }
+        check(false, "", Exit::Done, ["正常", "sound"]);
+        check(false, "disk full", Exit::Internal, ["写不进去", "cannot be written"]);
+        check(true, "a row differs", Exit::Damaged, ["损坏", "damaged"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The index: what the log says, ready to be read. An overlay in memory shows changes at once; one thread
-//! brings them into the store in large sorted batches, when it is full or nothing more comes.
+//! brings them into the store in large sorted batches: when it is full, when nothing more comes, and at the latest
+//! after ten seconds; within a minute it makes them durable there ([`Pace`]).
 //!
 //! * Every stored value ends with its check, an XXH3 of value and key: a flipped bit is found when it is read,
 //!   and the caller makes the index again from the log.
@@ -10,26 +11,29 @@
 //!   to its position.
 //! * An index is opened for use or made anew, never repaired: see [`Opened`].
 
+mod end;
 mod key;
 mod layer;
 mod open;
 mod overlay;
+mod pace;
 mod row;
 mod scan;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
 use crate::store::{Guarded, Store as _, StoreError};
+use end::End;
 use overlay::Overlay;
 
 pub use open::{Engine, InLog, IndexOptions, Opened, Rebuilt};
 pub use overlay::Health;
+pub use pace::Pace;
 pub use row::{Check, Digest, Item, Position, check_of};
 pub use scan::Scan;
 pub use writer::BeforeApply;
@@ -53,13 +57,17 @@ pub enum IndexError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A stored row is not what was written.
-    #[error("the index is damaged: a row under {prefix} does not match its check; run rebuild")]
+    #[error(
+        "the index is damaged: a row under {prefix} does not match its check; a restart makes it again from the log"
+    )]
     Damaged {
         /// First byte of the key, as a letter.
         prefix: char,
     },
     /// The whole does not match its digest.
-    #[error("the index is damaged: its rows come to {found}, and {kept} was kept; run rebuild")]
+    #[error(
+        "the index is damaged: its rows come to {found}, and {kept} was kept; a restart makes it again from the log"
+    )]
     DigestDiffers {
         /// As counted.
         found: Digest,
@@ -97,6 +105,11 @@ impl IndexError {
         )
     }
 
+    /// Whether the index can be used no more before it is opened again.
+    pub fn is_final(&self) -> bool {
+        self.is_damage() || matches!(self, IndexError::Store(StoreError::Ended { .. }))
+    }
+
     /// Whether space has to be freed; nothing is lost.
     pub fn is_full(&self) -> bool {
         matches!(self, IndexError::Store(StoreError::Full { .. }))
@@ -112,8 +125,8 @@ pub struct Index {
     overlay: Arc<Overlay>,
     writer: Mutex<Option<JoinHandle<()>>>,
     dir: PathBuf,
-    /// Damage was read: no clean stop any more, so that the next open looks at everything.
-    damaged: AtomicBool,
+    /// Once it has come there is no clean stop any more, so that the next open looks at everything.
+    end: Arc<End>,
 }
 
 impl Index {
@@ -129,7 +142,7 @@ impl Index {
         let stored = || -> Result<Option<Item>, IndexError> {
             self.store.get(key)?.map(|sealed| row::unseal(key, &sealed)).transpose()
         };
-        stored().inspect_err(|error| self.note(error))
+        stored().inspect_err(|error| self.end.note(error))
     }
 
     /// Shows changes at once, and brings them into the store later. `position` is where the log stands
@@ -142,7 +155,7 @@ impl Index {
     /// range are gathered in the call, the others are read as it goes.
     pub fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Scan<'_> {
         let view = self.overlay.view(from, to, || self.store.scan(from, to));
-        Scan::new(view, from, to, &self.damaged)
+        Scan::new(view, from, to, &self.end)
     }
 
     /// Waits until everything staged so far is in the store and durable there.
@@ -162,8 +175,16 @@ impl Index {
     /// How the index is doing.
     pub fn health(&self) -> Health {
         let mut health = self.overlay.health();
-        health.damaged |= self.damaged.load(Ordering::Relaxed);
+        if let Some(why) = self.end.why() {
+            health.damaged = why.is_damage();
+            health.failure = Some(why.to_string());
+        }
         health
+    }
+
+    /// Waits until the index can be used no more: then whoever runs the process ends it and starts it again.
+    pub async fn ended(&self) -> IndexError {
+        self.end.come().await
     }
 
     /// Digest of what the index shows.
@@ -185,7 +206,7 @@ impl Index {
         let view = self.overlay.view(&[], None, || self.store.scan(&[], None));
         let kept = view.as_ref().map(|view| view.digest).unwrap_or_default();
         let mut found = Digest::default();
-        for row in Scan::new(view, &[], None, &self.damaged) {
+        for row in Scan::new(view, &[], None, &self.end) {
             let (key, value) = row?;
             found.add(check_of(&key, &value));
             if found.count.is_multiple_of(16_384) {
@@ -195,8 +216,9 @@ impl Index {
         if found == kept {
             return Ok(found);
         }
-        self.damaged.store(true, Ordering::Relaxed);
-        Err(IndexError::DigestDiffers { found, kept })
+        let error = IndexError::DigestDiffers { found, kept };
+        self.end.note(&error);
+        Err(error)
     }
 
     /// Brings everything into the store and marks it clean, so that the next open need not look at it. Scans have
@@ -208,7 +230,7 @@ impl Index {
         let flushed = self.flush();
         self.stop();
         flushed?;
-        if self.damaged.load(Ordering::Relaxed) {
+        if self.end.why().is_some() {
             return Ok(());
         }
         match self.store.close() {
@@ -220,10 +242,10 @@ impl Index {
         }
     }
 
-    fn note(&self, error: &IndexError) {
-        if error.is_damage() {
-            self.damaged.store(true, Ordering::Relaxed);
-        }
+    /// Ends as the writer does that meets `error`.
+    #[cfg(test)]
+    pub(crate) fn condemn(&self, error: IndexError) {
+        self.overlay.failed(error);
     }
 
     fn stop(&self) {

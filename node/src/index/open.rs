@@ -8,10 +8,11 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use super::end::End;
 use super::overlay::Overlay;
+use super::pace::Pace;
 use super::row::{Digest, ROOT, Root, unseal};
 use super::writer::{BeforeApply, Writer};
 use super::{Index, IndexError, Position};
@@ -29,8 +30,11 @@ pub struct IndexOptions {
     pub dir: PathBuf,
     /// The store. It may panic: that counts as damage.
     pub engine: Engine,
-    /// How much may be staged before it is written, in bytes.
+    /// How much may be staged before it is written, in bytes. Twice that while the one before is being written,
+    /// and what was written last is kept to be read: a steady flow takes three times this, six times at the most.
     pub overlay_bytes: usize,
+    /// How long rows may be staged, and written without being durable.
+    pub pace: Pace,
     /// Called with a position before anything at or before it goes into the store.
     pub before_apply: BeforeApply,
     /// Whether the log has a position. A store that is ahead of its log is thrown away: the log is the truth.
@@ -104,7 +108,9 @@ impl Index {
             found => found?,
         };
         end_opening(&dir.join(OPENING)).map_err(failed(&dir))?;
-        let overlay = Arc::new(Overlay::new(options.overlay_bytes, root.unwrap_or_default().digest));
+        let end = Arc::<End>::default();
+        let digest = root.unwrap_or_default().digest;
+        let overlay = Arc::new(Overlay::new(options.overlay_bytes, options.pace, digest, Arc::clone(&end)));
         let store = Arc::new(store);
         let writer = {
             let (overlay, store, before_apply) =
@@ -113,8 +119,25 @@ impl Index {
             std::thread::Builder::new().name("index".into()).spawn(work).map_err(failed(&dir))?
         };
         let writer = Mutex::new(Some(writer));
-        let index = Index { store, overlay, writer, dir, damaged: AtomicBool::new(false) };
+        let index = Index { store, overlay, writer, dir, end };
         Ok((index, Opened { position: root.map(|root| root.position), rebuilt }))
+    }
+
+    /// Lets `make` open an index that begins anew in `dir`. The one before is kept beside it, and is in its place
+    /// again when `make` fails: it may be the last that can be read. Nobody may have it open.
+    ///
+    /// # Errors
+    /// What `make` answers; [`IndexError::File`] when the one before cannot be moved.
+    pub fn anew<T, E: From<IndexError>>(dir: &Path, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        if !dir.exists() {
+            return make();
+        }
+        let kept = move_aside(dir).map_err(failed(dir))?;
+        make().inspect_err(|_| {
+            if let Err(error) = fs::remove_dir_all(dir).and_then(|()| fs::rename(&kept, dir)) {
+                tracing::error!(kept = %kept.display(), %error, "the index from before cannot be put back in its place");
+            }
+        })
     }
 
     /// Says that the store is as a clean stop leaves it.
@@ -194,7 +217,7 @@ fn compare(store: &Guarded, kept: Digest) -> Result<(), IndexError> {
     if found == kept { Ok(()) } else { Err(IndexError::DigestDiffers { found, kept }) }
 }
 
-/// Moves a damaged index out of the way, to `index.broken-<n>` beside it, and lets go of the oldest there.
+/// Moves an index out of the way, to `index.broken-<n>` beside it, and lets go of the oldest there.
 fn move_aside(dir: &Path) -> io::Result<PathBuf> {
     let parent = dir.parent().unwrap_or(Path::new(""));
     let stem = format!("{}.broken-", dir.file_name().and_then(|name| name.to_str()).unwrap_or("index"));

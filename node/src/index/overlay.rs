@@ -1,34 +1,36 @@
 //! What is staged: one layer that takes changes, at most one that is being written. The one written last stays to
-//! be read: what was just changed is what is read and changed next.
+//! be read until nothing is staged for a while: what was just changed is what is read and changed next.
 //!
 //! Memory is bounded: a layer is closed when it reaches `limit`, and while one is being written the next may
-//! grow to twice that before staging waits. A store that cannot be written (a full disk) keeps its layer and is
+//! grow to twice that before staging waits. So each of the three takes at most twice the limit and one call more;
+//! one limit each is what a steady flow takes. A store that cannot be written (a full disk) keeps its layer and is
 //! tried again every second; staging then waits until there is space, unless the index is being closed. What is
 //! staged is in the log, so nothing is lost when the process ends here.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::end::End;
 use super::key::Key;
 use super::layer::Layer;
+use super::pace::{Due, Pace, Standing};
 use super::row::{Digest, Root, seal, sealed_check};
 use super::{IndexError, Position, Staged};
 use crate::store::Put;
 
-/// Nothing staged for this long, and what there is goes into the store.
-const IDLE: Duration = Duration::from_secs(1);
-/// Nothing written for this long, and what was written is made durable in the store.
-const CHECKPOINT: Duration = Duration::from_secs(5);
 /// How long the writer waits after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
 struct State {
     active: Layer,
+    /// When the first call of the active layer came, and when any last did; counted from the beginning.
+    first_call: Duration,
+    last_call: Duration,
     /// Being written.
     closed: Option<Arc<Layer>>,
-    /// Written last; the store has it too.
+    /// Written last; the store has it too. Empty once nothing has been staged for a while.
     recent: Arc<Layer>,
     digest: Digest,
     /// Calls to `stage`, and how many of them are in the store.
@@ -40,7 +42,7 @@ struct State {
     /// Why the last attempt to write failed; `None` after one that did not.
     failure: Option<IndexError>,
     failures: u64,
-    /// The store is damaged: nothing may be read or written any more.
+    /// The end has come while writing: nothing may be read or written any more.
     condemned: Option<IndexError>,
 }
 
@@ -64,11 +66,12 @@ pub(super) struct View<R> {
 pub struct Health {
     /// Rows staged and not yet in the store.
     pub lag: usize,
-    /// Memory taken by them, in bytes, roughly.
+    /// Memory taken by them, in bytes, roughly. Besides, the rows written last are kept to be read, about as much
+    /// again, until nothing has been staged for a second.
     pub staged_bytes: usize,
-    /// Why the store cannot be written at present; it is tried again every second.
+    /// Why the store cannot be written at present, which is tried again every second; or why the index has ended.
     pub failure: Option<String>,
-    /// The store is damaged; the index has to be opened again, which makes it anew from the log.
+    /// It has ended since the store is damaged: opening it again makes it anew from the log.
     pub damaged: bool,
 }
 
@@ -77,12 +80,21 @@ pub(super) struct Overlay {
     state: Mutex<State>,
     moved: Condvar,
     limit: usize,
+    pace: Pace,
+    began: Instant,
+    end: Arc<End>,
 }
 
 impl Overlay {
-    pub fn new(limit: usize, digest: Digest) -> Overlay {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "how long rows wait is this process's affair, and in no result"
+    )]
+    pub fn new(limit: usize, pace: Pace, digest: Digest, end: Arc<End>) -> Overlay {
         let state = State {
             active: Layer::default(),
+            first_call: Duration::ZERO,
+            last_call: Duration::ZERO,
             closed: None,
             recent: Arc::default(),
             digest,
@@ -94,11 +106,16 @@ impl Overlay {
             failures: 0,
             condemned: None,
         };
-        Overlay { state: Mutex::new(state), moved: Condvar::new(), limit }
+        Overlay { state: Mutex::new(state), moved: Condvar::new(), limit, pace, began: Instant::now(), end }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Time since the beginning.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
@@ -146,6 +163,10 @@ impl Overlay {
                 state.digest.remove(old);
             }
         }
+        state.last_call = self.now();
+        if was_empty {
+            state.first_call = state.last_call;
+        }
         state.active.mark(Root { digest: state.digest, position });
         state.calls += 1;
         if was_empty || state.active.bytes() > self.limit {
@@ -180,7 +201,7 @@ impl Overlay {
             lag: state.active.len() + closed.map_or(0, Layer::len),
             staged_bytes: state.active.bytes() + closed.map_or(0, Layer::bytes),
             failure: state.failure.as_ref().map(ToString::to_string),
-            damaged: state.condemned.is_some(),
+            damaged: false,
         }
     }
 
@@ -214,8 +235,8 @@ impl Overlay {
         self.state().stopped
     }
 
-    /// The writer waits here. `dirty`: there is something to make durable.
-    pub fn next(&self, dirty: bool) -> Work {
+    /// The writer waits here. `written`: when the oldest and the newest write came that is not durable.
+    pub fn next(&self, written: Option<(Duration, Duration)>) -> Work {
         let mut state = self.state();
         loop {
             if state.stopped || state.condemned.is_some() {
@@ -224,34 +245,36 @@ impl Overlay {
             if let Some(layer) = &state.closed {
                 return Work::Write(Arc::clone(layer));
             }
-            if state.active.is_empty() {
-                state.wanted = false;
-                if dirty {
-                    let (woken, timeout) =
-                        self.moved.wait_timeout(state, CHECKPOINT).unwrap_or_else(PoisonError::into_inner);
-                    state = woken;
-                    if timeout.timed_out() && state.active.is_empty() && !state.stopped {
-                        return Work::Checkpoint;
-                    }
-                } else {
-                    state = self.wait(state);
+            let is_empty = state.active.is_empty();
+            state.wanted &= !is_empty;
+            let standing = Standing {
+                staged: (!is_empty).then_some((state.first_call, state.last_call)),
+                written,
+                wanted: state.wanted || state.active.bytes() > self.limit,
+                recent: (!state.recent.is_empty()).then_some(state.last_call),
+            };
+            match self.pace.due(&standing, self.now()) {
+                Due::Write => {
+                    state.wanted = false;
+                    let layer = Arc::new(std::mem::take(&mut state.active));
+                    state.closed = Some(Arc::clone(&layer));
+                    self.moved.notify_all();
+                    return Work::Write(layer);
                 }
-                continue;
-            }
-            if !state.wanted && state.active.bytes() <= self.limit {
-                let before = state.calls;
-                let (woken, timeout) =
-                    self.moved.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
-                state = woken;
-                if !timeout.timed_out() || state.calls != before {
-                    continue;
+                Due::Checkpoint => return Work::Checkpoint,
+                Due::Forget => {
+                    let recent = std::mem::take(&mut state.recent);
+                    // Thousands of rows may go with it.
+                    drop(state);
+                    drop(recent);
+                    state = self.state();
+                }
+                Due::Wait(None) => state = self.wait(state),
+                Due::Wait(Some(time)) => {
+                    let woken = self.moved.wait_timeout(state, time);
+                    state = woken.unwrap_or_else(PoisonError::into_inner).0;
                 }
             }
-            state.wanted = false;
-            let layer = Arc::new(std::mem::take(&mut state.active));
-            state.closed = Some(Arc::clone(&layer));
-            self.moved.notify_all();
-            return Work::Write(layer);
         }
     }
 
@@ -270,11 +293,12 @@ impl Overlay {
         self.state().failure = None;
     }
 
-    /// The store could not be written: waits until it is time to try again. Damage ends all.
+    /// The store could not be written: waits until it is time to try again, unless that is the end.
     pub fn failed(&self, why: IndexError) {
         let mut state = self.state();
         state.failures += 1;
-        if why.is_damage() {
+        if why.is_final() {
+            self.end.note(&why);
             state.condemned = Some(why);
             self.moved.notify_all();
             return;

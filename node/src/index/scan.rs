@@ -2,12 +2,12 @@
 
 use std::iter::Peekable;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::vec;
 
 use bytes::Bytes;
 
 use super::IndexError;
+use super::end::End;
 use super::layer::Layer;
 use super::overlay::View;
 use super::row::{ROOT, split, unseal};
@@ -18,7 +18,7 @@ pub struct Scan<'a> {
     active: Peekable<vec::IntoIter<Put>>,
     closed: Option<Closed>,
     stored: Peekable<Rows<'a>>,
-    damaged: &'a AtomicBool,
+    end: &'a End,
     /// After an error there is nothing more to say.
     failed: Option<IndexError>,
     ended: bool,
@@ -59,7 +59,7 @@ impl<'a> Scan<'a> {
         view: Result<View<Rows<'a>>, IndexError>,
         from: &[u8],
         to: Option<&[u8]>,
-        damaged: &'a AtomicBool,
+        end: &'a End,
     ) -> Scan<'a> {
         let nothing = || -> Rows<'a> { Box::new(std::iter::empty()) };
         let (view, failed) = match view {
@@ -74,7 +74,7 @@ impl<'a> Scan<'a> {
             active: view.active.into_iter().peekable(),
             closed: view.closed.map(|layer| Closed::new(layer, from, to)),
             stored: view.stored.peekable(),
-            damaged,
+            end,
             failed,
             ended: false,
         }
@@ -117,9 +117,7 @@ impl Iterator for Scan<'_> {
                 Some(Ok((_, None))) => {}
                 Some(Err(error)) => {
                     self.ended = true;
-                    if error.is_damage() {
-                        self.damaged.store(true, Ordering::Relaxed);
-                    }
+                    self.end.note(&error);
                     return Some(Err(error));
                 }
                 None => self.ended = true,

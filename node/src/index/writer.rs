@@ -1,5 +1,7 @@
 //! The thread that brings what is staged into the store.
 
+use std::time::Duration;
+
 use super::layer::Layer;
 use super::overlay::{Overlay, Work};
 use super::{IndexError, Position};
@@ -17,19 +19,21 @@ pub(super) struct Writer<'a> {
     pub before_apply: &'a BeforeApply,
     /// Written and not yet durable in the store, in bytes.
     unsynced: usize,
+    /// When the oldest and the newest of it were written, counted from the beginning of the overlay.
+    written: Option<(Duration, Duration)>,
     /// Calls of the layer at hand that are in the store already.
     done: usize,
 }
 
 impl<'a> Writer<'a> {
     pub fn new(overlay: &'a Overlay, store: &'a Guarded, before_apply: &'a BeforeApply) -> Writer<'a> {
-        Writer { overlay, store, before_apply, unsynced: 0, done: 0 }
+        Writer { overlay, store, before_apply, unsynced: 0, written: None, done: 0 }
     }
 
     /// Works until the overlay is stopped.
     pub fn run(mut self) {
         loop {
-            let result = match self.overlay.next(self.unsynced > 0) {
+            let result = match self.overlay.next(self.written) {
                 Work::Stop => return,
                 Work::Checkpoint => self.checkpoint(),
                 Work::Write(layer) => self.write(&layer),
@@ -56,6 +60,8 @@ impl<'a> Writer<'a> {
             }
         }
         self.done = 0;
+        let now = self.overlay.now();
+        self.written = Some((self.written.map_or(now, |(first, _)| first), now));
         self.unsynced += layer.bytes();
         self.overlay.written();
         if self.unsynced >= CHECKPOINT_BYTES { self.checkpoint() } else { Ok(()) }
@@ -63,7 +69,7 @@ impl<'a> Writer<'a> {
 
     fn checkpoint(&mut self) -> Result<(), IndexError> {
         self.store.checkpoint()?;
-        self.unsynced = 0;
+        (self.unsynced, self.written) = (0, None);
         Ok(())
     }
 }

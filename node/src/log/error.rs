@@ -23,7 +23,8 @@ pub enum LogError {
     },
     /// Something that had been durable cannot be read.
     #[error(
-        "log damaged: {path} at byte {offset}: {what}; stop, copy the directory away, then restore this site"
+        "log damaged: {path} at byte {offset}: {what}; keep the whole directory as it is (rebuild reads the log too \
+         and cannot help), restore it from a backup, or ask the hub's operator"
     )]
     Damaged {
         /// The segment.

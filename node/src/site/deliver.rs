@@ -87,16 +87,18 @@ impl Site {
         payload: &[u8],
         change: impl FnOnce(&mut pb::SiteRow),
     ) -> Result<Pos, SiteError> {
-        let mut writer = locked(&self.writer);
         let mut batch = Batch::new();
         batch.push(kind, &[payload]);
-        let span = self.log.append(&batch, writer.author.head.seq + 1)?;
-        change(&mut writer.row);
-        self.stage(Vec::new(), &writer.row, span.end)?;
-        Ok(span.end)
+        locked(&self.writer).whole(|writer| {
+            let end = self.log.append(&batch, writer.author.head.seq + 1)?.end;
+            change(&mut writer.row);
+            self.stage(writer, Vec::new(), end);
+            Ok(end)
+        })
     }
 
-    /// Takes in a delivery: durable before this returns, then shown.
+    /// Takes in a delivery: durable before this returns, then shown. One that cannot be folded is not appended:
+    /// every later start would stop at it.
     ///
     /// # Errors
     /// [`SiteError`].
@@ -104,18 +106,20 @@ impl Site {
         let cursor = position_from_pb(deliver.cursor.as_ref());
         let mut batch = Batch::new();
         batch.push(record_kind::RECEIVED, &[&deliver.encode_to_vec()]);
-        let mut guard = locked(&self.writer);
-        let writer = &mut *guard;
-        let span = self.log.append(&batch, writer.author.head.seq + 1)?;
-        let key = writer.author.keys().city.clone();
-        let mut fold = Fold::new(writer.author.origin, &key, &self.lineage);
-        let staged = fold.deliver(deliver, &self.log, span.start, |key| self.state(key.0, key.1))?;
-        writer.author.clock.saw(fold.newest, now_ms());
-        writer.row.stamp = writer.author.clock.last().0;
-        (writer.row.generation, writer.row.hub_seq) = (cursor.generation, cursor.hub_seq);
-        self.stage(staged, &writer.row, span.end)?;
-        drop(guard);
-        self.log.sync_to(span.end)?;
+        let end = locked(&self.writer).whole(|writer| {
+            let key = writer.author.keys().city.clone();
+            let mut fold = Fold::new(writer.author.origin, &key, &self.lineage);
+            // Nobody else appends meanwhile: what is in the log is all that comes before the delivery.
+            let until = self.log.end();
+            let staged = fold.deliver(deliver, &self.log, until, |key| self.state(key.0, key.1))?;
+            let end = self.log.append(&batch, writer.author.head.seq + 1)?.end;
+            writer.author.clock.saw(fold.newest, now_ms());
+            writer.row.stamp = writer.author.clock.last().0;
+            (writer.row.generation, writer.row.hub_seq) = (cursor.generation, cursor.hub_seq);
+            self.stage(writer, staged, end);
+            Ok(end)
+        })?;
+        self.log.sync_to(end)?;
         Ok(cursor)
     }
 

@@ -23,6 +23,12 @@ pub enum SiteError {
         /// Why.
         source: std::io::Error,
     },
+    /// The city's own key is not where it was made.
+    #[error("the city key {0} is missing; put the copy of keys/ back: without it nothing sealed can be read")]
+    KeyMissing(PathBuf),
+    /// A key that others on this machine may read.
+    #[error("the key {shown} can be read by other accounts; run: chmod 600 {shown}", shown = .0.display())]
+    KeyExposed(PathBuf),
     /// The directory holds no site.
     #[error("{0} holds no site; make one with `init`")]
     NoSite(PathBuf),
@@ -36,6 +42,17 @@ pub enum SiteError {
         what: String,
         /// Why.
         why: String,
+    },
+    /// The site writes no more.
+    #[error(
+        "不再保存任何内容（{why}）；请重启，日志里的都在，刚才的改动先查后补 · nothing more is saved ({why}): restart, \
+         what is in the log is safe; see whether the last change is there before you make it again"
+    )]
+    Stopped {
+        /// Why.
+        why: String,
+        /// What that is.
+        class: Class,
     },
     /// The caller asked for what cannot be.
     #[error("{0}")]
@@ -69,11 +86,22 @@ impl SiteError {
             SiteError::Log(LogError::Locked { .. }) => Class::Locked,
             SiteError::Log(LogError::Full { .. }) => Class::Full,
             SiteError::Log(LogError::Damaged { .. } | LogError::Newer { .. }) => Class::Damaged,
+            SiteError::Index(error) if error.is_damage() => Class::Damaged,
+            SiteError::Index(error) if error.is_full() => Class::Full,
+            SiteError::Stopped { class, .. } => *class,
             SiteError::Log(_) | SiteError::Index(_) | SiteError::File { .. } => Class::Internal,
-            SiteError::NoSite(_) | SiteError::Exists(_) | SiteError::Refused(_) => Class::Refused,
-            SiteError::Corrupt { .. } => Class::Damaged,
+            SiteError::NoSite(_)
+            | SiteError::Exists(_)
+            | SiteError::Refused(_)
+            | SiteError::KeyExposed(_) => Class::Refused,
+            SiteError::Corrupt { .. } | SiteError::KeyMissing(_) => Class::Damaged,
             SiteError::NotFound => Class::NotFound,
         }
+    }
+
+    /// A write panicked: what it was to change in memory may not agree with the log any more.
+    pub fn torn() -> SiteError {
+        SiteError::Stopped { why: "a write broke off halfway".into(), class: Class::Internal }
     }
 
     /// Something stored that cannot be read.
@@ -85,5 +113,56 @@ impl SiteError {
 impl From<Malformed> for SiteError {
     fn from(error: Malformed) -> SiteError {
         SiteError::corrupt("a stored record", error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::index::Digest;
+    use crate::log::Pos;
+    use crate::store::StoreError;
+
+    #[test]
+    fn each_failure_says_what_the_caller_can_do() {
+        let path = || Path::new("disk").to_path_buf();
+        let why = || "why".to_owned();
+        let source = || io::Error::other("why");
+        let pos = Pos::default();
+        let (found, kept) = (Digest::default(), Digest::default());
+        let damaged = LogError::Damaged { path: path(), offset: 1, what: why() };
+        let table: [(SiteError, Class); 24] = [
+            (LogError::Locked { dir: path(), holder: None }.into(), Class::Locked),
+            (LogError::Full { path: path(), needed: 1, source: source() }.into(), Class::Full),
+            (damaged.into(), Class::Damaged),
+            (LogError::Newer { path: path(), found: 2, known: 1 }.into(), Class::Damaged),
+            (LogError::Broken { path: path(), why: why() }.into(), Class::Internal),
+            (LogError::NoSuchPos { dir: path(), pos, end: pos }.into(), Class::Internal),
+            (LogError::Io { action: "read", path: path(), source: source() }.into(), Class::Internal),
+            (IndexError::Damaged { prefix: 'r' }.into(), Class::Damaged),
+            (IndexError::DigestDiffers { found, kept }.into(), Class::Damaged),
+            (IndexError::AheadOfLog.into(), Class::Damaged),
+            (IndexError::Store(StoreError::Corrupt(why())).into(), Class::Damaged),
+            (IndexError::Store(StoreError::Full { path: path(), needed: 1 }).into(), Class::Full),
+            (IndexError::Store(StoreError::Io { path: path(), why: why() }).into(), Class::Internal),
+            (IndexError::Store(StoreError::Ended { path: path(), why: why() }).into(), Class::Internal),
+            (IndexError::NotDurable(why()).into(), Class::Internal),
+            (IndexError::Closed.into(), Class::Internal),
+            (IndexError::File { path: path(), source: Arc::new(source()) }.into(), Class::Internal),
+            (SiteError::torn(), Class::Internal),
+            (SiteError::KeyMissing(path()), Class::Damaged),
+            (SiteError::KeyExposed(path()), Class::Refused),
+            (SiteError::NoSite(path()), Class::Refused),
+            (SiteError::Refused(why()), Class::Refused),
+            (SiteError::corrupt("a row", "why"), Class::Damaged),
+            (SiteError::NotFound, Class::NotFound),
+        ];
+        for (error, expected) in table {
+            assert_eq!(error.class(), expected, "{error:?}");
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! The files of a site's directory, and the keys among them.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use liandong_proto::id::unhex;
-use liandong_proto::share::LinkingKey;
+use liandong_proto::share::{CityKey, LinkingKey};
 use liandong_proto::sign::SigningKey;
 
 use super::SiteError;
@@ -85,9 +85,15 @@ pub fn write_private(path: &Path, text: &[u8]) -> Result<(), SiteError> {
     file.sync_all().map_err(failed(path))
 }
 
-/// Reads a key file: 64 hexadecimal digits.
-pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
-    let text = fs::read_to_string(path).map_err(failed(path))?;
+/// Reads a key file: 64 hexadecimal digits, for its owner's eyes alone.
+fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
+    let mut file = fs::File::open(path).map_err(failed(path))?;
+    let mode = file.metadata().map_err(failed(path))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(SiteError::KeyExposed(path.to_path_buf()));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed(path))?;
     let bytes = unhex(text.trim().as_bytes());
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
         SiteError::corrupt(path.display().to_string(), "a key file holds 64 hexadecimal digits")
@@ -100,6 +106,19 @@ pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
 /// [`SiteError`] naming the file.
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, SiteError> {
     Ok(SigningKey::new(&read_key(path)?))
+}
+
+/// Reads the city's own key.
+///
+/// # Errors
+/// [`SiteError::KeyMissing`], [`SiteError::KeyExposed`], or that it is no key file.
+pub(super) fn read_city_key(path: &Path) -> Result<CityKey, SiteError> {
+    match read_key(path) {
+        Err(SiteError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(SiteError::KeyMissing(path.to_path_buf()))
+        }
+        key => Ok(CityKey::new(&key?)),
+    }
 }
 
 /// Reads the province's linking key from the file that the secretariat gave out.

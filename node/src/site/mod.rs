@@ -12,6 +12,8 @@ mod journal;
 mod open;
 mod records;
 mod refusal;
+#[cfg(test)]
+mod tests;
 mod verify;
 pub mod view;
 
@@ -29,7 +31,7 @@ use liandong_proto::state::RecordState;
 use prost::Message as _;
 use tokio::sync::watch;
 
-use crate::index::{Index, Staged};
+use crate::index::{Check, Index, Staged, check_of};
 use crate::log::{Batch, DirLock, Log, Pos};
 use crate::now::now_ms;
 use crate::rows;
@@ -42,7 +44,7 @@ pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use open::SiteOptions;
 pub use records::{By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown};
-pub use verify::open_findings;
+pub use verify::counted;
 
 /// A running site.
 pub struct Site {
@@ -77,6 +79,28 @@ pub struct Wire {
 struct Writer {
     author: Author,
     row: pb::SiteRow,
+    /// Check of the row as it was staged last: nothing is read between an append and what it changes.
+    check: Check,
+    /// A write is under way, or one panicked halfway: then head, row and log may not agree any more.
+    torn: bool,
+}
+
+impl Writer {
+    fn new(author: Author, row: pb::SiteRow) -> Writer {
+        let check = check_of(rows::SITE, &row.encode_to_vec());
+        Writer { author, row, check, torn: false }
+    }
+
+    /// Runs a write. It fails before its append or not at all; after one that panicked there is none any more.
+    fn whole<T>(&mut self, write: impl FnOnce(&mut Writer) -> Result<T, SiteError>) -> Result<T, SiteError> {
+        if self.torn {
+            return Err(SiteError::torn());
+        }
+        self.torn = true;
+        let written = write(self);
+        self.torn = false;
+        written
+    }
 }
 
 /// How the uplink is.
@@ -97,7 +121,7 @@ pub struct LinkState {
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic while holding the lock leaves nothing half done that the log does not settle.
+    // What a panic leaves half done under the writer's lock is noted there; the others hold nothing that has halves.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -187,9 +211,25 @@ impl Site {
 
     /// Writes a batch of puts; the records they name are read in the order given.
     fn put_batch(&self, puts: &[Put], by: &By, dry_run: bool) -> Result<Vec<PutAnswer>, SiteError> {
+        let mut writer = locked(&self.writer);
+        let (answers, end) = writer.whole(|writer| self.append_puts(writer, puts, by, dry_run))?;
+        let head = writer.author.head;
+        drop(writer);
+        if let Some(end) = end {
+            self.make_durable(end, head)?;
+        }
+        Ok(answers)
+    }
+
+    /// Appends and shows what the puts come to, and answers where the log ends behind it; `None`: nothing to write.
+    fn append_puts(
+        &self,
+        writer: &mut Writer,
+        puts: &[Put],
+        by: &By,
+        dry_run: bool,
+    ) -> Result<(Vec<PutAnswer>, Option<Pos>), SiteError> {
         let now = now_ms();
-        let mut guard = locked(&self.writer);
-        let writer = &mut *guard;
         let before = writer.author.head;
         let mut batch = Batch::new();
         let mut touched = Touched::with_capacity_and_hasher(puts.len(), Default::default());
@@ -224,16 +264,8 @@ impl Site {
         if outcome.is_err() || dry_run || batch.is_empty() {
             writer.author.rewind(before);
             outcome?;
-            return Ok(answers);
+            return Ok((answers, None));
         }
-        let span = match self.log.append(&batch, before.seq + 1) {
-            Ok(span) => span,
-            Err(error) => {
-                writer.author.rewind(before);
-                return Err(error.into());
-            }
-        };
-        let head = writer.author.head;
         let mut staged = Vec::with_capacity(checks.len() + 1);
         for ((kind, record), old) in checks {
             if let Some(state) = touched.get(&(kind, record)) {
@@ -241,22 +273,22 @@ impl Site {
                 staged.push(Staged { key: rows::record(kind, record), old, new });
             }
         }
+        let appended = self.log.append(&batch, before.seq + 1);
+        let end = appended.inspect_err(|_| writer.author.rewind(before))?.end;
+        let head = writer.author.head;
         writer.row.seq = head.seq;
         writer.row.hash = Bytes::copy_from_slice(&head.hash);
         writer.row.stamp = writer.author.clock.last().0;
-        self.stage(staged, &writer.row, span.end)?;
-        drop(guard);
-        self.make_durable(span.end, head)?;
-        Ok(answers)
+        self.stage(writer, staged, end);
+        Ok((answers, Some(end)))
     }
 
-    /// Shows changed rows, together with where the site stands after them.
-    fn stage(&self, mut staged: Vec<Staged>, row: &pb::SiteRow, end: Pos) -> Result<(), SiteError> {
-        let old = self.index.get(rows::SITE)?.map(|item| item.check);
-        let new = Some(Bytes::from(row.encode_to_vec()));
-        staged.push(Staged { key: Bytes::from_static(rows::SITE), old, new });
+    /// Shows changed rows, together with where the site stands after them. It cannot fail: they are in the log.
+    fn stage(&self, writer: &mut Writer, mut staged: Vec<Staged>, end: Pos) {
+        let new = Bytes::from(writer.row.encode_to_vec());
+        let old = std::mem::replace(&mut writer.check, check_of(rows::SITE, &new));
+        staged.push(Staged { key: Bytes::from_static(rows::SITE), old: Some(old), new: Some(new) });
         self.index.stage(&staged, end.to_bytes());
-        Ok(())
     }
 }
 

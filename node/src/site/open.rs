@@ -1,6 +1,5 @@
 //! Making, opening and replaying a site.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -12,18 +11,19 @@ use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::{generations_from_pb, position_from_pb};
 use liandong_proto::share::CityKey;
+use liandong_proto::sign::SigningKey;
 use liandong_proto::stamp::{Clock, Stamp};
 use liandong_proto::state::RecordState;
 use prost::Message as _;
 use tokio::sync::watch;
 
 use super::deliver::{Fold, learn};
-use super::files::{make_private_dir, read_key, read_linking_key, write_key};
+use super::files::{make_private_dir, read_city_key, read_linking_key, write_key};
 use super::{
     Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
     fold_own, patches, record_kind,
 };
-use crate::index::{Index, IndexOptions, Staged};
+use crate::index::{Index, IndexOptions, Pace, Staged};
 use crate::log::{self, Batch, DirLock, Log, Pos};
 use crate::now::{generator, random};
 use crate::{rows, store};
@@ -87,23 +87,25 @@ impl Site {
     /// # Errors
     /// [`SiteError`]; a damaged index is no error, it is made again from the log.
     pub fn open(options: &SiteOptions, progress: OnProgress<'_>) -> Result<Arc<Site>, SiteError> {
-        let paths = Paths::new(&options.data_dir);
-        if !paths.log().exists() {
-            return Err(SiteError::NoSite(options.data_dir.clone()));
-        }
-        let lock = DirLock::acquire(&options.data_dir)?;
-        let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
-        let (log, opened) = Log::open(&paths.log(), log_options)?;
-        if let Some(cut) = opened.cut {
-            tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
-        }
-        let log = Arc::new(log);
+        let taken = Taken::new(options)?;
+        Site::begin(options, taken, progress)
+    }
+
+    /// Makes the index again from the log alone. The log is read from end to end before the index there is gets
+    /// moved aside, where it is kept; a rebuild that fails leaves it in its place.
+    ///
+    /// # Errors
+    /// [`SiteError`]; the log is only read.
+    pub fn rebuild(options: &SiteOptions, progress: OnProgress<'_>) -> Result<Arc<Site>, SiteError> {
+        let taken = Taken::new(options)?;
+        taken.log.verify(&mut |done, total| progress(Progress { what: "log", done, total }))?;
+        let index = taken.paths.index();
+        Index::anew(&index, || Site::begin(options, taken, progress))
+    }
+
+    fn begin(options: &SiteOptions, taken: Taken, progress: OnProgress<'_>) -> Result<Arc<Site>, SiteError> {
+        let Taken { paths, lock, log, keys, signer } = taken;
         let index = open_index(options, &paths, &log)?;
-        let keys = Keys {
-            city: CityKey::new(&read_key(&paths.city_key())?),
-            linking: options.linking_key.as_deref().map(read_linking_key).transpose()?,
-        };
-        let signer = paths.signing()?;
         let row = match index.0.get(rows::SITE)? {
             Some(item) => pb::SiteRow::decode(item.value)
                 .map_err(|error| SiteError::corrupt("the site's row in the index", error))?,
@@ -128,30 +130,42 @@ impl Site {
             index: Arc::new(index.0),
             lineage,
             signer,
-            writer: Mutex::new(Writer { author, row }),
+            writer: Mutex::new(Writer::new(author, row)),
             durable,
             confirmed,
             link: Mutex::new(LinkState::default()),
             wire: Wire::default(),
         }))
     }
+}
 
-    /// Throws the index away and makes it again from the log alone.
-    ///
-    /// # Errors
-    /// [`SiteError`]; the log is only read.
-    pub fn rebuild(options: &SiteOptions, progress: OnProgress<'_>) -> Result<Arc<Site>, SiteError> {
+/// A site's directory, held from here on, with what the index does not depend on.
+struct Taken {
+    paths: Paths,
+    lock: DirLock,
+    log: Arc<Log>,
+    keys: Keys,
+    signer: SigningKey,
+}
+
+impl Taken {
+    fn new(options: &SiteOptions) -> Result<Taken, SiteError> {
         let paths = Paths::new(&options.data_dir);
         if !paths.log().exists() {
             return Err(SiteError::NoSite(options.data_dir.clone()));
         }
         let lock = DirLock::acquire(&options.data_dir)?;
-        let index = paths.index();
-        if index.exists() {
-            fs::remove_dir_all(&index).map_err(|source| SiteError::File { path: index, source })?;
+        let signer = paths.signing()?;
+        let keys = Keys {
+            city: read_city_key(&paths.city_key())?,
+            linking: options.linking_key.as_deref().map(read_linking_key).transpose()?,
+        };
+        let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
+        let (log, opened) = Log::open(&paths.log(), log_options)?;
+        if let Some(cut) = opened.cut {
+            tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
         }
-        drop(lock);
-        Site::open(options, progress)
+        Ok(Taken { paths, lock, log: Arc::new(log), keys, signer })
     }
 }
 
@@ -166,6 +180,7 @@ fn open_index(
         dir: paths.index(),
         engine: Box::new(move |dir| store::open_sled(dir, cache)),
         overlay_bytes: options.overlay_bytes,
+        pace: Pace::default(),
         // The store never gets ahead of the log: what it describes is durable first.
         before_apply: Box::new(move |position| {
             durable.sync_to(Pos::from_bytes(position)).map_err(|error| error.to_string())

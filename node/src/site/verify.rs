@@ -10,6 +10,7 @@ use liandong_proto::pb::record::v1::FindingStatus;
 use liandong_proto::schema;
 
 use super::{Findings, OnProgress, Progress, Query, Record, Site, SiteError, locked, view};
+use crate::index::Index;
 use crate::log::Pos;
 
 impl Site {
@@ -20,8 +21,8 @@ impl Site {
             (writer.row.clone(), writer.author.origin, linking)
         };
         let link = self.link();
-        let counts = view::counts(&self.index)?;
-        let counts = counts.into_iter().map(|(kind, records)| pb::KindCount { kind, records }).collect();
+        let (counts, open_findings) = counted(&self.index)?;
+        let index = self.index.health();
         Ok(pb::StatusResponse {
             site: origin.site.0,
             epoch: Bytes::copy_from_slice(&origin.epoch.0),
@@ -35,12 +36,12 @@ impl Site {
             link_zh: link.text.0,
             link_en: link.text.1,
             last_sync_ms: link.last_sync_ms,
-            index_lag_changes: self.index.lag() as u64,
+            index_lag_changes: index.lag as u64,
             counts,
             comparison: link.comparison as i32,
             compared_own_seq: link.compared.0,
             compared_hub_seq: link.compared.1,
-            open_findings: open_findings(&self.index)?,
+            open_findings,
             log_bytes: self.log.bytes_from(Pos::default()),
             index_bytes: self.index.disk_bytes(),
             wire_bytes_sent: self.wire.sent.load(Ordering::Relaxed),
@@ -49,6 +50,8 @@ impl Site {
             data_dir: self.paths.dir.display().to_string(),
             compared_at_ms: link.compared_at_ms,
             rss_bytes: crate::process::peak_rss_bytes(),
+            index_failure: index.failure.unwrap_or_default(),
+            index_damaged: index.damaged,
         })
     }
 
@@ -92,18 +95,13 @@ impl Site {
                 break;
             }
         }
-        self.index.flush()?;
-        match self.index.verify(&mut |done, total| progress(Progress { what: "index", done, total })) {
-            Ok(digest) => {
-                found.rows = digest.count;
-                found.digest = digest.to_string();
+        let mut step = |done, total| progress(Progress { what: "index", done, total });
+        match self.index.flush().and_then(|()| self.index.verify(&mut step)) {
+            Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
+            Err(error) if error.is_damage() => {
+                found.fault("索引损坏；只要日志完好，重新启动会由日志重建索引", &error.to_string());
             }
-            Err(error) => {
-                found.fault(
-                    "索引与日志不符，请运行 rebuild",
-                    &format!("the index is damaged: {error}; run rebuild"),
-                );
-            }
+            Err(error) => return Err(error.into()),
         }
         Ok(found)
     }
@@ -116,11 +114,25 @@ impl Findings {
     }
 }
 
+/// Living records of each kind, and open findings. Of an index that has ended there are none to tell, and its
+/// health says why.
+///
+/// # Errors
+/// [`SiteError`].
+pub fn counted(index: &Index) -> Result<(Vec<pb::KindCount>, u64), SiteError> {
+    let read = || -> Result<_, SiteError> { Ok((view::counts(index)?, open_findings(index)?)) };
+    let (counts, findings) = match read() {
+        Err(SiteError::Index(error)) if error.is_final() => Default::default(),
+        read => read?,
+    };
+    Ok((counts.into_iter().map(|(kind, records)| pb::KindCount { kind, records }).collect(), findings))
+}
+
 /// Findings that nobody has settled.
 ///
 /// # Errors
 /// [`SiteError`].
-pub fn open_findings(index: &crate::index::Index) -> Result<u64, SiteError> {
+fn open_findings(index: &Index) -> Result<u64, SiteError> {
     let Some(kind) = schema::kind_by_name("finding") else { return Ok(0) };
     let mut query = Query { kind: kind.number, page_size: view::MAX_PAGE, ..Query::default() };
     let Some(status) = kind.status else { return Ok(0) };

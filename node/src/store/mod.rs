@@ -79,6 +79,14 @@ pub enum StoreError {
         /// How much must be free, in bytes.
         needed: u64,
     },
+    /// The engine takes no more until it is opened again. What is stored is sound.
+    #[error("{path}: {why}; a restart opens it again")]
+    Ended {
+        /// Where.
+        path: PathBuf,
+        /// What happened before.
+        why: String,
+    },
     /// Anything else: no damage, and no reason to throw the store away.
     #[error("{path}: {why}")]
     Io {

@@ -1,6 +1,7 @@
 //! A hub and its nodes as children; all nodes are asked at once.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use liandong_proto::city::cities;
@@ -34,6 +35,8 @@ impl Group {
         fs::create_dir_all(dir).map_err(BenchError::io(dir.display().to_string()))?;
         let linking_key = dir.join("linking.key");
         fs::write(&linking_key, "5c".repeat(32)).map_err(BenchError::io("the linking key"))?;
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&linking_key, private).map_err(BenchError::io("the linking key"))?;
         let sites = args.sites as usize;
         let node = |(place, city): (usize, &liandong_proto::city::City)| {
             let setup = node::Setup {

@@ -16,6 +16,7 @@ mod socket;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -145,6 +146,8 @@ impl Cluster {
         let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None };
         let key = cluster.linking_key();
         fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
+        // A key that others may read is refused.
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).map_err(ClusterError::file(&key))?;
         cluster.hub.home.init().await?;
         cluster.each_node(|node| async move { node.home.init().await.map(|()| node) }).await?;
         Ok(cluster)

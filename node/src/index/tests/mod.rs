@@ -24,6 +24,7 @@ fn options(dir: &Path, stores: Vec<Arc<dyn Store>>) -> IndexOptions {
             Ok(next.unwrap_or_else(|| Arc::new(MemoryStore::default())))
         }),
         overlay_bytes: 1 << 20,
+        pace: Pace::default(),
         before_apply: Box::new(|_| Ok(())),
         in_log: Box::new(|_| true),
     }

@@ -201,3 +201,23 @@ fn a_store_found_damaged_while_writing_ends_the_index() {
     index.stage(&[Staged { key: Bytes::from_static(b"b"), old: None, new: None }], [2; 16]);
     assert!(index.close().is_err());
 }
+
+#[tokio::test]
+async fn a_store_that_takes_no_more_ends_the_index_and_is_opened_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Arc::new(MemoryStore::default());
+    let (index, _) = open_over(dir.path(), &store);
+    put(&index, "a", "1", 1);
+    index.flush().expect("stored");
+    store.fail_writes(Some(StoreError::Ended { path: "store".into(), why: "poisoned".into() }));
+    put(&index, "a", "2", 2);
+    assert!(index.flush().is_err_and(|error| error.is_final() && !error.is_damage()));
+    assert!(index.ended().await.to_string().contains("poisoned"));
+    let health = index.health();
+    assert!(!health.damaged && health.failure.is_some_and(|why| why.contains("restart")));
+    drop(index);
+    store.fail_writes(None);
+    let (index, opened) = open_over(dir.path(), &store);
+    assert_eq!((opened.position, opened.rebuilt), (Some([1; 16]), None), "what is stored is sound");
+    assert_eq!(rows(&index), pairs(&[("a", "1")]));
+}

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::*;
 use crate::store::{Put, Rows, StoreError};
@@ -201,4 +202,71 @@ fn a_scan_stays_at_its_moment_and_holds_nobody_up() {
     let found: Vec<_> = first.into_iter().chain(scan).map(|row| row.expect("sound").1).collect();
     let expected = ["stored"; 5].into_iter().chain(["staged", "stored"]);
     assert!(found.iter().map(|value| value.as_ref()).eq(expected.map(str::as_bytes)), "{found:?}");
+}
+
+/// Tells of every checkpoint.
+struct Tells {
+    inner: MemoryStore,
+    checkpoints: mpsc::Sender<()>,
+}
+
+impl Store for Tells {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.inner.get(key)
+    }
+
+    fn apply(&self, batch: &[Put]) -> Result<(), StoreError> {
+        self.inner.apply(batch)
+    }
+
+    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
+        self.inner.scan(from, to)
+    }
+
+    fn checkpoint(&self) -> Result<(), StoreError> {
+        // Nobody listens any more when the index is closed.
+        let _ = self.checkpoints.send(());
+        self.inner.checkpoint()
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// One change after the other, none of them idle: they get into the store all the same, and durable there.
+#[test]
+fn a_steady_trickle_is_stored_and_made_durable() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (checkpoints, told) = mpsc::channel();
+    let store = Arc::new(Tells { inner: MemoryStore::default(), checkpoints });
+    let mut options = options(dir.path(), vec![store as Arc<dyn Store>]);
+    let never = Duration::from_secs(3_600);
+    options.pace = Pace {
+        idle: never,
+        stored_within: Duration::from_millis(30),
+        checkpoint_idle: never,
+        durable_within: Duration::from_millis(60),
+    };
+    let (index, _) = Index::open(options).expect("the index opens");
+    let durable = (0..2_000_u32).any(|n| {
+        put(&index, &format!("k{n:04}"), "value", 1);
+        told.recv_timeout(Duration::from_millis(5)).is_ok()
+    });
+    assert!(durable, "ten seconds of changes, and nothing is durable");
+}
+
+#[test]
+fn what_was_written_last_is_let_go_of_when_nothing_more_comes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Arc::new(MemoryStore::default());
+    let mut options = options(dir.path(), vec![Arc::clone(&store) as Arc<dyn Store>]);
+    options.pace.idle = Duration::from_millis(20);
+    let (index, _) = Index::open(options).expect("the index opens");
+    put(&index, "a", "1", 1);
+    index.flush().expect("stored");
+    while index.overlay.get(b"a").expect("well").is_some() {
+        std::thread::yield_now();
+    }
+    assert_eq!(rows(&index), pairs(&[("a", "1")]), "it is read from the store");
 }

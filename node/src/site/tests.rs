@@ -1,0 +1,211 @@
+//! What a site does when something under it fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use liandong_proto::fields::Fields;
+use liandong_proto::pb::record::v1 as record;
+use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::sign::{SigningKey, VerifyingKey};
+
+use super::*;
+use crate::index::IndexError;
+use crate::log;
+
+const MEMBER: u32 = 1;
+
+const SEGMENT: u64 = 8 << 10;
+
+fn options(dir: &Path) -> SiteOptions {
+    SiteOptions { segment_bytes: SEGMENT, ..SiteOptions::new(dir) }
+}
+
+fn open(dir: &Path) -> Arc<Site> {
+    Site::open(&options(dir), &mut |_| {}).expect("the site opens")
+}
+
+/// A site whose log has small segments from the first on.
+fn made(dir: &Path) -> Arc<Site> {
+    Site::init(dir, SiteCode(440_100)).expect("a site is made");
+    let (large, small) = (dir.join("large"), Paths::new(dir).log());
+    std::fs::rename(&small, &large).expect("moved");
+    let (large, _) = Log::open(&large, log::Options::default()).expect("opens");
+    let options = log::Options { segment_bytes: SEGMENT, ..log::Options::default() };
+    let (small, _) = Log::open(&small, options).expect("opens");
+    for raw in large.read(Pos::default()) {
+        let raw = raw.expect("sound");
+        let mut batch = Batch::new();
+        batch.push(raw.kind, &[&raw.payload]);
+        small.append(&batch, 0).expect("appended");
+    }
+    small.sync_to(small.end()).expect("synced");
+    open(dir)
+}
+
+fn member(site: &Site) -> Result<Vec<PutAnswer>, SiteError> {
+    let status = record::MemberStatus::Active as i32;
+    let member = record::Member { name: "王芳".into(), status, ..record::Member::default() };
+    let fields = Fields::split(member.encode_to_vec()).expect("a message");
+    site.put(vec![Put::set(MEMBER, None, fields)], &By::default(), false)
+}
+
+fn members(site: &Site) -> usize {
+    let query = Query { kind: MEMBER, page_size: view::MAX_PAGE, ..Query::default() };
+    site.list(&query).expect("read").records.len()
+}
+
+fn own_entries(site: &Site) -> usize {
+    let read = site.log.read(Pos::default()).map(|raw| raw.expect("sound"));
+    read.filter(|raw| raw.kind == record_kind::OWN).count()
+}
+
+/// What writing to a damaged store comes to.
+fn condemn(site: &Site) {
+    site.index.condemn(IndexError::Damaged { prefix: 'r' });
+}
+
+/// What is in the log is saved: told otherwise, a clerk would write it once more.
+fn hub_key() -> VerifyingKey {
+    SigningKey::new(&[5; 32]).verifying()
+}
+
+#[test]
+fn a_write_that_fails_is_not_in_the_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    member(&site).expect("saved");
+    condemn(&site);
+    let saved = (0..3).filter(|_| member(&site).is_ok()).count();
+    site.greet([7; 16], hub_key()).expect("noted in the log all the same");
+    assert_eq!(own_entries(&site), 1 + saved);
+    drop(site);
+    let site = open(dir.path());
+    assert_eq!(members(&site), 1 + saved);
+    site.index.verify(&mut |_, _| {}).expect("sound");
+}
+
+#[test]
+fn a_delivery_that_cannot_be_folded_stops_no_later_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let end = site.log.end();
+    let item = sync::Item { kind: MEMBER, record: Bytes::from_static(b"short"), ..sync::Item::default() };
+    let bad = sync::Deliver { items: vec![item], ..sync::Deliver::default() };
+    assert!(site.receive(&bad).is_err());
+    assert_eq!(site.log.end(), end);
+    member(&site).expect("it goes on");
+    drop(site);
+    member(&open(dir.path())).expect("it opens and goes on");
+}
+
+#[test]
+fn after_a_write_that_broke_off_there_is_none_any_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let torn = catch_unwind(AssertUnwindSafe(|| {
+        locked(&site.writer).whole(|_| -> Result<(), SiteError> { panic!("between log and index") })
+    }));
+    assert!(torn.is_err());
+    let end = site.log.end();
+    let error = member(&site).expect_err("nothing is written");
+    assert!(error.to_string().contains("restart"), "{error}");
+    assert!(site.receive(&sync::Deliver::default()).is_err() && site.greet([7; 16], hub_key()).is_err());
+    assert_eq!(site.log.end(), end);
+    assert_eq!(members(&site), 0);
+}
+
+/// The check that the writer keeps is that of the row in the index, or the digest would drift.
+#[test]
+fn the_digest_holds_over_all_kinds_of_writes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    for n in 0..3 {
+        member(&site).expect("saved");
+        site.greet([n; 16], hub_key()).expect("noted");
+        let cursor = Some(sync::Position { generation: 1, hub_seq: u64::from(n) });
+        site.receive(&sync::Deliver { cursor, ..sync::Deliver::default() }).expect("received");
+        site.catch_up().expect("stored");
+        site.index.verify(&mut |_, _| {}).expect("sound");
+    }
+    site.close().expect("closed");
+    drop(site);
+    let site = open(dir.path());
+    member(&site).expect("saved");
+    site.catch_up().expect("stored");
+    site.index.verify(&mut |_, _| {}).expect("sound");
+}
+
+/// A bit of the log's first segment flips: what is opened reads the last one only.
+fn bend_log(dir: &Path) {
+    let segment = Paths::new(dir).log().join("00000000000000000001.log");
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    bytes[1_000] ^= 1;
+    std::fs::write(&segment, bytes).expect("written");
+}
+
+#[test]
+fn a_rebuild_from_a_damaged_log_leaves_the_index() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    for _ in 0..200 {
+        member(&site).expect("saved");
+    }
+    assert!(site.log.end().segment > 2);
+    site.close().expect("closed");
+    drop(site);
+    bend_log(dir.path());
+    let error = Site::rebuild(&options(dir.path()), &mut |_| {}).err().expect("the log is damaged");
+    assert_eq!(error.class(), Class::Damaged);
+    let site = open(dir.path());
+    assert_eq!(members(&site), 200, "what could be read still can");
+    site.index.verify(&mut |_, _| {}).expect("sound");
+}
+
+/// The log is whole, and yet it cannot be folded: its entries were sealed with another key.
+#[test]
+fn a_rebuild_that_fails_later_puts_the_index_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let status = record::MemberStatus::Active as i32;
+    let email = "wang@example.org".into();
+    let member = record::Member { name: "王芳".into(), email, status, ..record::Member::default() };
+    let fields = Fields::split(member.encode_to_vec()).expect("a message");
+    site.put(vec![Put::set(MEMBER, None, fields)], &By::default(), false).expect("saved");
+    assert_eq!(members(&site), 1);
+    site.close().expect("closed");
+    drop(site);
+    let key = Paths::new(dir.path()).city_key();
+    std::fs::write(&key, "07".repeat(32)).expect("written");
+    for _ in 0..4 {
+        assert!(Site::rebuild(&options(dir.path()), &mut |_| {}).is_err());
+    }
+    assert!(!dir.path().join("index.broken-1").exists(), "it is back in its place");
+    assert_eq!(members(&open(dir.path())), 1);
+}
+
+#[test]
+fn a_rebuild_keeps_the_two_indexes_before() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    member(&site).expect("saved");
+    site.close().expect("closed");
+    drop(site);
+    for n in 1..=3 {
+        let site = Site::rebuild(&options(dir.path()), &mut |_| {}).expect("made again");
+        assert!(dir.path().join(format!("index.broken-{n}")).exists());
+        let other = Site::open(&options(dir.path()), &mut |_| {}).err().expect("held");
+        assert_eq!((members(&site), other.class()), (1, Class::Locked));
+        site.close().expect("closed");
+    }
+    assert!(!dir.path().join("index.broken-1").exists());
+}
+
+#[test]
+fn the_status_tells_of_a_damaged_index() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    assert!(!site.status().expect("a status").index_damaged);
+    condemn(&site);
+    let status = site.status().expect("a status all the same");
+    assert!(status.index_damaged && status.index_failure.contains("damaged"), "{}", status.index_failure);
+}
