@@ -49,6 +49,18 @@ fn files(extensions: &[&str]) -> BTreeMap<PathBuf, String> {
     out
 }
 
+/// One implementation of TLS and its cryptography, and none that comes with the system.
+#[test]
+fn there_is_one_tls_provider() {
+    let tree =
+        cargo(&["tree", "--workspace", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+    let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"rustls") && names.contains(&"aws-lc-rs"), "TLS is there");
+    for other in ["ring", "openssl", "openssl-sys", "native-tls", "mbedtls", "boring"] {
+        assert!(!names.contains(&other), "{other} is among the dependencies");
+    }
+}
+
 #[test]
 fn crates_import_in_one_direction() {
     let metadata: Value =

@@ -64,11 +64,54 @@ fn condemn(site: &Site) {
     site.index.condemn(IndexError::Damaged { prefix: 'r' });
 }
 
-/// What is in the log is saved: told otherwise, a clerk would write it once more.
-fn hub_key() -> VerifyingKey {
-    SigningKey::new(&[5; 32]).verifying()
+fn hub() -> SigningKey {
+    SigningKey::new(&[5; 32])
 }
 
+fn hub_key() -> VerifyingKey {
+    hub().verifying()
+}
+
+/// A receipt for the newest entry, signed by `key`, for an entry that ends in `bend`.
+fn receipt(site: &Site, key: &SigningKey, bend: u8) -> sync::Receipt {
+    let mut up_to = *site.durable.borrow();
+    up_to.hash[31] ^= bend;
+    let at = liandong_proto::position::Position { generation: 3, hub_seq: up_to.seq };
+    let commit_hash = [6; 32];
+    let origin = site.origin();
+    let signed = liandong_proto::sign::Receipted { origin, up_to, at, commit_hash };
+    sync::Receipt {
+        up_to: Some(liandong_proto::session::head_to_pb(&up_to)),
+        at: Some(liandong_proto::session::position_to_pb(at)),
+        commit_hash: Bytes::copy_from_slice(&commit_hash),
+        signature: Bytes::copy_from_slice(&key.sign_receipt(&signed)),
+    }
+}
+
+/// A receipt stands for entries that are in this log, and is by the hub that this site joined.
+#[test]
+fn verify_holds_receipts_against_the_log_and_the_hubs_key() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    crate::trust::Membership::new("127.0.0.1:1".into(), hub_key(), String::new())
+        .store(site.paths())
+        .expect("a member");
+    let faults = || -> Vec<String> {
+        let found = site.verify(&mut |_| {}).expect("it can be read");
+        found.faults.into_iter().map(|(_, en)| en).collect()
+    };
+    member(&site).expect("written");
+    site.confirmed(&receipt(&site, &hub(), 0)).expect("noted");
+    assert_eq!(faults(), [] as [&str; 0]);
+    member(&site).expect("written");
+    site.confirmed(&receipt(&site, &SigningKey::new(&[9; 32]), 0)).expect("noted");
+    assert!(matches!(faults().as_slice(), [one] if one.contains("receipt for entry 2 is not signed")));
+    member(&site).expect("written");
+    site.confirmed(&receipt(&site, &hub(), 1)).expect("noted");
+    assert!(matches!(faults().as_slice(), [_, two] if two.contains("another entry 3")));
+}
+
+/// What is in the log is saved: told otherwise, a clerk would write it once more.
 #[test]
 fn a_write_that_fails_is_not_in_the_log() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,17 +1,25 @@
 //! How the site is, and whether what it stores is sound.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use liandong_proto::entry::{self, Head};
 use liandong_proto::fields::Fields;
+use liandong_proto::id::{Epoch, Origin, SiteCode};
+use liandong_proto::pb::log::v1 as log_pb;
 use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::pb::record::v1::FindingStatus;
+use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::schema;
+use liandong_proto::session::head_from_pb;
+use liandong_proto::session::node::check_receipt;
+use liandong_proto::sign::VerifyingKey;
 
 use super::{Findings, OnProgress, Progress, Query, Record, Site, SiteError, locked, view};
 use crate::index::Index;
 use crate::log::Pos;
+use crate::trust::Membership;
 
 impl Site {
     pub(super) fn read_status(&self) -> Result<pb::StatusResponse, SiteError> {
@@ -59,6 +67,8 @@ impl Site {
         let mut found = Findings::default();
         let key = locked(&self.writer).author.keys().city.clone();
         let mut head = Head::default();
+        let hub_key = Membership::load(&self.paths)?.map(|member| member.hub_key()).transpose()?;
+        let mut receipts = Receipts { site: self.code(), hub_key, origin: None, open: VecDeque::new() };
         let (total, mut done) = (self.log.bytes_from(Pos::default()), 0);
         for raw in self.log.read(Pos::default()) {
             let raw = match raw {
@@ -74,7 +84,10 @@ impl Site {
                 progress(Progress { what: "log", done, total });
             }
             match Record::read(&raw) {
-                Ok(Record::Opened(_)) => head = Head::default(),
+                Ok(Record::Opened(opened)) => {
+                    head = Head::default();
+                    receipts.opened(&opened);
+                }
                 Ok(Record::Own(entry)) => match entry::check(&entry) {
                     Ok((header, hash)) => {
                         if let Err(error) = header.follows(&head) {
@@ -85,9 +98,11 @@ impl Site {
                             found.fault(&format!("条目 {} 的密封部分无法打开", header.seq), &en);
                         }
                         head = Head { seq: header.seq, hash };
+                        receipts.open.push_back(head);
                     }
                     Err(error) => found.fault("条目与其哈希不符", &error.to_string()),
                 },
+                Ok(Record::Confirmed(receipt)) => receipts.check(&receipt, &mut found),
                 Ok(_) => {}
                 Err(error) => found.fault("日志记录无法读取", &error.to_string()),
             }
@@ -104,6 +119,44 @@ impl Site {
             Err(error) => return Err(error.into()),
         }
         Ok(found)
+    }
+}
+
+/// Holds the receipts in the log against the entries before them and the hub's key.
+struct Receipts {
+    site: SiteCode,
+    /// As pinned when the site joined.
+    hub_key: Option<VerifyingKey>,
+    origin: Option<Origin>,
+    /// Entries that no receipt has covered yet.
+    open: VecDeque<Head>,
+}
+
+impl Receipts {
+    fn opened(&mut self, opened: &log_pb::EpochOpened) {
+        let site = self.site;
+        self.origin = Epoch::from_slice(&opened.epoch).map(|epoch| Origin { site, epoch });
+        self.open.clear();
+    }
+
+    fn check(&mut self, receipt: &sync::Receipt, found: &mut Findings) {
+        let up_to = head_from_pb(receipt.up_to.as_ref());
+        let known = self.open.iter().position(|head| head.seq == up_to.seq);
+        let covered = known.map(|last| self.open.drain(..=last).next_back());
+        // A welcome says as much without a signature, when a crash has lost the receipt.
+        let Some((key, origin)) = self.hub_key.zip(self.origin).filter(|_| !receipt.signature.is_empty())
+        else {
+            return;
+        };
+        let seq = up_to.seq;
+        if check_receipt(&key, origin, receipt).is_err() {
+            let en =
+                format!("the receipt for entry {seq} is not signed with the key that was pinned for the hub");
+            found.fault(&format!("条目 {seq} 的回执与加入时登记的枢纽密钥不符"), &en);
+        } else if covered.is_some_and(|head| head != Some(up_to)) {
+            let en = format!("the hub has signed for another entry {seq} than the one in this log");
+            found.fault(&format!("枢纽签收的条目 {seq} 与本日志中的不是同一条"), &en);
+        }
     }
 }
 
