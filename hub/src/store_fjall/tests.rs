@@ -1,7 +1,9 @@
 //! The engines' suite over fjall, and the index over fjall's files when they are damaged.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use liandong_node::index::{Index, IndexError, IndexOptions, Opened, Pace, Staged};
 
@@ -98,9 +100,15 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A bit flipped, or the end cut off, in any of its files: right, refused, or begun anew.
+/// A bit flipped, or the end cut off, in any of its files: right, refused, or begun anew. Each is looked at in a process
+/// of its own, since fjall ends the process over some damage; the index takes that for damage in the end.
 #[test]
 fn damage_never_answers_wrongly() {
+    if let Some(dir) = std::env::var_os(DAMAGED) {
+        let noticed = check_damaged(Path::new(&dir), &dir.to_string_lossy());
+        println!("{}", if noticed { NOTICED } else { "the damage is where nothing is" });
+        return;
+    }
     let dir = tempfile::tempdir().expect("a directory");
     let whole = dir.path().join("whole");
     let (index, _) = open_index(&whole);
@@ -135,9 +143,30 @@ fn damage_never_answers_wrongly() {
         }
         fs::write(file, bytes).expect("written");
         let what = format!("seed {seed}: byte {at} of {}", file.display());
-        noticed += u32::from(check_damaged(&copied, &what));
+        noticed += u32::from(in_its_own_process(&copied, &what));
     }
     assert!(noticed > 4, "only {noticed} were noticed at all: the damage is not where the data is");
+}
+
+/// Names the damaged directory to the child.
+const DAMAGED: &str = "LIANDONG_TEST_DAMAGED";
+const NOTICED: &str = "the damage was noticed";
+
+/// Whether the damage was noticed by a process that looked, as the supervisor of a real hub would start it.
+#[track_caller]
+fn in_its_own_process(dir: &Path, what: &str) -> bool {
+    let test = "store_fjall::tests::damage_never_answers_wrongly";
+    for _ in 0..4 {
+        let mut child = Command::new(std::env::current_exe().expect("this program"));
+        child.args(["--exact", test, "--nocapture"]).env(DAMAGED, dir);
+        let output = child.output().expect("it starts");
+        if output.status.success() {
+            return String::from_utf8_lossy(&output.stdout).contains(NOTICED);
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(6), "{what}: {said}");
+    }
+    panic!("{what}: every start ends in an abort")
 }
 
 #[track_caller]
