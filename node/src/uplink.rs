@@ -28,6 +28,9 @@ pub enum UplinkError {
     /// This site is not a member of the federation yet; worth another look.
     #[error("this site has not joined the federation: ask the province for an invitation, then run `join`")]
     NotJoined,
+    /// The certificate is over; a fresh invitation helps, and may come at any time.
+    #[error("this site's certificate is over: ask the province for a fresh invitation, then run `join`")]
+    Expired,
     /// The hub cannot be reached; worth another try.
     #[error("the hub cannot be reached: {0}")]
     Unreachable(#[from] tonic::transport::Error),
@@ -53,6 +56,7 @@ impl UplinkError {
     fn is_passing(&self) -> bool {
         match self {
             UplinkError::NotJoined
+            | UplinkError::Expired
             | UplinkError::Unreachable(_)
             | UplinkError::Cut(_)
             | UplinkError::Ended => true,
@@ -109,6 +113,9 @@ fn report(site: &Site, error: &UplinkError) {
         UplinkError::NotJoined => {
             (Link::None, "本站点尚未加入：请向省协会索取邀请码，然后运行 join".to_owned())
         }
+        UplinkError::Expired => {
+            (Link::Offline, "证书已过期：请向省协会索取新的邀请码，再运行 join；本地工作不受影响".to_owned())
+        }
         UplinkError::Diverged(_) => {
             (Link::Diverged, "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响".to_owned())
         }
@@ -130,6 +137,9 @@ fn report(site: &Site, error: &UplinkError) {
 /// Connects as the member that the site is, with a fresh certificate when the one at hand is getting old.
 async fn connect(site: &Site, hub: Option<&str>) -> Result<(SyncClient<Channel>, VerifyingKey), UplinkError> {
     let membership = Membership::load(site.paths())?.ok_or(UplinkError::NotJoined)?;
+    if now_ms() >= membership.not_after_ms {
+        return Err(UplinkError::Expired);
+    }
     let hub_key = membership.hub_key()?;
     let address = hub.unwrap_or(&membership.hub).to_owned();
     let mut channel = trust::endpoint(&address, &membership)?.connect().await?;

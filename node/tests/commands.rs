@@ -1,6 +1,7 @@
 //! The node's commands as a clerk meets them: what they answer, how they end, and what they never say.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -448,4 +449,26 @@ fn settings_come_from_the_directory_and_can_be_checked() {
     assert!(checked["settings"]["lang"]["from"].as_str().is_some_and(|from| from.contains("config.toml:")));
     let text = String::from_utf8(place.run(&["status"]).stdout).unwrap();
     assert!(text.contains("广州市"), "the file's language holds: {text}");
+}
+
+/// What `init` shows is what can be checked, and nothing else passes for it.
+#[test]
+fn a_recovery_key_that_was_written_down_can_be_checked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data_dir = dir.path().join("node").display().to_string();
+    let made =
+        program(&["init", "--site", "440100", "--json", "--data-dir", &data_dir]).output().expect("it runs");
+    let made: Value = serde_json::from_slice(&made.stdout).expect("an object");
+    let key = made["recovery_key"].as_str().expect("a key").to_owned();
+    let check = |typed: &str| {
+        let mut command = program(&["recovery-key", "check", "--data-dir", &data_dir]);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.expect("it starts");
+        writeln!(child.stdin.take().expect("a pipe"), "{typed}").expect("written");
+        child.wait_with_output().expect("it ends").status.code()
+    };
+    assert_eq!(check(&key.to_lowercase().replace('-', " ")), Some(0));
+    let other = if key.starts_with('7') { "8" } else { "7" };
+    assert_eq!(check(&format!("{other}{}", &key[1..])), Some(3), "a mistake");
+    assert_eq!(check(""), Some(3), "nothing");
 }

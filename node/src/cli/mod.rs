@@ -13,6 +13,7 @@ pub mod logs;
 pub mod progress;
 mod rebuild;
 pub mod record;
+mod recovery;
 pub mod run;
 pub mod screen;
 pub mod signals;
@@ -50,6 +51,9 @@ pub struct Args {
 pub enum Command {
     /// 建立本市站点 · Make a city's site
     Init(init::InitArgs),
+    /// 核对抄写的恢复密钥 · Check a recovery key that was written down
+    #[command(subcommand)]
+    RecoveryKey(recovery::RecoveryCommand),
     /// 凭邀请码加入全省联动 · Join the federation with an invitation
     Join(join::JoinArgs),
     /// 运行站点：本地接口和同步 · Run the site: local interface and sync
@@ -119,6 +123,9 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Config(command) => return config::run(&command, PROGRAM, NODE_KEYS, global, screen),
         Command::Init(args) => return init::run(&args, global, screen).await,
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
+        Command::RecoveryKey(command) => {
+            return recovery::run(&command, &Setup::load(global, Vec::new(), screen)?);
+        }
         _ => {}
     }
     let setup = Setup::load(global, Vec::new(), screen)?;
@@ -130,7 +137,11 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup.screen).await,
         Command::Verify => verify::run(&door, &setup.screen).await,
-        Command::Run(_) | Command::Config(_) | Command::Init(_) | Command::Rebuild => Ok(Exit::Done),
+        Command::Run(_)
+        | Command::Config(_)
+        | Command::Init(_)
+        | Command::Rebuild
+        | Command::RecoveryKey(_) => Ok(Exit::Done),
     };
     let closed = door.close().await;
     let exit = ended?;

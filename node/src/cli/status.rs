@@ -10,6 +10,7 @@ use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::table::{moment, pairs};
 use crate::json::site_text;
+use crate::now::now_ms;
 use crate::text::Lang;
 
 /// Flags of `status`.
@@ -66,6 +67,7 @@ pub fn json(status: &StatusResponse, is_running: bool) -> Value {
         "link": status.link().as_str_name().trim_start_matches("LINK_"),
         "link_text": { "zh": status.link_zh, "en": status.link_en },
         "last_sync_ms": status.last_sync_ms,
+        "certificate_until_ms": status.certificate_until_ms,
         "index_lag_changes": status.index_lag_changes,
         "index_damaged": status.index_damaged,
         "index_failure": status.index_failure,
@@ -110,6 +112,7 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
                 say("站点没有运行，不同步", "the site is not running, nothing syncs").to_owned()
             },
         ));
+        lines.push((say("证书", "certificate"), certificate(status.certificate_until_ms, now_ms(), lang)));
         lines.push((say("最近同步", "last sync"), moment(status.last_sync_ms)));
         lines.push((say("与枢纽核对", "comparison"), comparison(status, lang)));
         let key = if status.linking_key.is_empty() { say("未配置", "none") } else { &status.linking_key };
@@ -142,9 +145,7 @@ fn mib(bytes: u64) -> u64 {
 fn link(status: &StatusResponse, lang: Lang) -> String {
     let word = match status.link() {
         Link::Unspecified => Text { zh: "未知", en: "not known" },
-        Link::None => {
-            Text { zh: "未配置枢纽，只在本地工作", en: "no hub configured, local work only" }
-        }
+        Link::None => Text { zh: "未加入，只在本地工作", en: "not a member, local work only" },
         Link::Offline => Text { zh: "离线", en: "offline" },
         Link::Connected => Text { zh: "已连接", en: "connected" },
         Link::Diverged => Text { zh: "已分叉，同步停止", en: "diverged, sync has stopped" },
@@ -155,6 +156,30 @@ fn link(status: &StatusResponse, lang: Lang) -> String {
         lang.of(word).to_owned()
     } else {
         format!("{}{}{why}", lang.of(word), lang.pick("：", ": "))
+    }
+}
+
+/// How long a certificate is good. A node renews it with a month left: less means that it could not.
+fn certificate(until_ms: u64, now_ms: u64, lang: Lang) -> String {
+    const DAY_MS: u64 = 86_400_000;
+    if until_ms == 0 {
+        return lang.pick("未加入", "not a member").to_owned();
+    }
+    let days = until_ms.saturating_sub(now_ms) / DAY_MS;
+    match days {
+        _ if until_ms <= now_ms => lang.pick(
+            "已过期，同步停止，本地工作不受影响；请向省协会索取新的邀请码，再运行 join".to_owned(),
+            "over, sync has stopped, local work goes on; ask the province for a fresh invitation and run join".to_owned(),
+        ),
+        0..=7 => lang.pick(
+            format!("只剩 {days} 天！一直未能更新；请尽快连上枢纽，或索取新的邀请码"),
+            format!("only {days} days left! It could not be renewed; reach the hub soon, or ask for a fresh invitation"),
+        ),
+        8..=28 => lang.pick(
+            format!("剩 {days} 天，未能按时更新；请检查与枢纽的连接"),
+            format!("{days} days left, and not renewed in time; check the connection to the hub"),
+        ),
+        _ => lang.pick(format!("剩 {days} 天"), format!("{days} days left")),
     }
 }
 
@@ -195,6 +220,18 @@ mod tests {
         };
         assert_eq!(exit(&status, true), expected);
         assert_eq!(exit(&status, false), Exit::Internal);
+    }
+
+    #[test]
+    fn a_certificate_that_could_not_be_renewed_is_told_in_time() {
+        const DAY_MS: u64 = 86_400_000;
+        let now_ms = 1_000 * DAY_MS;
+        let said = |days: u64| certificate(now_ms + days * DAY_MS, now_ms, Lang::En);
+        assert_eq!((said(60), said(29)), ("60 days left".into(), "29 days left".into()));
+        assert!(said(28).contains("not renewed in time") && said(8).contains("check the connection"));
+        assert!(said(7).contains("only 7 days") && said(1).contains("fresh invitation"));
+        assert!(certificate(now_ms - 1, now_ms, Lang::En).contains("local work goes on"));
+        assert_eq!(certificate(0, now_ms, Lang::En), "not a member");
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub fn write_private(path: &Path, text: &[u8]) -> Result<(), SiteError> {
 }
 
 /// Reads a key file: 64 hexadecimal digits, for its owner's eyes alone.
-fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
+pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
     let mut file = fs::File::open(path).map_err(failed(path))?;
     let mode = file.metadata().map_err(failed(path))?.permissions().mode();
     if mode & 0o077 != 0 {

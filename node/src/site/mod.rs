@@ -11,6 +11,7 @@ mod history;
 mod journal;
 mod open;
 mod records;
+mod recovery;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use open::SiteOptions;
 pub use records::{By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown};
+pub use recovery::RecoveryKey;
 pub use verify::counted;
 
 /// A running site.

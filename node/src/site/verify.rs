@@ -54,6 +54,11 @@ impl Site {
             index_bytes: self.index.disk_bytes(),
             wire_bytes_sent: self.wire.sent.load(Ordering::Relaxed),
             wire_bytes_received: self.wire.received.load(Ordering::Relaxed),
+            // One that cannot be read is told by the uplink, which needs it.
+            certificate_until_ms: Membership::load(&self.paths)
+                .ok()
+                .flatten()
+                .map_or(0, |it| it.not_after_ms),
             linking_key: linking.unwrap_or_default(),
             data_dir: self.paths.dir.display().to_string(),
             compared_at_ms: link.compared_at_ms,
