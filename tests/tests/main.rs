@@ -1,6 +1,7 @@
 //! Integration tests over real processes: one binary, one module for each promise.
 
 mod concurrent;
+mod doors;
 mod federation;
 mod index_gone;
 mod killed;

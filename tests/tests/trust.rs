@@ -37,7 +37,7 @@ async fn session(channel: Channel) -> Code {
 }
 
 /// TLS towards the hub with the authority of `trusting`, and `identity` if there is one.
-async fn tls(address: &str, trusting: &Membership, identity: Option<Identity>) -> Option<Channel> {
+pub async fn tls(address: &str, trusting: &Membership, identity: Option<Identity>) -> Option<Channel> {
     let tls =
         ClientTlsConfig::new().domain_name(HUB_NAME).ca_certificate(Certificate::from_pem(&trusting.ca));
     let tls = identity.map_or(tls.clone(), |identity| tls.identity(identity));
