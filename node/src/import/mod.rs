@@ -5,7 +5,7 @@
 //! | is it text in UTF-8, and its hash | [`survey`] |
 //! | lines, separator and headings | [`sheet`] |
 //! | headings to fields; questions end it here, before anything is written | [`headers`] |
-//! | identities of the records that there are, and of deleted ones | [`known`]; without a number, [`unnamed`] |
+//! | identities of the records that there are, and of deleted ones | [`known`]; without a number, `unnamed` |
 //! | cells to values, batches over the record API | [`row`], [`send`] |
 //! | rows sent back | [`report`] |
 //!
