@@ -210,7 +210,9 @@ impl Judge {
                     epoch: Bytes::copy_from_slice(&origin.epoch.0),
                     nonce: nonce.clone(),
                     at_ms: now_ms(),
+                    anchor: knock.hello.anchor.clone(),
                 };
+                self.registry.took_the_place(origin, note.anchor.as_ref(), &mut self.lineage);
                 self.note(batch, record_kind::SESSION, &note.encode_to_vec());
                 let row = self.registry.opened(origin, nonce);
                 told.heads.push((origin, row.clone()));

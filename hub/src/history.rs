@@ -34,11 +34,29 @@ impl Hub {
     ///
     /// # Errors
     /// [`SiteError`].
-    pub fn own_entries(&self, origin: Origin, mut visit: impl FnMut(Head, Entry)) -> Result<(), SiteError> {
+    pub fn own_entries(&self, origin: Origin, visit: impl FnMut(Head, Entry)) -> Result<(), SiteError> {
+        self.line_entries(&[(origin, u64::MAX)], visit)
+    }
+
+    /// All entries of a city that count: of the epoch it lives in, and of those before it up to where the next one goes on.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn own_line(&self, origin: Origin, visit: impl FnMut(Head, Entry)) -> Result<(), SiteError> {
+        self.line_entries(&self.published().registry.line(origin), visit)
+    }
+
+    fn line_entries(
+        &self,
+        line: &[(Origin, u64)],
+        mut visit: impl FnMut(Head, Entry),
+    ) -> Result<(), SiteError> {
         self.commits(|commit| {
             for accepted in commit.entries {
                 let header = read_header(&accepted)?;
-                if header.origin == origin {
+                let counts =
+                    |(origin, up_to): &(Origin, u64)| *origin == header.origin && header.seq <= *up_to;
+                if line.iter().any(counts) {
                     let head = Head { seq: header.seq, hash: sha256(&accepted.header) };
                     let entry =
                         Entry { header: accepted.header, open: accepted.open, sealed: accepted.sealed };

@@ -333,7 +333,7 @@ impl Driver {
         tokio::task::spawn_blocking(move || {
             let mut batch: Vec<Entry> = Vec::new();
             let mut bytes = 0;
-            let read = hub.own_entries(origin, |head: Head, entry| {
+            let read = hub.own_line(origin, |head: Head, entry| {
                 if head.seq > after_seq {
                     bytes += entry.header.len() + entry.open.len() + entry.sealed.len();
                     batch.push(entry);

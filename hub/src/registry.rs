@@ -8,6 +8,7 @@ use liandong_node::rows;
 use liandong_node::site::SiteError;
 use liandong_proto::entry::{Anchor, Head};
 use liandong_proto::id::{Epoch, Origin, SiteCode};
+use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::hub::Admission;
@@ -26,6 +27,12 @@ pub struct Registry {
     changed: BTreeSet<Origin>,
     /// Which cities are members.
     pub members: Members,
+}
+
+/// Whether a node's epoch goes on from the end of what is held of the living one.
+fn takes_the_place(hello: &sync::Hello, living: Origin, row: &pb::OriginRow) -> bool {
+    let end = Anchor { epoch: living.epoch, seq: row.seq, hash: head(row).hash };
+    hello.anchor.as_ref().and_then(Anchor::from_pb) == Some(end)
 }
 
 /// The answer to whoever is not, or no longer, a member.
@@ -88,11 +95,7 @@ impl Registry {
     pub fn anchored(&mut self, origin: Origin, anchor: Anchor) {
         let older = Origin { site: origin.site, epoch: anchor.epoch };
         let row = self.origins.entry(origin).or_default();
-        row.anchor = Some(pb::Anchor {
-            epoch: Bytes::copy_from_slice(&anchor.epoch.0),
-            seq: anchor.seq,
-            hash: Bytes::copy_from_slice(&anchor.hash),
-        });
+        row.anchor = Some(anchor.to_pb());
         if let Some(row) = self.origins.get_mut(&older) {
             row.closed = true;
             self.changed.insert(older);
@@ -100,9 +103,31 @@ impl Registry {
         self.changed.insert(origin);
     }
 
+    /// Notes what the hello of an epoch that goes on from another says of that, before any entry does.
+    pub fn took_the_place(&mut self, origin: Origin, anchor: Option<&pb::Anchor>, lineage: &mut Lineage) {
+        if let Some(anchor) = anchor.and_then(Anchor::from_pb).filter(|_| !self.origins.contains_key(&origin))
+        {
+            lineage.note(origin.epoch, anchor);
+            self.anchored(origin, anchor);
+        }
+    }
+
     /// Takes over a row that has become durable.
     pub fn publish(&mut self, origin: Origin, row: pb::OriginRow) {
         self.origins.insert(origin, row);
+    }
+
+    /// An epoch and those before it, each with the place up to which it counts.
+    pub fn line(&self, origin: Origin) -> Vec<(Origin, u64)> {
+        let mut line = vec![(origin, u64::MAX)];
+        // A chain of anchors is finite; the bound guards against a forged circle.
+        while let Some((newest, _)) = line.last().filter(|_| line.len() < 64)
+            && let Some(anchor) =
+                self.origins.get(newest).and_then(|row| Anchor::from_pb(row.anchor.as_ref()?))
+        {
+            line.push((Origin { site: origin.site, epoch: anchor.epoch }, anchor.seq));
+        }
+        line
     }
 
     /// Notes a session.
@@ -151,10 +176,14 @@ impl Registry {
         };
         match (self.origins.get(&origin), self.living(site)) {
             (Some(row), _) if row.closed => parted(Cause::Epoch, Some(row)),
+            // It has lost what it knew of sessions, with everything else.
+            (Some(_), _) if hello.restore => Ok((origin, nonce, signing_key)),
             (Some(row), _) if !row.nonce.is_empty() && !hello.nonces.contains(&row.nonce) => {
                 parted(Cause::Nonce, Some(row))
             }
-            (None, Some((_, row))) => parted(Cause::Epoch, Some(row)),
+            (None, Some((living, row))) if !takes_the_place(hello, living, row) => {
+                parted(Cause::Epoch, Some(row))
+            }
             _ => Ok((origin, nonce, signing_key)),
         }
     }

@@ -7,7 +7,7 @@ use liandong_node::index::{Index, Staged};
 use liandong_node::log::{Log, Pos};
 use liandong_node::rows;
 use liandong_node::site::{OnProgress, Progress, SiteError, record_kind};
-use liandong_proto::entry::{Head, Header, Op, Patch};
+use liandong_proto::entry::{Anchor, Head, Header, Op, Patch};
 use liandong_proto::id::{Epoch, Origin, RecordMap, SiteCode, sha256};
 use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
@@ -51,7 +51,7 @@ impl Replay {
         let registry = Registry::load(index)?;
         let mut lineage = Lineage::default();
         for (origin, row) in registry.iter() {
-            if let Some(anchor) = row.anchor.as_ref().and_then(read_anchor) {
+            if let Some(anchor) = row.anchor.as_ref().and_then(Anchor::from_pb) {
                 lineage.note(origin.epoch, anchor);
             }
         }
@@ -96,6 +96,7 @@ impl Replay {
                     let opened: pb::SessionOpened = decode(&raw.payload)?;
                     let epoch = Epoch::from_slice(&opened.epoch).unwrap_or_default();
                     let origin = Origin { site: SiteCode(opened.site), epoch };
+                    self.registry.took_the_place(origin, opened.anchor.as_ref(), &mut self.lineage);
                     let row = self.registry.opened(origin, opened.nonce);
                     staged.push(self.origin_row(origin, &row));
                 }
@@ -196,14 +197,6 @@ impl Replay {
         }
         Ok(staged)
     }
-}
-
-fn read_anchor(anchor: &pb::Anchor) -> Option<liandong_proto::entry::Anchor> {
-    Some(liandong_proto::entry::Anchor {
-        epoch: Epoch::from_slice(&anchor.epoch)?,
-        seq: anchor.seq,
-        hash: anchor.hash.as_ref().try_into().ok()?,
-    })
 }
 
 fn read_state(index: &Index, key: Key) -> Result<Option<Stored>, SiteError> {

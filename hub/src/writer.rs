@@ -81,10 +81,11 @@ impl Writer {
             }
             told.heads
                 .into_iter()
-                .map(|(origin, row)| {
-                    let head = crate::registry::head(&row);
+                .filter_map(|(origin, row)| {
+                    // A closed epoch has nobody left to hear of it: the city's session is that of the next one.
+                    let head = (!row.closed).then(|| (origin.site, crate::registry::head(&row)));
                     published.registry.publish(origin, row);
-                    (origin.site, head)
+                    head
                 })
                 .collect()
         };

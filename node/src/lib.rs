@@ -9,6 +9,7 @@ pub mod json;
 pub mod log;
 pub mod now;
 pub mod process;
+pub mod restore;
 pub mod rows;
 pub mod site;
 pub mod store;

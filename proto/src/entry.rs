@@ -62,6 +62,23 @@ pub struct Anchor {
     pub hash: Hash,
 }
 
+impl Anchor {
+    /// As it travels.
+    pub fn to_pb(&self) -> pb::Anchor {
+        pb::Anchor {
+            epoch: Bytes::copy_from_slice(&self.epoch.0),
+            seq: self.seq,
+            hash: Bytes::copy_from_slice(&self.hash),
+        }
+    }
+
+    /// An anchor that travelled; `None` for one of another shape.
+    pub fn from_pb(anchor: &pb::Anchor) -> Option<Anchor> {
+        let hash = anchor.hash.as_ref().try_into().ok()?;
+        Some(Anchor { epoch: Epoch::from_slice(&anchor.epoch)?, seq: anchor.seq, hash })
+    }
+}
+
 /// Why an entry is refused. None of these is ever worth a retry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
@@ -181,12 +198,7 @@ impl Header {
             put_bytes(&mut out, tag, hash.as_ref().map_or(&[], |hash| hash.as_slice()));
         }
         if let Some(anchor) = &self.anchor {
-            let anchor = pb::Anchor {
-                epoch: Bytes::copy_from_slice(&anchor.epoch.0),
-                seq: anchor.seq,
-                hash: Bytes::copy_from_slice(&anchor.hash),
-            };
-            put_bytes(&mut out, 15, &anchor.encode_to_vec());
+            put_bytes(&mut out, 15, &anchor.to_pb().encode_to_vec());
         }
         out.into()
     }
@@ -211,8 +223,7 @@ fn hash_of(bytes: &[u8]) -> Result<Hash, EntryError> {
 
 fn read_anchor(bytes: &[u8]) -> Result<Anchor, EntryError> {
     let anchor = pb::Anchor::decode(bytes).map_err(|_| EntryError::Header("anchor"))?;
-    let epoch = Epoch::from_slice(&anchor.epoch).ok_or(EntryError::Header("anchor epoch"))?;
-    Ok(Anchor { epoch, seq: anchor.seq, hash: hash_of(&anchor.hash)? })
+    Anchor::from_pb(&anchor).ok_or(EntryError::Header("anchor"))
 }
 
 /// Makes an entry from its parts; the payload hashes of `header` are filled in. Returns the entry and the

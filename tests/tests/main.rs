@@ -9,5 +9,6 @@ mod poison;
 mod privacy;
 mod province;
 mod rebuild;
+mod restore;
 mod tidy;
 mod trust;

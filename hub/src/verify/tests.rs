@@ -100,9 +100,12 @@ fn made(dir: &Path) -> (Vec<(u8, Bytes)>, VerifyingKey) {
     let mut entries = entries(5);
     let later = entries.split_off(3);
     push(&hub, entries);
-    let round = record::AwardRound { year: 2026, title: "评选".into(), ..record::AwardRound::default() };
+    let categories = vec!["优秀社工".into()];
+    let title = "评选".into();
+    let round = record::AwardRound { year: 2026, title, categories, ..record::AwardRound::default() };
     let fields = Fields::split(round.encode_to_vec()).expect("a message");
-    hub.write(vec![Put::set(2, None, fields)], &By::default(), false).expect("written");
+    let answers = hub.write(vec![Put::set(2, None, fields)], &By::default(), false).expect("written");
+    assert!(answers[0].problems.is_empty(), "{answers:?}");
     push(&hub, later);
     let key = hub.signing_key();
     let records = hub.log().read(Pos::default()).map(|raw| raw.expect("readable"));

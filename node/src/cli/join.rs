@@ -29,7 +29,7 @@ pub async fn run(door: &Door, args: &JoinArgs, setup: &Setup) -> Result<Exit, Fa
     let invitation: Invitation = args.code.parse().map_err(Failure::usage)?;
     let status = door.upkeep().status(StatusRequest {}).await?.into_inner();
     let paths = Paths::new(&setup.data_dir);
-    let membership = trust::join(&invitation, SiteCode(status.site), &paths).await?;
+    let membership = trust::join(&invitation, SiteCode(status.site), &paths).await?.membership;
     let own = paths.signing()?.verifying().fingerprint();
     let hub = membership.hub_key()?.fingerprint();
     let (address, until) = (&membership.hub, moment(membership.not_after_ms));

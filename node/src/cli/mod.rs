@@ -14,6 +14,7 @@ pub mod progress;
 mod rebuild;
 pub mod record;
 mod recovery;
+mod restore;
 pub mod run;
 pub mod screen;
 pub mod signals;
@@ -54,6 +55,8 @@ pub enum Command {
     /// 核对抄写的恢复密钥 · Check a recovery key that was written down
     #[command(subcommand)]
     RecoveryKey(recovery::RecoveryCommand),
+    /// 服务器丢失后，凭邀请码和恢复密钥从省级枢纽取回本市记录 · Make a lost site again from the hub, with the recovery key
+    Restore(restore::RestoreArgs),
     /// 凭邀请码加入全省联动 · Join the federation with an invitation
     Join(join::JoinArgs),
     /// 运行站点：本地接口和同步 · Run the site: local interface and sync
@@ -122,6 +125,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
     match command {
         Command::Config(command) => return config::run(&command, PROGRAM, NODE_KEYS, global, screen),
         Command::Init(args) => return init::run(&args, global, screen).await,
+        Command::Restore(args) => return restore::run(&args, global, screen).await,
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         Command::RecoveryKey(command) => {
             return recovery::run(&command, &Setup::load(global, Vec::new(), screen)?);
@@ -140,6 +144,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Run(_)
         | Command::Config(_)
         | Command::Init(_)
+        | Command::Restore(_)
         | Command::Rebuild
         | Command::RecoveryKey(_) => Ok(Exit::Done),
     };

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use liandong_proto::entry::{Entry, Head, Header};
+use liandong_proto::entry::{Anchor, Entry, Head, Header};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode, sha256};
 use liandong_proto::merge::Lineage;
@@ -44,6 +44,7 @@ impl Site {
             cursor: Position { generation: writer.row.generation, hub_seq: writer.row.hub_seq },
             generations: writer.author.generations.clone(),
             restore: false,
+            anchor: writer.row.anchor.as_ref().and_then(Anchor::from_pb),
             signer: self.signer.clone(),
             hub_key,
         })
@@ -90,7 +91,7 @@ impl Site {
         let mut batch = Batch::new();
         batch.push(kind, &[payload]);
         locked(&self.writer).whole(|writer| {
-            let end = self.log.append(&batch, writer.author.head.seq + 1)?.end;
+            let end = self.log.append(&batch, writer.next_mark())?.end;
             change(&mut writer.row);
             self.stage(writer, Vec::new(), end);
             Ok(end)
@@ -108,11 +109,11 @@ impl Site {
         batch.push(record_kind::RECEIVED, &[&deliver.encode_to_vec()]);
         let end = locked(&self.writer).whole(|writer| {
             let key = writer.author.keys().city.clone();
-            let mut fold = Fold::new(writer.author.origin, &key, &self.lineage);
+            let mut fold = Fold::new(writer.author.origin, &key, &self.lineage, self.mark_base);
             // Nobody else appends meanwhile: what is in the log is all that comes before the delivery.
             let until = self.log.end();
             let staged = fold.deliver(deliver, &self.log, until, |key| self.state(key.0, key.1))?;
-            let end = self.log.append(&batch, writer.author.head.seq + 1)?.end;
+            let end = self.log.append(&batch, writer.next_mark())?.end;
             writer.author.clock.saw(fold.newest, now_ms());
             writer.row.stamp = writer.author.clock.last().0;
             (writer.row.generation, writer.row.hub_seq) = (cursor.generation, cursor.hub_seq);
@@ -131,8 +132,8 @@ impl Site {
         let mut wanted: Vec<u64> = places.to_vec();
         wanted.sort_unstable();
         let Some(first) = wanted.first() else { return Ok(Vec::new()) };
-        let mut heads = Vec::new();
-        for raw in self.log.read(self.log.seek(*first)) {
+        let (origin, mut heads) = (self.origin(), Vec::new());
+        for raw in self.log.read(self.log.seek(self.mark_base + first)) {
             let raw = raw?;
             if raw.kind != record_kind::OWN {
                 continue;
@@ -140,6 +141,9 @@ impl Site {
             let Record::Own(entry) = Record::read(&raw)? else { continue };
             let header =
                 Header::decode(&entry.header).map_err(|error| SiteError::corrupt("an own entry", error))?;
+            if header.origin != origin {
+                continue;
+            }
             if wanted.binary_search(&header.seq).is_ok() {
                 heads.push(Head { seq: header.seq, hash: sha256(&entry.header) });
             }
@@ -173,10 +177,10 @@ impl PushReader {
         after: Head,
         max_bytes: usize,
     ) -> Result<(Vec<Entry>, Head), SiteError> {
-        let durable = *site.durable.borrow();
+        let (durable, epoch) = (*site.durable.borrow(), site.origin().epoch);
         let start = match self.next {
             Some((seq, pos)) if seq == after.seq + 1 => pos,
-            _ => site.log.seek(after.seq + 1),
+            _ => site.log.seek(site.mark_base + after.seq + 1),
         };
         let mut entries = Vec::new();
         let (mut bytes, mut head) = (0, after);
@@ -187,10 +191,7 @@ impl PushReader {
             }
             let Record::Own(entry) = Record::read(&raw)? else { continue };
             // Only the place is needed here; a header is read once, at the hub.
-            let seq = seq_of(&entry)?;
-            if seq <= after.seq {
-                continue;
-            }
+            let Some(seq) = seq_of(&entry, epoch)?.filter(|seq| *seq > after.seq) else { continue };
             bytes += raw.payload.len();
             head.seq = seq;
             entries.push(entry);
@@ -206,12 +207,12 @@ impl PushReader {
     }
 }
 
-fn seq_of(entry: &Entry) -> Result<u64, SiteError> {
-    // seq is field 3 of EntryHeader, right behind site and epoch.
-    let mut values = [0u64; 1];
+/// Place of an entry in its origin's log; `None` for one of an older epoch.
+fn seq_of(entry: &Entry, epoch: Epoch) -> Result<Option<u64>, SiteError> {
+    // Epoch and seq are fields 2 and 3 of EntryHeader.
     let fields = Fields::split(entry.header.clone())?;
-    values[0] = fields.u64(3).unwrap_or(0);
-    Ok(values[0])
+    let is_own = fields.bytes_of(2) == Some(epoch.0.as_slice());
+    Ok(is_own.then(|| fields.u64(3).unwrap_or(0)))
 }
 
 /// Folds deliveries into states.
@@ -219,13 +220,15 @@ pub(super) struct Fold<'a> {
     origin: Origin,
     key: &'a CityKey,
     lineage: &'a Lineage,
+    /// Own entries of the epochs before.
+    mark_base: u64,
     /// Newest stamp seen.
     pub newest: Stamp,
 }
 
 impl<'a> Fold<'a> {
-    pub(super) fn new(origin: Origin, key: &'a CityKey, lineage: &'a Lineage) -> Fold<'a> {
-        Fold { origin, key, lineage, newest: Stamp::default() }
+    pub(super) fn new(origin: Origin, key: &'a CityKey, lineage: &'a Lineage, mark_base: u64) -> Fold<'a> {
+        Fold { origin, key, lineage, mark_base, newest: Stamp::default() }
     }
 
     /// Rows that change with a delivery. `until` is where the delivery stands in the log: own entries
@@ -312,7 +315,7 @@ impl<'a> Fold<'a> {
     ) -> Result<(), SiteError> {
         let from = again.values().min().copied().unwrap_or(0);
         let records: HashSet<&[u8]> = again.keys().map(|(_, record)| record.0.as_slice()).collect();
-        for raw in log.read(log.seek(from + 1)) {
+        for raw in log.read(log.seek(self.mark_base + from + 1)) {
             let raw = raw?;
             if raw.pos >= until {
                 break;
@@ -323,7 +326,7 @@ impl<'a> Fold<'a> {
             let Record::Own(entry) = Record::read(&raw)? else { continue };
             let header =
                 Header::decode(&entry.header).map_err(|error| SiteError::corrupt("an own entry", error))?;
-            if !records.contains(header.record.0.as_slice()) {
+            if header.origin != self.origin || !records.contains(header.record.0.as_slice()) {
                 continue;
             }
             let key = (header.kind, header.record);

@@ -13,6 +13,7 @@ mod open;
 mod records;
 mod recovery;
 mod refusal;
+mod restore;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -46,6 +47,7 @@ pub use journal::{Record, record_kind};
 pub use open::SiteOptions;
 pub use records::{By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
+pub use restore::Restoring;
 pub use verify::counted;
 
 /// A running site.
@@ -57,6 +59,8 @@ pub struct Site {
     lineage: Lineage,
     /// Signs the heads of the own log.
     signer: SigningKey,
+    /// Own entries of the epochs before this one: what places in the log are counted from.
+    mark_base: u64,
     /// Whoever holds it may write: own entries have one order.
     writer: Mutex<Writer>,
     /// Newest durable own entry.
@@ -91,6 +95,11 @@ impl Writer {
     fn new(author: Author, row: pb::SiteRow) -> Writer {
         let check = check_of(rows::SITE, &row.encode_to_vec());
         Writer { author, row, check, torn: false }
+    }
+
+    /// Place of the next own entry among those of all epochs.
+    fn next_mark(&self) -> u64 {
+        self.row.mark_base + self.author.head.seq + 1
     }
 
     /// Runs a write. It fails before its append or not at all; after one that panicked there is none any more.
@@ -275,7 +284,7 @@ impl Site {
                 staged.push(Staged { key: rows::record(kind, record), old, new });
             }
         }
-        let appended = self.log.append(&batch, before.seq + 1);
+        let appended = self.log.append(&batch, writer.row.mark_base + before.seq + 1);
         let end = appended.inspect_err(|_| writer.author.rewind(before))?.end;
         let head = writer.author.head;
         writer.row.seq = head.seq;

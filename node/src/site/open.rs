@@ -120,7 +120,7 @@ impl Site {
         author.head = head_of(&row);
         author.clock = Clock::resume(Stamp(row.stamp));
         author.generations = generations_of(&row);
-        author.anchor = row.anchor.as_ref().and_then(anchor_of);
+        author.anchor = row.anchor.as_ref().and_then(Anchor::from_pb);
         let (durable, _) = watch::channel(author.head);
         let (confirmed, _) = watch::channel(row.confirmed_seq);
         Ok(Arc::new(Site {
@@ -130,6 +130,7 @@ impl Site {
             index: Arc::new(index.0),
             lineage,
             signer,
+            mark_base: row.mark_base,
             writer: Mutex::new(Writer::new(author, row)),
             durable,
             confirmed,
@@ -203,11 +204,6 @@ fn head_of(row: &pb::SiteRow) -> Head {
     Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() }
 }
 
-fn anchor_of(anchor: &pb::Anchor) -> Option<Anchor> {
-    let hash = anchor.hash.as_ref().try_into().ok()?;
-    Some(Anchor { epoch: Epoch::from_slice(&anchor.epoch)?, seq: anchor.seq, hash })
-}
-
 fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
     let starts: Vec<sync::GenerationStart> = row
         .generations
@@ -235,7 +231,7 @@ impl<'a> Replay<'a> {
     fn new(row: pb::SiteRow, key: &'a CityKey) -> Replay<'a> {
         let mut lineage = Lineage::default();
         if let (Some(epoch), Some(anchor)) =
-            (Epoch::from_slice(&row.epoch), row.anchor.as_ref().and_then(anchor_of))
+            (Epoch::from_slice(&row.epoch), row.anchor.as_ref().and_then(Anchor::from_pb))
         {
             lineage.note(epoch, anchor);
         }
@@ -273,8 +269,11 @@ impl<'a> Replay<'a> {
         match Record::read(raw)? {
             Record::Opened(opened) => {
                 (self.row.site, self.row.epoch) = (opened.site, opened.epoch.clone());
+                self.row.mark_base += self.row.seq;
                 (self.row.seq, self.row.hash) = (0, Bytes::new());
-                let anchor = opened.anchor.as_ref().and_then(anchor_of);
+                // What the hub said of an older epoch says nothing of this one.
+                (self.row.confirmed_seq, self.row.nonces) = (0, Vec::new());
+                let anchor = opened.anchor.as_ref().and_then(Anchor::from_pb);
                 if let (Some(epoch), Some(anchor)) = (Epoch::from_slice(&opened.epoch), anchor) {
                     self.lineage.note(epoch, anchor);
                 }
@@ -305,7 +304,7 @@ impl<'a> Replay<'a> {
                 self.row.stamp = self.row.stamp.max(header.stamp.0);
             }
             Record::Received(deliver) => {
-                let mut fold = Fold::new(origin_of(&self.row)?, self.key, &self.lineage);
+                let mut fold = Fold::new(origin_of(&self.row)?, self.key, &self.lineage, self.row.mark_base);
                 let staged = fold.deliver(&deliver, log, raw.pos, |key| read_state(index, key))?;
                 self.gone.extend(staged);
                 let cursor = position_from_pb(deliver.cursor.as_ref());

@@ -47,6 +47,13 @@ impl RecoveryKey {
     }
 }
 
+impl RecoveryKey {
+    /// The key itself.
+    pub(super) fn bytes(&self) -> &[u8; KEY] {
+        &self.0
+    }
+}
+
 impl fmt::Display for RecoveryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = [self.0.as_slice(), &sha256(&self.0)[..CHECK]].concat();

@@ -65,11 +65,19 @@ fn take(
     Ok(())
 }
 
+/// What joining brought.
+pub struct Joined {
+    /// The membership, kept.
+    pub membership: Membership,
+    /// What the hub holds of this city's log, from an earlier life of it.
+    pub held: Option<pb::HeldLog>,
+}
+
 /// Joins with an invitation; the membership is durable before this returns.
 ///
 /// # Errors
 /// [`JoinError`]; a site that has joined before stays as it was.
-pub async fn join(invitation: &Invitation, site: SiteCode, paths: &Paths) -> Result<Membership, JoinError> {
+pub async fn join(invitation: &Invitation, site: SiteCode, paths: &Paths) -> Result<Joined, JoinError> {
     let address = &invitation.address;
     let channel = connect_pinned(address, invitation.pin).await;
     let channel = channel.map_err(|source| JoinError::Unreachable { address: address.clone(), source })?;
@@ -95,7 +103,7 @@ pub async fn join(invitation: &Invitation, site: SiteCode, paths: &Paths) -> Res
     let mut membership = Membership::new(format!("{host}:{}", answer.sync_port), hub_key, pem(&answer.ca));
     take(&mut membership, &key, answer.certificate)?;
     membership.store(paths)?;
-    Ok(membership)
+    Ok(Joined { membership, held: answer.held })
 }
 
 /// Asks for a new certificate over a connection that the old one has opened, and keeps it.

@@ -15,7 +15,7 @@ pub mod membership;
 mod tls;
 
 pub use invitation::Invitation;
-pub use join::{JoinError, join, renew};
+pub use join::{JoinError, Joined, join, renew};
 pub use membership::Membership;
 pub use tls::endpoint;
 

@@ -10,7 +10,7 @@ use super::{
     PROTOCOL, generations_from_pb, generations_to_pb, head_from_pb, head_to_pb, position_from_pb,
     position_to_pb, refusal,
 };
-use crate::entry::{Entry, Head};
+use crate::entry::{Anchor, Entry, Head};
 use crate::id::Origin;
 use crate::pb::sync::v1 as pb;
 use crate::position::{Generations, Position};
@@ -36,6 +36,8 @@ pub struct Standing {
     pub generations: Generations,
     /// Ask for the own entries instead of syncing.
     pub restore: bool,
+    /// For an epoch that goes on from another: where.
+    pub anchor: Option<Anchor>,
     /// Signs the heads of the own log.
     pub signer: SigningKey,
     /// What the hub signs its receipts with, as pinned when this site joined.
@@ -179,6 +181,7 @@ impl NodeSession {
             cursor: Some(position_to_pb(me.cursor)),
             restore: me.restore,
             generations: generations_to_pb(&me.generations),
+            anchor: me.anchor.as_ref().map(Anchor::to_pb),
         };
         let received = me.cursor;
         let session = NodeSession {

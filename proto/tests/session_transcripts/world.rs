@@ -232,6 +232,7 @@ impl World {
             cursor: self.node.cursor,
             generations: self.node.generations.clone(),
             restore,
+            anchor: None,
             signer: city_key(),
             hub_key: hub_key().verifying(),
         });

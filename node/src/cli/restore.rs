@@ -1,0 +1,135 @@
+//! `restore`: makes a lost site again from what the hub kept of it, opened with the recovery key.
+
+use std::io::BufRead as _;
+use std::path::{Path, PathBuf};
+
+use liandong_proto::schema::Text;
+use serde_json::json;
+
+use super::door::blocking;
+use super::exit::{Exit, Failure};
+use super::global::{Global, data_dir};
+use super::screen::Screen;
+use crate::config::{NODE_KEYS, NodeConfig};
+use crate::json::{site_named, site_text};
+use crate::restore::{fetch, held_of};
+use crate::say;
+use crate::site::{Paths, Records as _, RecoveryKey, Restoring, Site};
+use crate::trust::{self, Invitation};
+use crate::uplink::UplinkError;
+
+/// Flags of `restore`.
+#[derive(Debug, clap::Args)]
+pub struct RestoreArgs {
+    /// 省协会新发的邀请码 · A fresh invitation of the province
+    #[arg(value_name = "CODE")]
+    code: String,
+    /// 城市代码或名称 · Code or name of the city
+    #[arg(long, value_name = "CODE")]
+    site: String,
+    /// 写有恢复密钥的文件；- 为标准输入 · File with the recovery key; - for standard input
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    recovery_key: PathBuf,
+}
+
+/// Restores the site.
+///
+/// # Errors
+/// When the directory holds a site, the hub holds nothing of it, or the key does not open it. Nothing is left behind
+/// then but the invitation, which is used up.
+pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
+    let settings = global.settings(NODE_KEYS, Vec::new(), screen)?;
+    let dir = data_dir(&settings)?.to_path_buf();
+    let given = &args.site;
+    let site = site_named(given).filter(|site| !site.is_province()).ok_or_else(|| {
+        Failure::usage(say!(
+            "“{given}”不是本省 21 个地级市之一；请写代码或名称，如 440100 或 广州",
+            "\"{given}\" is none of the province's 21 cities; give its code or name, such as 440100 or Guangzhou"
+        ))
+    })?;
+    let invitation: Invitation = args.code.parse().map_err(Failure::usage)?;
+    let key: RecoveryKey = read_key(&args.recovery_key)?.parse().map_err(Failure::data)?;
+    let paths = Paths::new(&dir);
+    let mut restoring = Restoring::begin(&dir, site, &key)?;
+    let fetched = async {
+        let joined = trust::join(&invitation, site, &paths).await?;
+        let held = joined.held.ok_or_else(|| {
+            Failure::data(say!(
+                "省级枢纽没有本市的任何记录，无可恢复；请用 init 新建，再用新的邀请码加入",
+                "the hub holds nothing of this city, so there is nothing to restore; make it with init and join with a \
+                 fresh invitation"
+            ))
+        })?;
+        let (epoch, head) = held_of(&held)?;
+        let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
+        let fetched = fetch(&mut restoring, site, epoch, &joined.membership, &paths, |done| {
+            bar.at(done, head.seq.max(done))
+        })
+        .await;
+        bar.finish();
+        fetched?;
+        restoring.finish(epoch, head)?;
+        Ok::<(), Failure>(())
+    };
+    if let Err(failure) = fetched.await {
+        give_up(&dir);
+        return Err(failure);
+    }
+    let options = super::run::options(&NodeConfig::read(&settings), &dir);
+    let status = blocking(move || {
+        let site = Site::open(&options, &mut |_| {})?;
+        let status = site.status()?;
+        site.close()?;
+        Ok::<_, crate::site::SiteError>(status)
+    });
+    let status = status.await??;
+    let records: u64 = status.counts.iter().map(|count| count.records).sum();
+    screen.answer(&json!({ "site": site.to_string(), "records": records }), || {
+        let (name, shown) = (site_text(site, screen.lang), dir.display());
+        let said = say!(
+            "已恢复 {name}：{records} 条记录，含密封内容；省级的记录在下次同步时下发\n\
+             原来的机器如果还在，请不要再启动。\n下一步：liandong-node run --data-dir {shown}",
+            "{name} is restored: {records} records, what was sealed among them; what the province decided comes with the \
+             next sync\nIf the old machine is still there, do not start it again.\n\
+             Next: liandong-node run --data-dir {shown}"
+        );
+        said.in_lang(screen.lang).to_owned()
+    })?;
+    Ok(Exit::Done)
+}
+
+fn read_key(path: &Path) -> Result<String, Failure> {
+    if path == Path::new("-") {
+        let mut line = String::new();
+        let read = std::io::stdin().lock().read_line(&mut line);
+        return read.map(|_| line).map_err(|error| Failure::file(Path::new("stdin"), &error));
+    }
+    std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))
+}
+
+/// Takes away what an attempt that failed has made, so that the next one can begin.
+fn give_up(dir: &Path) {
+    let paths = Paths::new(dir);
+    for made in [paths.log(), dir.join("keys")] {
+        // What cannot be removed is named by the next attempt: the directory holds a site.
+        let _ = std::fs::remove_dir_all(made);
+    }
+}
+
+impl From<UplinkError> for Failure {
+    fn from(error: UplinkError) -> Failure {
+        let en = error.to_string();
+        let (exit, zh) = match &error {
+            UplinkError::Refused(refusal) => (Exit::Denied, format!("枢纽拒绝了：{}", refusal.zh)),
+            UplinkError::Site(_) => (Exit::Data, format!("取回的内容无法使用，没有恢复：{en}")),
+            _ => (Exit::Unreachable, format!("与枢纽的连接中断，没有恢复：{en}；请用新的邀请码重试")),
+        };
+        Failure {
+            exit,
+            said: crate::text::Said::new(
+                zh,
+                format!("{en}; nothing was restored, try again with a fresh invitation"),
+            ),
+        }
+    }
+}

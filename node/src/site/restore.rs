@@ -1,0 +1,119 @@
+//! Making a site again from the entries that the hub kept of it.
+//!
+//! The log is written as it was: the epochs with their entries, each checked against the chain and opened with the
+//! city's key. Behind them a new epoch begins, anchored to the last entry: whatever the lost machine still had is
+//! another line, and what is written from here on cannot be taken for it.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use liandong_proto::entry::{self, Anchor, Encoded, Entry, Head};
+use liandong_proto::id::{Epoch, SiteCode};
+use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::share::CityKey;
+use prost::Message as _;
+
+use super::files::{make_private_dir, write_key};
+use super::{Paths, RecoveryKey, SiteError, record_kind};
+use crate::log::{self, Batch, DirLock, Log};
+use crate::now::random;
+
+/// A site that is being made again.
+pub struct Restoring {
+    _lock: DirLock,
+    log: Log,
+    site: SiteCode,
+    key: CityKey,
+    epoch: Option<Epoch>,
+    head: Head,
+    /// Entries of all epochs so far.
+    entries: u64,
+}
+
+impl Restoring {
+    /// Begins in a directory that holds no site: the city's key, a new key for signing, an empty log.
+    ///
+    /// # Errors
+    /// [`SiteError::Exists`] when there is a site already; nothing is changed then.
+    pub fn begin(dir: &Path, site: SiteCode, key: &RecoveryKey) -> Result<Restoring, SiteError> {
+        let paths = Paths::new(dir);
+        if paths.log().exists() || paths.city_key().exists() {
+            return Err(SiteError::Exists(dir.to_path_buf()));
+        }
+        make_private_dir(dir)?;
+        let lock = DirLock::acquire(dir)?;
+        write_key(&paths.city_key(), key.bytes())?;
+        write_key(&paths.signing_key(), &random())?;
+        let (log, _) = Log::open(&paths.log(), log::Options::default())?;
+        let key = CityKey::new(key.bytes());
+        Ok(Restoring { _lock: lock, log, site, key, epoch: None, head: Head::default(), entries: 0 })
+    }
+
+    /// Entries so far.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Appends entries as the hub sends them, in order.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] when they are not this city's, do not follow one another, or do not open with the key.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<(), SiteError> {
+        let mut batch = Batch::new();
+        let mark = self.entries + 1;
+        for entry in entries {
+            let wrong = |why: &dyn std::fmt::Display| {
+                SiteError::Refused(format!("what the hub sent is not sound: {why}"))
+            };
+            let (header, hash) = entry::check(entry).map_err(|error| wrong(&error))?;
+            if header.origin.site != self.site {
+                return Err(wrong(&format!("an entry of {}", header.origin.site)));
+            }
+            if self.epoch != Some(header.origin.epoch) {
+                self.open(&mut batch, header.origin.epoch, header.anchor);
+            }
+            header.follows(&self.head).map_err(|error| wrong(&error))?;
+            let sealed = self.key.open(&entry.sealed, header.origin, header.seq);
+            sealed.map_err(|error| SiteError::Refused(format!("entry {}: {error}", header.seq)))?;
+            self.head = Head { seq: header.seq, hash };
+            batch.push(record_kind::OWN, &Encoded::new(entry).parts());
+            self.entries += 1;
+        }
+        self.log.append(&batch, mark)?;
+        Ok(())
+    }
+
+    fn open(&mut self, batch: &mut Batch, epoch: Epoch, anchor: Option<Anchor>) {
+        let opened = pb::EpochOpened {
+            site: self.site.0,
+            epoch: Bytes::copy_from_slice(&epoch.0),
+            anchor: anchor.as_ref().map(Anchor::to_pb),
+        };
+        batch.push(record_kind::OPENED, &[&opened.encode_to_vec()]);
+        (self.epoch, self.head) = (Some(epoch), Head::default());
+    }
+
+    /// Ends with a new epoch that goes on from what the hub holds: the epoch it names, up to `held`. Durable before this
+    /// returns.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] when not all of it has come.
+    pub fn finish(mut self, epoch: Epoch, held: Head) -> Result<(), SiteError> {
+        let mut batch = Batch::new();
+        if self.epoch != Some(epoch) {
+            // It was opened and never written to; the lines before it have come all the same.
+            self.head = Head::default();
+        }
+        if self.head != held {
+            return Err(SiteError::Refused(format!(
+                "the hub holds entries up to {}, and {} came; try again",
+                held.seq, self.head.seq
+            )));
+        }
+        let anchor = Anchor { epoch, seq: held.seq, hash: held.hash };
+        let mark = self.entries + 1;
+        self.open(&mut batch, Epoch(random()), Some(anchor));
+        let span = self.log.append(&batch, mark)?;
+        Ok(self.log.sync_to(span.end)?)
+    }
+}

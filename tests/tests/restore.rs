@@ -1,0 +1,125 @@
+//! A city that has lost its server gets everything back: from the hub, which could not read it, with the recovery key.
+
+use liandong_node::site::{Paths, RecoveryKey};
+use liandong_proto::id::SiteCode;
+use liandong_proto::pb::node::v1::Link;
+use liandong_proto::pb::record::v1 as pb;
+use liandong_tests::cluster::decoded;
+use serde_json::Value;
+
+use crate::province::{AWARD_ROUND, FINDING, GUANGZHOU, MEMBER, Province, SHENZHEN, member, shown};
+
+const KINDS: [u32; 3] = [MEMBER, AWARD_ROUND, FINDING];
+
+/// Fields of everything shown: versions name epochs, and a restored site lives in another.
+async fn fields(province: &Province, city: SiteCode) -> Vec<(u32, Vec<u8>)> {
+    let all = shown(&province.door(city).await, &KINDS).await;
+    all.into_iter().map(|(kind, _, _, fields)| (kind, fields)).collect()
+}
+
+async fn restore(province: &Province, key: &str) -> std::process::Output {
+    let code = province.hub().answer(&["city", "invite", "440100", "--json"]).await.expect("invited");
+    let code: Value = serde_json::from_str(&code).expect("an object");
+    let file = province.file("recovery.key");
+    std::fs::write(&file, format!("{key}\n")).expect("written");
+    let file = file.display().to_string();
+    let args =
+        ["restore", code["code"].as_str().expect("a code"), "--site", "440100", "--recovery-key", &file];
+    province.node(GUANGZHOU).command(&args).await.expect("it runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_city_is_restored_from_the_hub_with_what_the_hub_could_not_read() {
+    let mut province = Province::running(&[GUANGZHOU, SHENZHEN]).await;
+    let node = province.door(GUANGZHOU).await;
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        let sealed = pb::Member {
+            // One that is valid stands for all.
+            id_number: if n == 0 { valid_number() } else { String::new() },
+            email: format!("member{n}@example.org"),
+            address: "广州市某区某路 1 号".into(),
+            ..member(n)
+        };
+        ids.push(node.put(MEMBER, None, &sealed).await.expect("a member"));
+    }
+    let draft = pb::Member { status: pb::MemberStatus::Draft as i32, ..member(77) };
+    node.put(MEMBER, None, &draft).await.expect("a draft");
+    let categories = vec!["优秀社工".into()];
+    let round =
+        pb::AwardRound { year: 2026, title: "评选".into(), categories, ..pb::AwardRound::default() };
+    let hub = province.door(SiteCode::PROVINCE).await;
+    hub.put(AWARD_ROUND, None, &round).await.expect("a round");
+    province.equal().await;
+    let before = fields(&province, GUANGZHOU).await;
+    drop((node, hub));
+
+    let dir = province.node(GUANGZHOU).data_dir.clone();
+    let key = RecoveryKey::of(&Paths::new(&dir)).expect("a key").to_string();
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    let old = province.file("old");
+    std::fs::rename(&dir, &old).expect("the server is lost");
+    std::fs::create_dir_all(&dir).expect("a new one");
+
+    let other = RecoveryKey::of(&Paths::new(&province.node(SHENZHEN).data_dir)).expect("a key").to_string();
+    let output = restore(&province, &other).await;
+    assert_eq!(output.status.code(), Some(3), "another city's key opens nothing: {output:?}");
+    let output = restore(&province, &key).await;
+    assert!(output.status.success(), "{output:?}");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    province.equal().await;
+    assert_eq!(fields(&province, GUANGZHOU).await, before);
+    let node = province.door(GUANGZHOU).await;
+    let first = node.get(MEMBER, ids[0]).await.expect("a call").expect("there");
+    let first: pb::Member = decoded(&first);
+    assert_eq!((first.id_number, first.email.as_str()), (valid_number(), "member0@example.org"));
+
+    // It goes on as one city: edits of what was there and new records are taken simply.
+    let post = pb::Member { post: "主任".into(), ..pb::Member::default() };
+    node.put(MEMBER, Some(ids[1]), &post).await.expect("an edit");
+    node.put(MEMBER, None, &member(90)).await.expect("a new member");
+    province.equal().await;
+    let hub = province.door(SiteCode::PROVINCE).await;
+    let edited = hub.get(MEMBER, ids[1]).await.expect("a call").expect("there");
+    assert_eq!((decoded::<pb::Member>(&edited).post.as_str(), edited.held.len()), ("主任", 0));
+    for site in [SiteCode::PROVINCE, GUANGZHOU] {
+        let home = if site.is_province() { province.hub() } else { province.node(site) };
+        let found: Value =
+            serde_json::from_str(&home.answer(&["verify", "--json"]).await.expect("sound")).expect("JSON");
+        assert_eq!(found["sound"], true, "{found}");
+    }
+    drop((node, hub));
+
+    // And again, over both of its epochs; then the machine that was lost turns up and is not let in.
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    let before = old.with_extension("again");
+    std::fs::rename(&dir, &before).expect("lost once more");
+    std::fs::create_dir_all(&dir).expect("a new one");
+    let output = restore(&province, &key).await;
+    assert!(output.status.success(), "{output:?}");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    province.equal().await;
+    assert_eq!(province.door(GUANGZHOU).await.list(MEMBER, &[]).await.expect("a list").len(), 42);
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    std::fs::remove_dir_all(&dir).expect("removed");
+    std::fs::rename(&before, &dir).expect("it turns up");
+    let code = province.hub().answer(&["city", "invite", "440100", "--json"]).await.expect("invited");
+    let code: Value = serde_json::from_str(&code).expect("an object");
+    province.node(GUANGZHOU).answer(&["join", code["code"].as_str().expect("a code")]).await.expect("joined");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    let node = province.door(GUANGZHOU).await;
+    let parted = async {
+        while node.status().await.expect("a status").link() != Link::Diverged {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(crate::province::PATIENCE, parted).await.expect("it is told that it has parted");
+}
+
+/// A number of the form of GB 11643 with its check digit.
+fn valid_number() -> String {
+    let digits = "44010619900101123";
+    let weights = [7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2];
+    let sum: u32 = digits.bytes().zip(weights).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
+    format!("{digits}{}", ['1', '0', 'X', '9', '8', '7', '6', '5', '4', '3', '2'][sum as usize % 11])
+}
