@@ -84,11 +84,15 @@ impl HubRpc for Service {
 
 impl Service {
     fn invite(&self, request: &pb::InviteRequest) -> Result<pb::InviteResponse, SiteError> {
-        let listened = || locked(&self.hub.shared.enrolment).map(|addr| addr.to_string());
+        let listened = || {
+            // All addresses of this machine are none that a city could reach.
+            let addr = locked(&self.hub.shared.enrolment).filter(|addr| !addr.ip().is_unspecified());
+            addr.map(|addr| addr.to_string())
+        };
         let address = Some(request.address.clone()).filter(|address| !address.is_empty()).or_else(listened);
         let address = address.ok_or_else(|| {
             SiteError::Refused(
-                "the hub does not run, so that its address is not known; start it, or name the address with --address"
+                "where the cities find this hub is not known; set enrolment.address, or name it with --address"
                     .into(),
             )
         })?;

@@ -1,6 +1,8 @@
 //! The two ports of the hub. The sync port drives the hub's half of a session with each member; who is at the other
 //! end is said by its certificate alone. The enrolment port takes whoever connects, and serves nothing but joining.
 
+mod bounded;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,7 +22,7 @@ use liandong_proto::session::{LIMITS, generations_from_pb, refusal};
 use pb::sync_server::{Sync, SyncServer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -91,14 +93,18 @@ impl Listener {
         let members = tls.clone().client_ca_root(Certificate::from_pem(hub.shared.ca.pem()));
         let mut ended = stopping.clone();
         let enrolment = bounded(tls)?
+            .max_connection_age(limits::ENROLMENT_AGE)
             .add_service(
                 EnrolmentServer::new(EnrolmentService { hub: Arc::clone(&hub), sync_port: self.addr.port() })
                     .max_decoding_message_size(limits::ENROLMENT_BYTES)
                     .max_encoding_message_size(limits::ENROLMENT_BYTES),
             )
-            .serve_with_incoming_shutdown(TcpListenerStream::new(self.enrolment), async move {
-                let _ = ended.wait_for(|stop| *stop).await;
-            });
+            .serve_with_incoming_shutdown(
+                bounded::incoming(self.enrolment, limits::ENROLMENTS),
+                async move {
+                    let _ = ended.wait_for(|stop| *stop).await;
+                },
+            );
         let membership = MembershipServer::new(MembershipService { hub: Arc::clone(&hub) })
             .max_decoding_message_size(limits::ENROLMENT_BYTES);
         let sync = SyncServer::new(Service { hub, stopping })
@@ -107,7 +113,7 @@ impl Listener {
         let sync = bounded(members)?
             .add_service(sync)
             .add_service(membership)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(self.sync), shutdown);
+            .serve_with_incoming_shutdown(bounded::incoming(self.sync, limits::CONNECTIONS), shutdown);
         tokio::try_join!(sync, enrolment)?;
         Ok(())
     }

@@ -68,6 +68,7 @@ impl Records for Hub {
             open_findings,
             log_bytes: self.shared.log.bytes_from(Pos::default()),
             index_bytes: self.index().disk_bytes(),
+            signing_key: self.signing_key().fingerprint(),
             data_dir: self.shared.paths.dir.display().to_string(),
             rss_bytes: liandong_node::process::peak_rss_bytes(),
             index_failure: index.failure.unwrap_or_default(),

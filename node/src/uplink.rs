@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use liandong_proto::pb::node::v1::{Comparison as Verdict, Link};
 use liandong_proto::pb::sync::v1 as pb;
-use liandong_proto::session::head_to_pb;
 use liandong_proto::session::node::{Comparison, Input, NodeSession, Output};
+use liandong_proto::session::{head_to_pb, refusal};
 use liandong_proto::sign::VerifyingKey;
+use pb::refusal::Code;
 use pb::sync_client::SyncClient;
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
@@ -20,6 +21,8 @@ use crate::now::{now_ms, random};
 use crate::site::{PushReader, Site, SiteError, view};
 use crate::trust::{self, Membership, limits};
 
+/// How often it is looked whether the certificate should be renewed.
+const RENEWAL: Duration = Duration::from_secs(3_600);
 const TICK: Duration = Duration::from_millis(100);
 
 /// Why a session ended.
@@ -44,7 +47,9 @@ pub enum UplinkError {
     #[error("the hub refused: {}", .0.en)]
     Refused(pb::Refusal),
     /// The logs have parted.
-    #[error("this node's log and what the hub holds of it have parted; sync has stopped, local work goes on")]
+    #[error(
+        "this node's log and what the hub holds of it have parted; sync has stopped, local work goes on. If this machine was set up anew, use `restore` in place of `init`"
+    )]
     Diverged(pb::Diverged),
     /// This site.
     #[error(transparent)]
@@ -61,8 +66,8 @@ impl UplinkError {
             | UplinkError::Cut(_)
             | UplinkError::Ended => true,
             UplinkError::Refused(refusal) => {
-                use pb::refusal::Code;
-                matches!(refusal.code(), Code::SiteBusy | Code::Unavailable | Code::Frozen)
+                // Cut off is not for good: a fresh invitation may come at any time.
+                matches!(refusal.code(), Code::SiteBusy | Code::Unavailable | Code::Frozen | Code::NotAMember)
             }
             UplinkError::Diverged(_) | UplinkError::Site(_) => false,
         }
@@ -117,9 +122,12 @@ fn report(site: &Site, error: &UplinkError) {
             (Link::Offline, "证书已过期：请向省协会索取新的邀请码，再运行 join；本地工作不受影响".to_owned())
         }
         UplinkError::Diverged(_) => {
-            (Link::Diverged, "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响".to_owned())
+            let zh = "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响；如果这台机器是新装的，请改用 restore";
+            (Link::Diverged, zh.to_owned())
         }
-        UplinkError::Refused(refusal) if error.is_passing() => (Link::Offline, refusal.zh.clone()),
+        UplinkError::Refused(refusal) if error.is_passing() && refusal.code() != Code::NotAMember => {
+            (Link::Offline, refusal.zh.clone())
+        }
         UplinkError::Refused(refusal) => (Link::Refused, format!("省级枢纽拒绝：{}", refusal.zh)),
         UplinkError::Site(error) => (Link::Refused, format!("本站点出错，同步已停止：{error}")),
         _ => (Link::Offline, "暂时无法连接省级枢纽；本地工作不受影响，恢复后自动同步".to_owned()),
@@ -159,6 +167,24 @@ async fn connect(site: &Site, hub: Option<&str>) -> Result<(SyncClient<Channel>,
     Ok((client, hub_key))
 }
 
+fn is_due(site: &Site) -> bool {
+    // One that cannot be read is told when the next connection needs it.
+    Membership::load(site.paths()).ok().flatten().is_some_and(|member| member.is_due(now_ms(), site.code()))
+}
+
+/// A hub that knows the certificate and does not take it has said no, by status in place of a message.
+fn refused_or_cut(status: tonic::Status) -> UplinkError {
+    if status.code() != tonic::Code::PermissionDenied {
+        return UplinkError::Cut(Box::new(status));
+    }
+    UplinkError::Refused(refusal(
+        Code::NotAMember,
+        "本站点的证书已作废：可能已被停用，或已重新加入；本地工作不受影响，请向省协会索取新的邀请码",
+        "this site's certificate is void: it was cut off, or has joined anew; local work goes on, ask the province for a \
+         fresh invitation",
+    ))
+}
+
 async fn session(site: &Arc<Site>, hub: Option<&str>) -> UplinkError {
     match drive(site, hub).await {
         Ok(never) => never,
@@ -178,11 +204,12 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
         Driver { site: Arc::clone(site), session, up, answers, reader: PushReader::default(), confirmed };
     driver.carry_out(outputs).await?;
     let request = tonic::Request::new(UnboundedReceiverStream::new(outbound));
-    let mut inbound =
-        client.session(request).await.map_err(|status| UplinkError::Cut(Box::new(status)))?.into_inner();
+    let mut inbound = client.session(request).await.map_err(refused_or_cut)?.into_inner();
     let mut durable = site.durable();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut renewal = tokio::time::interval(RENEWAL);
+    renewal.tick().await;
     let newest = *durable.borrow_and_update();
     driver.on(Input::Appended(newest)).await?;
     loop {
@@ -201,6 +228,11 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
                 Input::Appended(newest)
             }
             _ = tick.tick() => Input::Tick,
+            // A connection may outlive its certificate; the next one begins with a fresh one.
+            _ = renewal.tick() => match is_due(site) {
+                true => return Ok(UplinkError::Ended),
+                false => continue,
+            },
         };
         driver.on(input).await?;
     }

@@ -4,6 +4,7 @@ use liandong_node::cli::door::Door;
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::screen::Screen;
 use liandong_node::cli::table::{Table, moment};
+use liandong_node::config::check_address;
 use liandong_node::json::{site_named, site_text};
 use liandong_node::now::now_ms;
 use liandong_node::say;
@@ -73,6 +74,9 @@ fn named(given: &str) -> Result<SiteCode, Failure> {
 async fn invite(door: &Door, args: &InviteArgs, setup: &Setup) -> Result<Exit, Failure> {
     let site = named(&args.city)?;
     let address = args.address.clone().or_else(|| setup.config.enrolment_address.clone());
+    if let Some(address) = &address {
+        check_address(address).map_err(Failure::usage)?;
+    }
     let asked =
         InviteRequest { site: site.0, author: setup.author.clone(), address: address.unwrap_or_default() };
     let answer = HubClient::new(door.channel()).invite(asked).await?.into_inner();

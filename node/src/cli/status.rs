@@ -68,6 +68,7 @@ pub fn json(status: &StatusResponse, is_running: bool) -> Value {
         "link_text": { "zh": status.link_zh, "en": status.link_en },
         "last_sync_ms": status.last_sync_ms,
         "certificate_until_ms": status.certificate_until_ms,
+        "signing_key": status.signing_key,
         "index_lag_changes": status.index_lag_changes,
         "index_damaged": status.index_damaged,
         "index_failure": status.index_failure,
@@ -118,6 +119,7 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
         let key = if status.linking_key.is_empty() { say("未配置", "none") } else { &status.linking_key };
         lines.push((say("关联密钥", "linking key"), key.to_owned()));
     }
+    lines.push((say("签名密钥指纹", "signing key"), status.signing_key.clone()));
     for count in &status.counts {
         if let Some(kind) = schema::kind(count.kind) {
             lines.push((lang.of(kind.title), count.records.to_string()));

@@ -86,7 +86,11 @@ impl Shape {
 pub fn check_address(text: &str) -> Result<(), Said> {
     let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains(['/', ' ', '@']));
     match parts.map(|(host, port)| (host.contains(':') && !host.starts_with('['), port.parse::<u16>())) {
-        Some((false, Ok(port))) if port > 0 => Ok(()),
+        Some((false, Ok(port)))
+            if port > 0 && !text.starts_with("0.0.0.0:") && !text.starts_with("[::]:") =>
+        {
+            Ok(())
+        }
         _ => Err(say!(
             "应为主机和端口，如 hub.example.org:7443",
             "a host with a port is wanted, such as hub.example.org:7443"

@@ -94,9 +94,18 @@ fn the_hub_is_a_host_with_a_port() {
     for address in ["10.0.0.1:7443", "hub.example.org:7443", "[::1]:7443", "localhost:1"] {
         assert_eq!(check_address(address), Ok(()), "{address}");
     }
-    for address in
-        ["http://10.0.0.1:7443", "hub.example.org", "::1:7443", ":7443", "a b:1", "a:0", "a:70000", ""]
-    {
+    for address in [
+        "http://10.0.0.1:7443",
+        "hub.example.org",
+        "::1:7443",
+        ":7443",
+        "0.0.0.0:7443",
+        "[::]:7443",
+        "a b:1",
+        "a:0",
+        "a:70000",
+        "",
+    ] {
         assert!(check_address(address).is_err(), "{address}");
     }
 }

@@ -77,7 +77,7 @@ pub fn write_key(path: &Path, key: &[u8; 32]) -> Result<(), SiteError> {
 /// [`SiteError::File`], also when there is one already.
 pub fn write_private(path: &Path, text: &[u8]) -> Result<(), SiteError> {
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(failed(dir))?;
+        make_private_dir(dir)?;
     }
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed(path))?;

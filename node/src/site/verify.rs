@@ -54,6 +54,7 @@ impl Site {
             index_bytes: self.index.disk_bytes(),
             wire_bytes_sent: self.wire.sent.load(Ordering::Relaxed),
             wire_bytes_received: self.wire.received.load(Ordering::Relaxed),
+            signing_key: self.signer.verifying().fingerprint(),
             // One that cannot be read is told by the uplink, which needs it.
             certificate_until_ms: Membership::load(&self.paths)
                 .ok()

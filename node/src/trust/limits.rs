@@ -5,6 +5,7 @@
 //! | message size | a batch and its framing; nothing larger is ever allocated for a peer |
 //! | streams | a node needs one session and now and then a renewal |
 //! | keepalive | a peer that has gone is noticed within half a minute |
+//! | connections | memory and descriptors of the hub; members need one each |
 //! | handshake | whoever connects and says nothing holds a place no longer than this |
 //! | windows | what a peer may have under way that nobody has read yet |
 
@@ -28,5 +29,9 @@ pub const STREAM_WINDOW: u32 = 2 << 20;
 pub const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Headers of a request, in bytes.
 pub const HEADER_BYTES: u32 = 16 << 10;
-/// Enrolments under way at once.
-pub const ENROLMENTS: usize = 8;
+/// Connections of members, with room for those that are just being replaced.
+pub const CONNECTIONS: usize = 64;
+/// Connections of those who want to join.
+pub const ENROLMENTS: usize = 16;
+/// An enrolment is over by then; whoever stays longer wants something else.
+pub const ENROLMENT_AGE: Duration = Duration::from_secs(30);
