@@ -131,3 +131,24 @@ fn cities_are_invited_by_code_or_name_and_cut_off_with_a_reason() {
     place.json(&["rebuild"], 0);
     assert_eq!(city(0)["standing"], "RETIRED", "the log alone says so");
 }
+
+#[test]
+fn a_linking_key_is_made_once_for_its_owner_and_away_from_any_hub() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("linking.key");
+    let make = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_liandong-hub"));
+        command.args(["linking-key", "new", "--json", "--out"]).arg(&file).env_remove("LIANDONG_DATA_DIR");
+        command.output().expect("it runs")
+    };
+    let made = make();
+    assert!(made.status.success(), "{made:?}");
+    let key = liandong_node::site::read_linking_key(&file).expect("a key");
+    let told: Value = serde_json::from_slice(&made.stdout).expect("an object");
+    assert_eq!(told["fingerprint"], key.fingerprint());
+    let mode = std::fs::metadata(&file).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(make().status.code(), Some(2), "it is not written over");
+    assert_eq!(liandong_node::site::read_linking_key(&file).expect("a key").fingerprint(), key.fingerprint());
+}

@@ -4,6 +4,7 @@ mod city;
 mod entry;
 mod finding;
 mod init;
+mod linking_key;
 mod rebuild;
 pub mod run;
 
@@ -58,6 +59,9 @@ pub enum Command {
     Verify,
     /// 由日志重建索引 · Make the index again from the log
     Rebuild,
+    /// 关联密钥，在枢纽之外生成 · The linking key, made away from the hub
+    #[command(subcommand)]
+    LinkingKey(linking_key::LinkingKeyCommand),
     /// 配置样例与检查 · Template and check of the settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -103,6 +107,7 @@ impl Setup {
 pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
     match command {
         Command::Config(command) => return config::run(&command, PROGRAM, KEYS, global, screen),
+        Command::LinkingKey(command) => return linking_key::run(&command, screen),
         Command::Init(args) => return init::run(args, global, screen).await,
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         _ => {}
@@ -115,7 +120,11 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup).await,
         Command::Verify => verify::run(&door, &setup.screen).await,
-        Command::Init(_) | Command::Run(_) | Command::Rebuild | Command::Config(_) => Ok(Exit::Done),
+        Command::LinkingKey(_)
+        | Command::Init(_)
+        | Command::Run(_)
+        | Command::Rebuild
+        | Command::Config(_) => Ok(Exit::Done),
     };
     let closed = door.close().await;
     let exit = ended?;

@@ -76,7 +76,7 @@ pub fn write_key(path: &Path, key: &[u8; 32]) -> Result<(), SiteError> {
 /// # Errors
 /// [`SiteError::File`], also when there is one already.
 pub fn write_private(path: &Path, text: &[u8]) -> Result<(), SiteError> {
-    if let Some(dir) = path.parent() {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty() && !dir.exists()) {
         make_private_dir(dir)?;
     }
     let mut file =
