@@ -68,6 +68,8 @@ pub struct Told {
     pub broken: Vec<SiteCode>,
     /// Cities whose standing as members has changed.
     pub cities: Vec<(SiteCode, pb::CityRow)>,
+    /// Those of them whose certificates so far are void: their sessions end.
+    pub void: Vec<SiteCode>,
 }
 
 /// States of rounds that are judged but not stored yet, newest last.
@@ -197,7 +199,11 @@ impl Judge {
         let allowed = self.registry.members.allow(&change);
         if allowed.is_ok() {
             self.note(batch, record_kind::REGISTRY, &change.encode_to_vec());
-            told.cities.push((SiteCode(change.site), self.registry.members.change(&change)));
+            let site = SiteCode(change.site);
+            told.cities.push((site, self.registry.members.change(&change)));
+            if crate::members::voids_certificates(&change) {
+                told.void.push(site);
+            }
         }
         told.answers.push(Box::new(move || answer(allowed)));
     }

@@ -131,15 +131,10 @@ impl Hub {
             ca: Bytes::copy_from_slice(self.shared.ca.der()),
             hub_signing_key: Bytes::copy_from_slice(&self.shared.signer.verifying().to_bytes()),
             sync_port: sync_port.into(),
-            held: self
-                .published()
-                .registry
-                .living(site)
-                .filter(|(_, row)| row.seq > 0 || row.anchor.is_some())
-                .map(|(origin, row)| {
-                    let epoch = Bytes::copy_from_slice(&origin.epoch.0);
-                    pb::HeldLog { epoch, seq: row.seq, hash: row.hash.clone() }
-                }),
+            held: self.published().registry.living(site).map(|(origin, row)| {
+                let epoch = Bytes::copy_from_slice(&origin.epoch.0);
+                pb::HeldLog { epoch, seq: row.seq, hash: row.hash.clone() }
+            }),
         })
     }
 

@@ -93,14 +93,13 @@ impl Listener {
         let members = tls.clone().client_ca_root(Certificate::from_pem(hub.shared.ca.pem()));
         let mut ended = stopping.clone();
         let enrolment = bounded(tls)?
-            .max_connection_age(limits::ENROLMENT_AGE)
             .add_service(
                 EnrolmentServer::new(EnrolmentService { hub: Arc::clone(&hub), sync_port: self.addr.port() })
                     .max_decoding_message_size(limits::ENROLMENT_BYTES)
                     .max_encoding_message_size(limits::ENROLMENT_BYTES),
             )
             .serve_with_incoming_shutdown(
-                bounded::incoming(self.enrolment, limits::ENROLMENTS),
+                bounded::incoming(self.enrolment, limits::ENROLMENTS, Some(limits::ENROLMENT_AGE)),
                 async move {
                     let _ = ended.wait_for(|stop| *stop).await;
                 },
@@ -113,7 +112,7 @@ impl Listener {
         let sync = bounded(members)?
             .add_service(sync)
             .add_service(membership)
-            .serve_with_incoming_shutdown(bounded::incoming(self.sync, limits::CONNECTIONS), shutdown);
+            .serve_with_incoming_shutdown(bounded::incoming(self.sync, limits::CONNECTIONS, None), shutdown);
         tokio::try_join!(sync, enrolment)?;
         Ok(())
     }

@@ -136,6 +136,11 @@ impl Members {
     }
 }
 
+/// Whether certificates given out before a change are void behind it.
+pub fn voids_certificates(change: &pb::RegistryChange) -> bool {
+    matches!(change.change, Some(Change::Joined(_) | Change::Revoked(_) | Change::Retired(_)))
+}
+
 fn is_open(invitation: &pb::Invitation, secret_hash: &[u8], now_ms: u64) -> bool {
     invitation.secret_hash == secret_hash && now_ms < invitation.until_ms
 }

@@ -6,12 +6,12 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use liandong_node::site::{By, Put, PutAnswer, SiteError};
 use liandong_proto::id::{Origin, SiteCode};
 use liandong_proto::pb::log::v1 as log;
-use liandong_proto::pb::log::v1::registry_change::Change;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::position::Generations;
 use liandong_proto::session::hub::{Admission, CheckedEntry};
 
 use crate::ca::Identity;
+use crate::members::voids_certificates;
 
 /// Entries of one push.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Queue {
             }
             Job::Register(register) => {
                 // Whoever joins anew or is cut off has nothing under way any more; a member pushes it again.
-                if !matches!(register.change.change, Some(Change::Invited(_) | Change::RenewedUntilMs(_))) {
+                if voids_certificates(&register.change) {
                     let site = SiteCode(register.change.site);
                     lanes.cities.remove(&site);
                     lanes.turn.retain(|turn| *turn != site);

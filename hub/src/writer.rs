@@ -7,7 +7,6 @@ use liandong_node::log::{LogError, Pos};
 use liandong_node::site::SiteError;
 use liandong_proto::entry::Head;
 use liandong_proto::id::SiteCode;
-use liandong_proto::pb::log::v1::city_row::Standing;
 use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::session::hub::Input;
 use liandong_proto::session::refusal;
@@ -103,10 +102,8 @@ impl Writer {
                 let _ = session.send(Input::FeedMoved);
             }
         }
-        for (site, row) in told.cities {
-            if row.standing() != Standing::Member
-                && let Some(session) = sessions.remove(&site)
-            {
+        for site in told.void {
+            if let Some(session) = sessions.remove(&site) {
                 let _ = session.send(Input::Stop(crate::registry::not_a_member()));
             }
         }

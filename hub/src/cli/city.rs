@@ -163,8 +163,8 @@ fn member(city: &City, screen: &Screen) -> String {
     match standing(city) {
         Standing::Member => {
             let days = city.certificate_until_ms.saturating_sub(now_ms()) / DAY_MS;
-            // A node renews with 30 days left: fewer mean that it cannot.
-            let late = if days < 30 { lang.pick("！", "!") } else { "" };
+            // A node renews with 27 to 30 days left: fewer mean that it cannot.
+            let late = if days < 25 { lang.pick("！", "!") } else { "" };
             lang.pick(format!("是，证书余 {days} 天{late}"), format!("yes, {days} days left{late}"))
         }
         Standing::Revoked => lang.pick("已停用", "cut off").to_owned(),

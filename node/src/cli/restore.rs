@@ -1,6 +1,6 @@
 //! `restore`: makes a lost site again from what the hub kept of it, opened with the recovery key.
 
-use std::io::BufRead as _;
+use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use liandong_proto::schema::Text;
@@ -48,6 +48,9 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
         ))
     })?;
     let invitation: Invitation = args.code.parse().map_err(Failure::usage)?;
+    if args.recovery_key == Path::new("-") && std::io::stdin().is_terminal() {
+        screen.note(&say!("请输入恢复密钥：", "type the recovery key:"));
+    }
     let key: RecoveryKey = read_key(&args.recovery_key)?.parse().map_err(Failure::data)?;
     let paths = Paths::new(&dir);
     let mut restoring = Restoring::begin(&dir, site, &key)?;
@@ -84,14 +87,18 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
     });
     let status = status.await??;
     let records: u64 = status.counts.iter().map(|count| count.records).sum();
-    screen.answer(&json!({ "site": site.to_string(), "records": records }), || {
+    let own = &status.signing_key;
+    screen.answer(&json!({ "site": site.to_string(), "records": records, "signing_key": own }), || {
         let (name, shown) = (site_text(site, screen.lang), dir.display());
         let said = say!(
             "已恢复 {name}：{records} 条记录，含密封内容；省级的记录在下次同步时下发\n\
-             原来的机器如果还在，请不要再启动。\n下一步：liandong-node run --data-dir {shown}",
+             新的签名密钥指纹  {own}，请与省协会核对\n\
+             原来的机器如果还在，请不要再启动。\n\
+             下一步：配置关联密钥（linking_key），然后 liandong-node run --data-dir {shown}",
             "{name} is restored: {records} records, what was sealed among them; what the province decided comes with the \
-             next sync\nIf the old machine is still there, do not start it again.\n\
-             Next: liandong-node run --data-dir {shown}"
+             next sync\nfingerprint of the new signing key  {own}: compare it with the province\n\
+             If the old machine is still there, do not start it again.\n\
+             Next: configure the linking key, then liandong-node run --data-dir {shown}"
         );
         said.in_lang(screen.lang).to_owned()
     })?;
@@ -110,9 +117,10 @@ fn read_key(path: &Path) -> Result<String, Failure> {
 /// Takes away what an attempt that failed has made, so that the next one can begin.
 fn give_up(dir: &Path) {
     let paths = Paths::new(dir);
-    for made in [paths.log(), dir.join("keys")] {
-        // What cannot be removed is named by the next attempt: the directory holds a site.
-        let _ = std::fs::remove_dir_all(made);
+    // What cannot be removed is named by the next attempt: the directory holds a site.
+    let _ = std::fs::remove_dir_all(paths.log());
+    for made in [paths.city_key(), paths.signing_key(), paths.membership()] {
+        let _ = std::fs::remove_file(made);
     }
 }
 
@@ -120,8 +128,12 @@ impl From<UplinkError> for Failure {
     fn from(error: UplinkError) -> Failure {
         let en = error.to_string();
         let (exit, zh) = match &error {
-            UplinkError::Refused(refusal) => (Exit::Denied, format!("枢纽拒绝了：{}", refusal.zh)),
-            UplinkError::Site(_) => (Exit::Data, format!("取回的内容无法使用，没有恢复：{en}")),
+            UplinkError::Refused(refusal) => {
+                (Exit::Denied, format!("枢纽拒绝了，没有恢复：{}；请用新的邀请码重试", refusal.zh))
+            }
+            UplinkError::Site(_) => {
+                (Exit::Data, format!("取回的内容无法使用，没有恢复：{en}；请用新的邀请码重试"))
+            }
             _ => (Exit::Unreachable, format!("与枢纽的连接中断，没有恢复：{en}；请用新的邀请码重试")),
         };
         Failure {

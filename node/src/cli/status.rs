@@ -161,7 +161,7 @@ fn link(status: &StatusResponse, lang: Lang) -> String {
     }
 }
 
-/// How long a certificate is good. A node renews it with a month left: less means that it could not.
+/// How long a certificate is good. A node renews it with 27 to 30 days left: fewer mean that it could not.
 fn certificate(until_ms: u64, now_ms: u64, lang: Lang) -> String {
     const DAY_MS: u64 = 86_400_000;
     if until_ms == 0 {
@@ -177,7 +177,7 @@ fn certificate(until_ms: u64, now_ms: u64, lang: Lang) -> String {
             format!("只剩 {days} 天！一直未能更新；请尽快连上枢纽，或索取新的邀请码"),
             format!("only {days} days left! It could not be renewed; reach the hub soon, or ask for a fresh invitation"),
         ),
-        8..=28 => lang.pick(
+        8..=24 => lang.pick(
             format!("剩 {days} 天，未能按时更新；请检查与枢纽的连接"),
             format!("{days} days left, and not renewed in time; check the connection to the hub"),
         ),
@@ -229,8 +229,8 @@ mod tests {
         const DAY_MS: u64 = 86_400_000;
         let now_ms = 1_000 * DAY_MS;
         let said = |days: u64| certificate(now_ms + days * DAY_MS, now_ms, Lang::En);
-        assert_eq!((said(60), said(29)), ("60 days left".into(), "29 days left".into()));
-        assert!(said(28).contains("not renewed in time") && said(8).contains("check the connection"));
+        assert_eq!((said(60), said(25)), ("60 days left".into(), "25 days left".into()));
+        assert!(said(24).contains("not renewed in time") && said(8).contains("check the connection"));
         assert!(said(7).contains("only 7 days") && said(1).contains("fresh invitation"));
         assert!(certificate(now_ms - 1, now_ms, Lang::En).contains("local work goes on"));
         assert_eq!(certificate(0, now_ms, Lang::En), "not a member");

@@ -1,6 +1,6 @@
 //! The index: what the log says, ready to be read. An overlay in memory shows changes at once; one thread
 //! brings them into the store in large sorted batches: when it is full, when nothing more comes, and at the latest
-//! after ten seconds; within a minute it makes them durable there ([`Pace`]).
+//! after a minute; within two it makes them durable there ([`Pace`]).
 //!
 //! * Every stored value ends with its check, an XXH3 of value and key: a flipped bit is found when it is read,
 //!   and the caller makes the index again from the log.
