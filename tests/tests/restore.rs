@@ -17,15 +17,19 @@ async fn fields(province: &Province, city: SiteCode) -> Vec<(u32, Vec<u8>)> {
     all.into_iter().map(|(kind, _, _, fields)| (kind, fields)).collect()
 }
 
-async fn restore(province: &Province, key: &str) -> std::process::Output {
-    let code = province.hub().answer(&["city", "invite", "440100", "--json"]).await.expect("invited");
+async fn restore(province: &Province, city: SiteCode, key: &str) -> std::process::Output {
+    let site = city.to_string();
+    let code = province.hub().answer(&["city", "invite", &site, "--json"]).await.expect("invited");
     let code: Value = serde_json::from_str(&code).expect("an object");
     let file = province.file("recovery.key");
     std::fs::write(&file, format!("{key}\n")).expect("written");
     let file = file.display().to_string();
-    let args =
-        ["restore", code["code"].as_str().expect("a code"), "--site", "440100", "--recovery-key", &file];
-    province.node(GUANGZHOU).command(&args).await.expect("it runs")
+    let args = ["restore", code["code"].as_str().expect("a code"), "--site", &site, "--recovery-key", &file];
+    province.node(city).command(&args).await.expect("it runs")
+}
+
+fn recovery_key(province: &Province, city: SiteCode) -> String {
+    RecoveryKey::of(&Paths::new(&province.node(city).data_dir)).expect("a key").to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,16 +59,20 @@ async fn a_lost_city_is_restored_from_the_hub_with_what_the_hub_could_not_read()
     drop((node, hub));
 
     let dir = province.node(GUANGZHOU).data_dir.clone();
-    let key = RecoveryKey::of(&Paths::new(&dir)).expect("a key").to_string();
+    let key = recovery_key(&province, GUANGZHOU);
     province.stop_node(GUANGZHOU).await.expect("it stops");
     let old = province.file("old");
     std::fs::rename(&dir, &old).expect("the server is lost");
     std::fs::create_dir_all(&dir).expect("a new one");
 
-    let other = RecoveryKey::of(&Paths::new(&province.node(SHENZHEN).data_dir)).expect("a key").to_string();
-    let output = restore(&province, &other).await;
+    let other = recovery_key(&province, SHENZHEN);
+    let beside = dir.join("keys").join("linking.key");
+    std::fs::create_dir_all(dir.join("keys")).expect("made");
+    std::fs::write(&beside, "another key").expect("written");
+    let output = restore(&province, GUANGZHOU, &other).await;
     assert_eq!(output.status.code(), Some(3), "another city's key opens nothing: {output:?}");
-    let output = restore(&province, &key).await;
+    assert!(beside.exists(), "what was not made by the attempt stays");
+    let output = restore(&province, GUANGZHOU, &key).await;
     assert!(output.status.success(), "{output:?}");
     province.start_node(GUANGZHOU).await.expect("it starts");
     province.equal().await;
@@ -95,7 +103,7 @@ async fn a_lost_city_is_restored_from_the_hub_with_what_the_hub_could_not_read()
     let before = old.with_extension("again");
     std::fs::rename(&dir, &before).expect("lost once more");
     std::fs::create_dir_all(&dir).expect("a new one");
-    let output = restore(&province, &key).await;
+    let output = restore(&province, GUANGZHOU, &key).await;
     assert!(output.status.success(), "{output:?}");
     province.start_node(GUANGZHOU).await.expect("it starts");
     province.equal().await;
@@ -114,6 +122,26 @@ async fn a_lost_city_is_restored_from_the_hub_with_what_the_hub_could_not_read()
         }
     };
     tokio::time::timeout(crate::province::PATIENCE, parted).await.expect("it is told that it has parted");
+}
+
+/// The machine dies without a word, before anything was written: the hub still has its session, and nothing of its log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_city_that_died_before_it_wrote_anything_comes_back_as_well() {
+    let mut province = Province::running(&[GUANGZHOU, SHENZHEN]).await;
+    province.equal().await;
+    let key = recovery_key(&province, GUANGZHOU);
+    let dir = province.node(GUANGZHOU).data_dir.clone();
+    province.kill_node(GUANGZHOU).await.expect("it dies");
+    std::fs::remove_dir_all(&dir).expect("and is lost");
+    std::fs::create_dir_all(&dir).expect("a new one");
+    let output = restore(&province, GUANGZHOU, &key).await;
+    assert!(output.status.success(), "{output:?}");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    province.door(GUANGZHOU).await.put(MEMBER, None, &member(1)).await.expect("a member");
+    province.equal().await;
+    let members = province.door(SiteCode::PROVINCE).await.list(MEMBER, &[]).await.expect("a list");
+    assert_eq!(members.len(), 1);
+    province.stop().await.expect("all stop");
 }
 
 /// A number of the form of GB 11643 with its check digit.
