@@ -94,6 +94,8 @@ pub struct Judge {
     rounds: mpsc::SyncSender<Round>,
     published: Arc<AtomicU64>,
     number: u64,
+    /// When the round at hand was received: one time for all of it, the one that a replay reads as well.
+    received_at_ms: u64,
     ahead: Ahead,
     /// Commits are megabytes, one after the other: encoded in the same place.
     scratch: Vec<u8>,
@@ -139,6 +141,7 @@ impl Judge {
             rounds,
             published,
             number: 0,
+            received_at_ms: 0,
             ahead,
             scratch: Vec::new(),
             author,
@@ -154,6 +157,7 @@ impl Judge {
     pub fn run(mut self) {
         while let Some(jobs) = self.shared.queue.take(ROUND_ENTRIES) {
             self.ahead.prune(self.published.load(Ordering::Acquire));
+            self.received_at_ms = now_ms().max(self.row.received_at_ms);
             let (mut told, mut batch) = (Told::default(), Batch::new());
             let pushed = |job: &Job| if let Job::Pushed(pushed) = job { pushed.entries.len() } else { 0 };
             let mut coming = Vec::with_capacity(jobs.iter().map(pushed).sum());
@@ -210,6 +214,13 @@ impl Judge {
 
     fn knock(&mut self, knock: Knock, batch: &mut Batch, told: &mut Told) {
         let admission = match self.registry.admit(knock.identity, &knock.hello) {
+            // Whoever only takes its entries back begins no session that a copy could be told from.
+            Ok((origin, _, signing_key)) if knock.hello.restore => Admission::Welcome {
+                held: self.registry.head(origin),
+                signing_key,
+                generations: self.generations.clone(),
+                hub_time_ms: now_ms(),
+            },
             Ok((origin, nonce, signing_key)) => {
                 let note = pb::SessionOpened {
                     site: origin.site.0,
@@ -242,6 +253,10 @@ impl Judge {
         signed: &mut Vec<pb::SignedHead>,
         told: &mut Told,
     ) {
+        // What a void certificate pushed before its session ended is not the city's word any more.
+        if self.registry.members.signing_key(pushed.identity).is_none() {
+            return;
+        }
         let mut head = self.registry.head(pushed.origin);
         let before = head.seq;
         for entry in pushed.entries {
@@ -257,7 +272,10 @@ impl Judge {
                 break;
             }
             head = Head { seq: entry.header.seq, hash: entry.hash };
-            if let Some(anchor) = entry.header.anchor {
+            // Only the first entry of an epoch says what it goes on from, and never itself.
+            if let Some(anchor) =
+                entry.header.anchor.filter(|anchor| head.seq == 1 && anchor.epoch != pushed.origin.epoch)
+            {
                 self.lineage.note(entry.header.origin.epoch, anchor);
                 self.registry.anchored(entry.header.origin, anchor);
             }
@@ -267,7 +285,7 @@ impl Judge {
         if head.seq > before && head.seq == pushed.signed.seq {
             signed.push(pushed.signed);
         }
-        self.registry.advance(pushed.origin, head, now_ms());
+        self.registry.advance(pushed.origin, head, self.received_at_ms);
     }
 
     fn round(
@@ -278,7 +296,7 @@ impl Judge {
         mut batch: Batch,
         mut told: Told,
     ) -> Result<Round, SiteError> {
-        let received_at_ms = now_ms().max(self.row.received_at_ms);
+        let received_at_ms = self.received_at_ms;
         let first = self.row.hub_seq + 1;
         self.search_sanctions(&coming, &own)?;
         let states = self.read_all(&coming, &own)?;
@@ -398,7 +416,7 @@ impl Judge {
                     let hash = made.head.hash;
                     let base = made.header.base.hub_seq;
                     let entry = CheckedEntry { entry: made.entry, header: made.header, hash };
-                    self.registry.advance(self.author.origin, self.author.head, now_ms());
+                    self.registry.advance(self.author.origin, self.author.head, self.received_at_ms);
                     take(
                         fold,
                         Coming { entry, patch: made.open, arrival: None, dropped: false, base },

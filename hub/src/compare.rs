@@ -11,6 +11,7 @@ use liandong_node::site::{SiteError, view};
 use liandong_proto::digest::{self, SetDigest};
 use liandong_proto::id::{Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
+use liandong_proto::schema;
 use liandong_proto::session::hub::{Ask, Compared};
 use liandong_proto::session::node::{Ask as Level, Digests, differing};
 use liandong_proto::state::RecordState;
@@ -61,7 +62,11 @@ impl Hub {
         }
         let mut out = Compared::default();
         if !ask.against.is_empty() {
-            let kinds = ask.against.iter().map(|buckets| buckets.kind).collect();
+            // Each costs a table of sums: known kinds, each once.
+            let mut kinds: Vec<u32> = ask.against.iter().map(|buckets| buckets.kind).collect();
+            kinds.retain(|kind| schema::kind(*kind).is_some());
+            kinds.sort_unstable();
+            kinds.dedup();
             let Digests::Buckets(ours) = self.level(origin, &Level::Buckets(kinds))? else { return Ok(None) };
             let mut wanted = differing(&ours, &ask.against);
             wanted.extend(differing(&ask.against, &ours));

@@ -272,7 +272,13 @@ impl Driver {
                 Output::Intake { entries, signed } => {
                     let Some(origin) = self.session.origin() else { continue };
                     let known = Arc::clone(&self.known);
-                    self.hub.shared.queue.put(Job::Pushed(Pushed { origin, known, entries, signed }));
+                    self.hub.shared.queue.put(Job::Pushed(Pushed {
+                        origin,
+                        identity: self.identity,
+                        known,
+                        entries,
+                        signed,
+                    }));
                 }
                 Output::ReadFeed { after, max_bytes } => self.in_background(move |hub, origin| {
                     hub.read_feed(origin, after, max_bytes as usize).map(Input::Feed)
@@ -350,7 +356,10 @@ impl Driver {
             });
             match read {
                 Ok(()) => drop(inputs.send(Input::Restore(batch, true))),
-                Err(error) => tracing::error!(%error, "cannot read the log for a restore"),
+                Err(error) => {
+                    tracing::error!(%error, "cannot read the log for a restore");
+                    let _ = inputs.send(unavailable());
+                }
             }
         });
     }

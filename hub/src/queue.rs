@@ -18,6 +18,8 @@ use crate::members::voids_certificates;
 pub struct Pushed {
     /// Whose.
     pub origin: Origin,
+    /// Who pushed it, by the certificate of its connection.
+    pub identity: Identity,
     /// The hub's history as the node knows it: says what the bases mean.
     pub known: Arc<Generations>,
     /// In order.
@@ -182,8 +184,10 @@ mod tests {
 
     fn push(queue: &Queue, site: u32) {
         let origin = Origin { site: SiteCode(site), epoch: Epoch([0; 16]) };
+        let identity = Identity { site: origin.site, enrolment: 1 };
         queue.put(Job::Pushed(Pushed {
             origin,
+            identity,
             known: Arc::default(),
             entries: Vec::new(),
             signed: log::SignedHead::default(),

@@ -99,6 +99,12 @@ impl Replay {
                     self.registry.took_the_place(origin, opened.anchor.as_ref(), &mut self.lineage);
                     let row = self.registry.opened(origin, opened.nonce);
                     staged.push(self.origin_row(origin, &row));
+                    // Another epoch may have been closed by it.
+                    for (other, row) in self.registry.take_changed() {
+                        if other != origin {
+                            staged.push(self.origin_row(other, &row));
+                        }
+                    }
                 }
                 record_kind::REGISTRY => {
                     let change: pb::RegistryChange = decode(&raw.payload)?;

@@ -140,10 +140,18 @@ impl<'a> Check<'a> {
             let en = format!("the entry at place {place} lacks a payload that its header names");
             self.found.fault(&format!("位置 {place} 的条目缺少其内容"), &en);
         }
+        if let Some(anchor) = header.anchor {
+            let older = Origin { site: header.origin.site, epoch: anchor.epoch };
+            let end = self.heads.get(&older).copied().unwrap_or_default();
+            if header.seq != 1 || end != (Head { seq: anchor.seq, hash: anchor.hash }) {
+                let en = format!(
+                    "the entry at place {place} goes on from another end of an older epoch than is here"
+                );
+                self.found.fault(&format!("位置 {place} 的条目所接的旧日志末尾与此处不符"), &en);
+            }
+        }
         let head = self.heads.entry(header.origin).or_default();
-        if header.anchor.is_none()
-            && let Err(error) = header.follows(head)
-        {
+        if let Err(error) = header.follows(head) {
             let en = format!("the entry at place {place}, of {}: {error}", header.origin.site);
             self.found.fault(&format!("位置 {place} 的条目与本市前一条不衔接"), &en);
         }

@@ -16,9 +16,11 @@ use liandong_proto::sign::SigningKey;
 use liandong_proto::stamp::Stamp;
 
 use super::*;
+use crate::ca::Identity;
 use crate::hub::{Hub, HubOptions};
 use crate::queue::{Job, Pushed, Register};
 
+const MEMBER: Identity = Identity { site: SiteCode(440_100), enrolment: 1 };
 const CITY: Origin = Origin { site: SiteCode(440_100), epoch: Epoch([7; 16]) };
 
 fn city_key() -> SigningKey {
@@ -71,7 +73,7 @@ fn push(hub: &Hub, entries: Vec<CheckedEntry>) {
         hash: Bytes::copy_from_slice(&head.hash),
         signature: Bytes::copy_from_slice(&city_key().sign_head(CITY, &head)),
     };
-    let pushed = Pushed { origin: CITY, known: Arc::default(), entries, signed };
+    let pushed = Pushed { origin: CITY, identity: MEMBER, known: Arc::default(), entries, signed };
     hub.shared.queue.put(Job::Pushed(pushed));
     hub.shared.wait_origin(CITY, head.seq);
 }
@@ -167,6 +169,7 @@ fn a_hub_cannot_put_words_into_a_citys_mouth() {
     let signed = pb::SignedHead { site: CITY.site.0, seq: 2, ..pb::SignedHead::default() };
     hub.shared.queue.put(Job::Pushed(Pushed {
         origin: CITY,
+        identity: MEMBER,
         known: Arc::default(),
         entries: made_up,
         signed,
@@ -180,4 +183,47 @@ fn a_hub_cannot_put_words_into_a_citys_mouth() {
         "{said:?}"
     );
     hub.close().expect("closed");
+}
+
+/// A session that has outlived its certificate may still have pushes under way.
+#[test]
+fn what_a_void_certificate_has_pushed_is_not_taken() {
+    let dir = tempfile::tempdir().expect("a directory");
+    Hub::init(dir.path(), None).expect("made");
+    let hub = Hub::open(&HubOptions::new(dir.path()), &mut |_| {}).expect("opens");
+    join(&hub);
+    let void = Identity { enrolment: 2, ..MEMBER };
+    let signed = pb::SignedHead { site: CITY.site.0, seq: 2, ..pb::SignedHead::default() };
+    let pushed = Pushed { origin: CITY, identity: void, known: Arc::default(), entries: entries(2), signed };
+    hub.shared.queue.put(Job::Pushed(pushed));
+    // Behind it in the same lane.
+    push(&hub, entries(1));
+    assert_eq!(hub.published().registry.head(CITY).seq, 1);
+    hub.close().expect("closed");
+}
+
+/// An epoch goes on from the end of another as it is in this log, or the log has lost that end.
+#[test]
+fn an_epoch_that_goes_on_from_another_end_than_is_here_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_, key) = made(dir.path());
+    let mut found = Findings::default();
+    let mut check = Check::new(key, &mut found);
+    let mut entry_of = |epoch: u8, anchor| {
+        let header = Header {
+            origin: Origin { epoch: Epoch([epoch; 16]), ..CITY },
+            anchor,
+            ..entries(1).remove(0).header
+        };
+        let (entry, head) = entry::make(header, Bytes::from_static(b"\x12\x00"), Bytes::new());
+        let accepted = pb::Accepted { header: entry.header, open: entry.open, ..pb::Accepted::default() };
+        check.entry(accepted, 1);
+        head
+    };
+    let end = entry_of(1, None);
+    let anchor = |seq| Some(entry::Anchor { epoch: Epoch([1; 16]), seq, hash: end.hash });
+    entry_of(2, anchor(end.seq));
+    entry_of(3, anchor(end.seq + 1));
+    let said: Vec<&str> = found.faults.iter().map(|(_, en)| en.as_str()).collect();
+    assert!(matches!(said.as_slice(), [one] if one.contains("another end of an older epoch")), "{said:?}");
 }

@@ -82,7 +82,12 @@ pub fn write_private(path: &Path, text: &[u8]) -> Result<(), SiteError> {
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed(path))?;
     file.write_all(text).map_err(failed(path))?;
-    file.sync_all().map_err(failed(path))
+    file.sync_all().map_err(failed(path))?;
+    // The name has to outlive a power loss as well.
+    match path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        Some(dir) => fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir)),
+        None => Ok(()),
+    }
 }
 
 /// Reads a key file: 64 hexadecimal digits, for its owner's eyes alone.

@@ -73,6 +73,9 @@ impl Restoring {
                 self.open(&mut batch, header.origin.epoch, header.anchor);
             }
             header.follows(&self.head).map_err(|error| wrong(&error))?;
+            if header.sealed_hash.is_some() && entry.sealed.is_empty() {
+                return Err(wrong(&format!("entry {} has lost its sealed part", header.seq)));
+            }
             let sealed = self.key.open(&entry.sealed, header.origin, header.seq);
             sealed.map_err(|error| SiteError::Refused(format!("entry {}: {error}", header.seq)))?;
             self.head = Head { seq: header.seq, hash };
@@ -115,5 +118,65 @@ impl Restoring {
         self.open(&mut batch, Epoch(random()), Some(anchor));
         let span = self.log.append(&batch, mark)?;
         Ok(self.log.sync_to(span.end)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use liandong_proto::entry::{Header, Op, Patch};
+    use liandong_proto::fields::FieldsBuilder;
+    use liandong_proto::id::{Origin, RecordId};
+    use liandong_proto::position::Position;
+    use liandong_proto::stamp::Stamp;
+
+    use super::*;
+    use crate::site::Site;
+
+    const SITE: SiteCode = SiteCode(440_100);
+
+    fn entry(key: &RecoveryKey) -> Entry {
+        let origin = Origin { site: SITE, epoch: Epoch([1; 16]) };
+        let patch = Patch { set: FieldsBuilder::new().str(9, "x").take(), cleared: Vec::new() };
+        let header = Header {
+            origin,
+            seq: 1,
+            stamp: Stamp::at_ms(1),
+            base: Position::default(),
+            kind: 1,
+            record: RecordId([2; 16]),
+            op: Op::Put,
+            author: String::new(),
+            import_id: Bytes::new(),
+            prev: None,
+            open_hash: None,
+            sealed_hash: None,
+            anchor: None,
+        };
+        let sealed = CityKey::new(key.bytes()).seal(&patch, origin, 1, [3; 12]);
+        entry::make(header, Bytes::new(), sealed).0
+    }
+
+    fn begun(dir: &Path) -> (Restoring, RecoveryKey) {
+        let other = dir.join("other");
+        Site::init(&other, SITE).expect("a site is made");
+        let key = RecoveryKey::of(&Paths::new(&other)).expect("a key");
+        (Restoring::begin(&dir.join("new"), SITE, &key).expect("begun"), key)
+    }
+
+    #[test]
+    fn what_is_sealed_must_come_and_open() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut restoring, key) = begun(dir.path());
+        let whole = entry(&key);
+        let stripped = Entry { sealed: Bytes::new(), ..whole.clone() };
+        assert!(
+            matches!(restoring.append(&[stripped]), Err(SiteError::Refused(why)) if why.contains("sealed part"))
+        );
+        let foreign = dir.path().join("foreign");
+        std::fs::create_dir_all(&foreign).expect("made");
+        let (_, other) = begun(&foreign);
+        assert!(matches!(restoring.append(&[entry(&other)]), Err(SiteError::Refused(_))), "another key's");
+        restoring.append(&[whole]).expect("sound");
+        assert_eq!(restoring.entries(), 1);
     }
 }

@@ -20,6 +20,9 @@ use pb::up::Message as Up;
 
 pub use compare::{Ask, Compared};
 
+/// More starts of a hub than any node can have heard of: each costs the committer a step for every entry.
+const MOST_GENERATIONS: usize = 16_384;
+
 /// An entry whose chain and payload hashes have been checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckedEntry {
@@ -137,6 +140,8 @@ enum Phase {
     Live,
     /// The node has lost its log: it gets its own entries back and nothing else.
     Restoring,
+    /// The last thing the node may ask for is being read.
+    Answering,
     Parted,
     Closed,
 }
@@ -251,9 +256,12 @@ impl HubSession {
             }
             (Some(Up::Compare(compare)), Phase::Live) => self.compare(compare, out),
             (Some(Up::Restore(ask)), Phase::Restoring) => {
+                // Once: each reads the whole log.
+                self.phase = Phase::Answering;
                 out.push(Output::Restore { after_seq: ask.from_seq_exclusive });
             }
             (Some(Up::Locate(locate)), Phase::Parted | Phase::Live) => {
+                self.phase = Phase::Answering;
                 let heads = locate.heads.iter().take(64).map(|head| head_from_pb(Some(head))).collect();
                 out.push(Output::Locate(heads));
             }
@@ -271,6 +279,9 @@ impl HubSession {
                 ),
                 out,
             );
+        }
+        if hello.generations.len() > MOST_GENERATIONS {
+            return self.unexpected(out);
         }
         let Some(epoch) = Epoch::from_slice(&hello.epoch).filter(|_| hello.site == self.site.0) else {
             return self.refuse(
