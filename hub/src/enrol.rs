@@ -100,11 +100,11 @@ impl Hub {
     fn enrol(&self, asked: &pb::JoinRequest, sync_port: u16) -> Result<pb::JoinResponse, Status> {
         let now_ms = now_ms();
         let secret_hash = Invitation::secret_hash(&asked.secret);
-        let (site, number) = {
+        let number = u32::from_be_bytes(random()) | 1;
+        let site = {
             let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
             let members = &published.registry.members;
-            let site = members.invited(&secret_hash, now_ms).ok_or_else(no_invitation)?;
-            (site, members.next_enrolment(site))
+            members.invited(&secret_hash, now_ms).ok_or_else(no_invitation)?
         };
         if asked.site != site.0 {
             return Err(Status::failed_precondition(format!(
