@@ -25,11 +25,6 @@ use tonic::transport::{Channel, Identity};
 use crate::province::{GUANGZHOU, Province, SHENZHEN};
 use crate::trust::tls;
 
-fn membership(province: &Province, city: SiteCode) -> Membership {
-    let paths = Paths::new(&province.node(city).data_dir);
-    Membership::load(&paths).expect("readable").expect("joined")
-}
-
 /// Calls a method with an empty message, streaming or not: the status it ends with.
 async fn call(channel: &Channel, path: &str) -> Code {
     let mut client = tonic::client::Grpc::new(channel.clone());
@@ -82,8 +77,8 @@ fn member(path: &str) -> Vec<Code> {
 async fn every_call_is_refused_to_whoever_must_not_make_it() {
     let province = Province::running(&[GUANGZHOU, SHENZHEN]).await;
     let elsewhere = Province::running(&[GUANGZHOU]).await;
-    let (ours, theirs) = (membership(&province, GUANGZHOU), membership(&elsewhere, GUANGZHOU));
-    let revoked = membership(&province, SHENZHEN);
+    let (ours, theirs) = (province.membership(GUANGZHOU), elsewhere.membership(GUANGZHOU));
+    let revoked = province.membership(SHENZHEN);
     let revoke = ["city", "revoke", "440300", "--reason", "x"];
     province.hub().answer(&revoke).await.expect("revoked");
     let ports = province.ports().expect("it listens").clone();
@@ -184,7 +179,7 @@ async fn every_message_out_of_its_place_or_for_another_city_is_refused() {
     let mut province = Province::made(&[GUANGZHOU, SHENZHEN]).await;
     province.start_hub().await.expect("the hub starts");
     province.join(GUANGZHOU).await.expect("a member");
-    let member = membership(&province, GUANGZHOU);
+    let member = province.membership(GUANGZHOU);
     let signer = Paths::new(&province.node(GUANGZHOU).data_dir).signing().expect("a key");
     let epoch = Epoch([3; 16]);
     let own = Origin { site: GUANGZHOU, epoch };

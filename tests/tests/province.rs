@@ -4,9 +4,13 @@ use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use liandong_node::site::Paths;
+use liandong_node::trust::Membership;
 use liandong_proto::id::{RecordId, SiteCode};
+use liandong_proto::pb::node::v1::Link;
 use liandong_proto::pb::record::v1 as pb;
 use liandong_tests::cluster::{Cluster, Door, decoded, id_of};
+use serde_json::Value;
 
 pub const GUANGZHOU: SiteCode = SiteCode(440_100);
 pub const SHAOGUAN: SiteCode = SiteCode(440_200);
@@ -47,6 +51,19 @@ impl Province {
         province
     }
 
+    /// What a city keeps of having joined.
+    pub fn membership(&self, city: SiteCode) -> Membership {
+        let paths = Paths::new(&self.node(city).data_dir);
+        Membership::load(&paths).expect("readable").expect("joined")
+    }
+
+    /// A fresh invitation of a city, named by code or name.
+    pub async fn invited(&self, city: &str) -> String {
+        let answer = self.hub().answer(&["city", "invite", city, "--json"]).await.expect("invited");
+        let answer: Value = serde_json::from_str(&answer).expect("an object");
+        answer["code"].as_str().expect("a code").to_owned()
+    }
+
     /// A file beside the sites.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -78,6 +95,16 @@ impl DerefMut for Province {
     fn deref_mut(&mut self) -> &mut Cluster {
         &mut self.cluster
     }
+}
+
+/// Waits until a node's link with the hub is as wanted.
+pub async fn linked(door: &Door, link: Link) {
+    let waiting = async {
+        while door.status().await.expect("a status").link() != link {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never {link:?}"));
 }
 
 /// An ordinary member; the same number gives the same one.

@@ -7,7 +7,7 @@ use liandong_proto::pb::record::v1 as pb;
 use liandong_tests::cluster::decoded;
 use serde_json::Value;
 
-use crate::province::{AWARD_ROUND, FINDING, GUANGZHOU, MEMBER, Province, SHENZHEN, member, shown};
+use crate::province::{AWARD_ROUND, FINDING, GUANGZHOU, MEMBER, Province, SHENZHEN, linked, member, shown};
 
 const KINDS: [u32; 3] = [MEMBER, AWARD_ROUND, FINDING];
 
@@ -19,12 +19,11 @@ async fn fields(province: &Province, city: SiteCode) -> Vec<(u32, Vec<u8>)> {
 
 async fn restore(province: &Province, city: SiteCode, key: &str) -> std::process::Output {
     let site = city.to_string();
-    let code = province.hub().answer(&["city", "invite", &site, "--json"]).await.expect("invited");
-    let code: Value = serde_json::from_str(&code).expect("an object");
+    let code = province.invited(&site).await;
     let file = province.file("recovery.key");
     std::fs::write(&file, format!("{key}\n")).expect("written");
     let file = file.display().to_string();
-    let args = ["restore", code["code"].as_str().expect("a code"), "--site", &site, "--recovery-key", &file];
+    let args = ["restore", &code, "--site", &site, "--recovery-key", &file];
     province.node(city).command(&args).await.expect("it runs")
 }
 
@@ -111,17 +110,12 @@ async fn a_lost_city_is_restored_from_the_hub_with_what_the_hub_could_not_read()
     province.stop_node(GUANGZHOU).await.expect("it stops");
     std::fs::remove_dir_all(&dir).expect("removed");
     std::fs::rename(&before, &dir).expect("it turns up");
-    let code = province.hub().answer(&["city", "invite", "440100", "--json"]).await.expect("invited");
-    let code: Value = serde_json::from_str(&code).expect("an object");
-    province.node(GUANGZHOU).answer(&["join", code["code"].as_str().expect("a code")]).await.expect("joined");
+    let code = province.invited("440100").await;
+    province.node(GUANGZHOU).answer(&["join", &code]).await.expect("joined");
     province.start_node(GUANGZHOU).await.expect("it starts");
     let node = province.door(GUANGZHOU).await;
-    let parted = async {
-        while node.status().await.expect("a status").link() != Link::Diverged {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(crate::province::PATIENCE, parted).await.expect("it is told that it has parted");
+    // It is told that it has parted.
+    linked(&node, Link::Diverged).await;
 }
 
 /// The machine dies without a word, before anything was written: the hub still has its session, and nothing of its log.

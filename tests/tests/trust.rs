@@ -9,23 +9,11 @@ use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::pb::trust::v1 as pb;
 use pb::enrolment_client::EnrolmentClient;
 use pb::membership_client::MembershipClient;
-use serde_json::Value;
 use sync::sync_client::SyncClient;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::province::{GUANGZHOU, MEMBER, PATIENCE, Province, SHENZHEN, member};
-
-fn membership(province: &Province, city: liandong_proto::id::SiteCode) -> Membership {
-    let paths = Paths::new(&province.node(city).data_dir);
-    Membership::load(&paths).expect("readable").expect("joined")
-}
-
-async fn invited(province: &Province, city: &str) -> String {
-    let answer = province.hub().answer(&["city", "invite", city, "--json"]).await.expect("invited");
-    let answer: Value = serde_json::from_str(&answer).expect("an object");
-    answer["code"].as_str().expect("a code").to_owned()
-}
+use crate::province::{GUANGZHOU, MEMBER, Province, SHENZHEN, linked, member};
 
 /// How a session begins for whoever holds this channel: its status, `Ok` for one that stands.
 async fn session(channel: Channel) -> Code {
@@ -51,7 +39,7 @@ pub async fn tls(address: &str, trusting: &Membership, identity: Option<Identity
 async fn only_a_city_with_a_certificate_of_this_hub_gets_in() {
     let province = Province::running(&[GUANGZHOU]).await;
     let other = Province::running(&[GUANGZHOU]).await;
-    let (ours, theirs) = (membership(&province, GUANGZHOU), membership(&other, GUANGZHOU));
+    let (ours, theirs) = (province.membership(GUANGZHOU), other.membership(GUANGZHOU));
     let ports = province.ports().expect("it listens").clone();
     let identity = |member: &Membership| Some(Identity::from_pem(&member.certificate, &member.private_key));
 
@@ -84,14 +72,14 @@ async fn an_invitation_is_for_one_city_and_for_once() {
     let mut province = Province::made(&[GUANGZHOU, SHENZHEN]).await;
     province.start_hub().await.expect("the hub starts");
     let join = async |city, code: &str| province.node(city).command(&["join", code]).await.expect("it runs");
-    let code = invited(&province, "440100").await;
+    let code = province.invited("440100").await;
     let output = join(SHENZHEN, &code).await;
     assert_eq!(output.status.code(), Some(6), "another city's: {output:?}");
     assert!(!province.node(SHENZHEN).is_member());
     assert!(join(GUANGZHOU, &code).await.status.success());
     assert_eq!(join(GUANGZHOU, &code).await.status.code(), Some(6), "used");
-    let replaced = invited(&province, "深圳").await;
-    let code = invited(&province, "深圳").await;
+    let replaced = province.invited("深圳").await;
+    let code = province.invited("深圳").await;
     assert_eq!(join(SHENZHEN, &replaced).await.status.code(), Some(6), "a later one took its place");
     assert_eq!(join(SHENZHEN, &code[..60]).await.status.code(), Some(2), "cut short in a message");
     assert!(join(SHENZHEN, &code).await.status.success());
@@ -108,27 +96,18 @@ async fn a_revoked_city_is_cut_off_at_once_and_comes_back_by_invitation_only() {
     let door = province.door(GUANGZHOU).await;
     let revoke = ["city", "revoke", "440100", "--reason", "密钥遗失"];
     province.hub().answer(&revoke).await.expect("revoked");
-    let refused = async {
-        while door.status().await.expect("a status").link() != Link::Refused {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, refused).await.expect("cut off within a minute");
+    linked(&door, Link::Refused).await;
     door.put(MEMBER, None, &member(1)).await.expect("local work goes on");
-    let void = membership(&province, GUANGZHOU);
+    let void = province.membership(GUANGZHOU);
     let ports = province.ports().expect("it listens").clone();
     let channel =
         trust::endpoint(&ports.sync, &void).expect("an address").connect().await.expect("TLS stands");
     assert_eq!(session(channel).await, Code::PermissionDenied, "a new stream with the old certificate");
 
-    let code = invited(&province, "440100").await;
+    let code = province.invited("440100").await;
     province.node(GUANGZHOU).answer(&["join", &code]).await.expect("joined again");
-    let back = async {
-        while door.status().await.expect("a status").link() != Link::Connected {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, back).await.expect("it comes back by itself");
+    // It comes back by itself.
+    linked(&door, Link::Connected).await;
     province.equal().await;
     let members = province.door(liandong_proto::id::SiteCode::PROVINCE).await.list(MEMBER, &[]).await;
     assert_eq!(members.expect("a list").len(), 1, "what it wrote meanwhile is there");
@@ -141,14 +120,14 @@ async fn a_revoked_city_is_cut_off_at_once_and_comes_back_by_invitation_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_renewed_by_its_own_city() {
     let province = Province::running(&[GUANGZHOU]).await;
-    let before = membership(&province, GUANGZHOU);
+    let before = province.membership(GUANGZHOU);
     let paths = Paths::new(&province.node(GUANGZHOU).data_dir);
     let ports = province.ports().expect("it listens").clone();
     let channel = trust::endpoint(&ports.sync, &before).expect("an address").connect().await.expect("TLS");
     let after = trust::renew(channel, before.clone(), &paths).await.expect("renewed");
     assert!(after.certificate != before.certificate && after.private_key != before.private_key);
     assert!(after.not_after_ms >= before.not_after_ms);
-    assert_eq!(membership(&province, GUANGZHOU).certificate, after.certificate, "kept");
+    assert_eq!(province.membership(GUANGZHOU).certificate, after.certificate, "kept");
     let channel = trust::endpoint(&ports.sync, &after).expect("an address").connect().await.expect("TLS");
     assert_eq!(session(channel).await, Code::Ok);
 }

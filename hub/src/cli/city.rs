@@ -2,10 +2,11 @@
 
 use liandong_node::cli::door::Door;
 use liandong_node::cli::exit::{Exit, Failure};
+use liandong_node::cli::global::city_named;
 use liandong_node::cli::screen::Screen;
 use liandong_node::cli::table::{Table, moment};
 use liandong_node::config::check_address;
-use liandong_node::json::{site_named, site_text};
+use liandong_node::json::site_text;
 use liandong_node::now::now_ms;
 use liandong_node::say;
 use liandong_proto::id::SiteCode;
@@ -62,17 +63,8 @@ pub async fn run(door: &Door, command: &CityCommand, setup: &Setup) -> Result<Ex
     }
 }
 
-fn named(given: &str) -> Result<SiteCode, Failure> {
-    site_named(given).filter(|site| !site.is_province()).ok_or_else(|| {
-        Failure::usage(say!(
-            "“{given}”不是本省 21 个地级市之一；请写代码或名称，如 440100 或 广州",
-            "\"{given}\" is none of the province's 21 cities; give its code or name, such as 440100 or Guangzhou"
-        ))
-    })
-}
-
 async fn invite(door: &Door, args: &InviteArgs, setup: &Setup) -> Result<Exit, Failure> {
-    let site = named(&args.city)?;
+    let site = city_named(&args.city)?;
     let address = args.address.clone().or_else(|| setup.config.enrolment_address.clone());
     if let Some(address) = &address {
         check_address(address).map_err(Failure::usage)?;
@@ -96,7 +88,7 @@ async fn invite(door: &Door, args: &InviteArgs, setup: &Setup) -> Result<Exit, F
 }
 
 async fn exclude(door: &Door, args: &ExcludeArgs, retire: bool, setup: &Setup) -> Result<Exit, Failure> {
-    let site = named(&args.city)?;
+    let site = city_named(&args.city)?;
     let (author, reason) = (setup.author.clone(), args.reason.clone());
     let asked = ExcludeRequest { site: site.0, author, reason, retire };
     HubClient::new(door.channel()).exclude(asked).await?;

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use liandong_proto::id::SiteCode;
 use liandong_proto::validate::{Today, today};
 
 use super::exit::Failure;
 use super::screen::Screen;
 use crate::config::{Flag, Key, Layers, Settings, lang_of};
+use crate::json::site_named;
 use crate::now::now_ms;
 use crate::say;
 use crate::text::Lang;
@@ -113,6 +115,19 @@ pub fn data_dir(settings: &Settings) -> Result<&Path, Failure> {
         Failure::usage(say!(
             "没有指明数据目录；请用 --data-dir 目录，或设置 LIANDONG_DATA_DIR",
             "no data directory was named; use --data-dir DIR, or set LIANDONG_DATA_DIR"
+        ))
+    })
+}
+
+/// The city that a person names by code or name.
+///
+/// # Errors
+/// When it is none of the province's.
+pub fn city_named(given: &str) -> Result<SiteCode, Failure> {
+    site_named(given).filter(|site| !site.is_province()).ok_or_else(|| {
+        Failure::usage(say!(
+            "“{given}”不是本省 21 个地级市之一；请写代码或名称，如 440100 或 广州",
+            "\"{given}\" is none of the province's 21 cities; give its code or name, such as 440100 or Guangzhou"
         ))
     })
 }

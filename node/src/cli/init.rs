@@ -4,11 +4,10 @@ use serde_json::json;
 
 use super::door::blocking;
 use super::exit::{Exit, Failure};
-use super::global::{Global, data_dir};
+use super::global::{Global, city_named, data_dir};
 use super::recovery;
 use super::screen::Screen;
 use crate::config::NODE_KEYS;
-use crate::json::site_named;
 use crate::say;
 use crate::site::{Paths, RecoveryKey, Site};
 
@@ -30,14 +29,7 @@ pub struct InitArgs {
 pub async fn run(args: &InitArgs, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
     let settings = global.settings(NODE_KEYS, Vec::new(), screen)?;
     let dir = data_dir(&settings)?.to_path_buf();
-    let given = &args.site;
-    let site = site_named(given).filter(|site| !site.is_province()).ok_or_else(|| {
-        Failure::usage(say!(
-            "“{given}”不是本省 21 个地级市之一；请写代码或名称，如 440100 或 广州",
-            "\"{given}\" is none of the province's 21 cities; give its code or name, such as 440100 or \
-             Guangzhou"
-        ))
-    })?;
+    let site = city_named(&args.site)?;
     let place = dir.clone();
     blocking(move || Site::init(&place, site)).await??;
     let recovery_key = RecoveryKey::of(&Paths::new(&dir))?;

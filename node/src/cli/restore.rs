@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::door::blocking;
 use super::exit::{Exit, Failure};
-use super::global::{Global, data_dir};
+use super::global::{Global, city_named, data_dir};
 use super::screen::Screen;
 use crate::config::{NODE_KEYS, NodeConfig};
-use crate::json::{site_named, site_text};
+use crate::json::site_text;
 use crate::restore::{fetch, held_of};
 use crate::say;
 use crate::site::{Paths, Records as _, RecoveryKey, Restoring, Site};
@@ -40,13 +40,7 @@ pub struct RestoreArgs {
 pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
     let settings = global.settings(NODE_KEYS, Vec::new(), screen)?;
     let dir = data_dir(&settings)?.to_path_buf();
-    let given = &args.site;
-    let site = site_named(given).filter(|site| !site.is_province()).ok_or_else(|| {
-        Failure::usage(say!(
-            "“{given}”不是本省 21 个地级市之一；请写代码或名称，如 440100 或 广州",
-            "\"{given}\" is none of the province's 21 cities; give its code or name, such as 440100 or Guangzhou"
-        ))
-    })?;
+    let site = city_named(&args.site)?;
     let invitation: Invitation = args.code.parse().map_err(Failure::usage)?;
     if args.recovery_key == Path::new("-") && std::io::stdin().is_terminal() {
         screen.note(&say!("请输入恢复密钥：", "type the recovery key:"));
