@@ -110,6 +110,7 @@
 pub mod city;
 pub mod digest;
 pub mod entry;
+pub mod erasure;
 pub mod fields;
 pub mod format;
 pub mod id;

@@ -9,7 +9,7 @@ use std::fmt;
 use ed25519_dalek::Signer as _;
 
 use crate::entry::Head;
-use crate::id::{Hash, Origin, hex, sha256};
+use crate::id::{Hash, Origin, RecordId, SiteCode, hex, sha256};
 use crate::position::Position;
 
 /// Bytes of a key, of either half.
@@ -79,6 +79,33 @@ fn receipt_text(receipt: &Receipted) -> Vec<u8> {
     text
 }
 
+/// What a holder says of a record that was erased.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Erased {
+    /// Number of its kind.
+    pub kind: u32,
+    /// Which.
+    pub record: RecordId,
+    /// The log that the entry asking for it stands in, and its place there.
+    pub entry: (Origin, u64),
+    /// Who holds no payload of it any more.
+    pub holder: SiteCode,
+    /// Since when, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+fn erased_text(erased: &Erased) -> Vec<u8> {
+    let mut text = b"liandong erased 1\0".to_vec();
+    text.extend_from_slice(&erased.kind.to_be_bytes());
+    text.extend_from_slice(&erased.record.0);
+    text.extend_from_slice(&erased.entry.0.site.0.to_be_bytes());
+    text.extend_from_slice(&erased.entry.0.epoch.0);
+    text.extend_from_slice(&erased.entry.1.to_be_bytes());
+    text.extend_from_slice(&erased.holder.0.to_be_bytes());
+    text.extend_from_slice(&erased.at_ms.to_be_bytes());
+    text
+}
+
 impl SigningKey {
     /// A key from its 32 random bytes.
     pub fn new(secret: &[u8; KEY_BYTES]) -> SigningKey {
@@ -98,6 +125,11 @@ impl SigningKey {
     /// Signs a commit by its hash: 64 bytes.
     pub fn sign_commit(&self, hash: &Hash) -> [u8; 64] {
         self.0.sign(&commit_text(hash)).to_bytes()
+    }
+
+    /// Signs that a record is erased here: 64 bytes.
+    pub fn sign_erased(&self, erased: &Erased) -> [u8; 64] {
+        self.0.sign(&erased_text(erased)).to_bytes()
     }
 
     /// Signs a receipt: 64 bytes.
@@ -147,6 +179,14 @@ impl VerifyingKey {
     /// [`BadSignature`].
     pub fn check_receipt(&self, receipt: &Receipted, signature: &[u8]) -> Result<(), BadSignature> {
         self.check(&receipt_text(receipt), signature)
+    }
+
+    /// Holds a signature against a word about an erased record.
+    ///
+    /// # Errors
+    /// [`BadSignature`].
+    pub fn check_erased(&self, erased: &Erased, signature: &[u8]) -> Result<(), BadSignature> {
+        self.check(&erased_text(erased), signature)
     }
 
     fn check(&self, text: &[u8], signature: &[u8]) -> Result<(), BadSignature> {

@@ -74,6 +74,8 @@ pub struct RecordState {
     pub held: Vec<Held>,
     /// Where the record stands in each site's feed, at the hub.
     pub fed: Vec<(SiteCode, u64)>,
+    /// Deleted for good: the setter behind `deleted_by` is the entry that erased it.
+    pub erased: bool,
 }
 
 impl RecordState {
@@ -91,6 +93,7 @@ impl RecordState {
             deleted_by: None,
             held: Vec::new(),
             fed: Vec::new(),
+            erased: false,
         }
     }
 

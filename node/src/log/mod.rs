@@ -46,6 +46,7 @@ mod lock;
 mod pos;
 mod reader;
 mod recover;
+mod rewrite;
 mod scan;
 mod segment;
 mod sync;
@@ -62,6 +63,7 @@ pub use error::LogError;
 pub use lock::DirLock;
 pub use pos::Pos;
 pub use reader::{Reader, Record};
+pub use rewrite::Edit;
 pub use verify::Verified;
 
 /// How a log cuts its files. Both may change between two opens.

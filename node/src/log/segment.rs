@@ -131,6 +131,6 @@ impl Drop for Unnamed<'_> {
     }
 }
 
-fn temporary(dir: &Path, number: u64) -> PathBuf {
+pub(super) fn temporary(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:020}.log.tmp"))
 }

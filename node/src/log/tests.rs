@@ -6,6 +6,7 @@ mod golden;
 mod group_commit;
 mod lock;
 pub(crate) mod power_loss;
+mod rewrite;
 mod round_trip;
 mod space;
 mod tail;

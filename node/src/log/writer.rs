@@ -106,7 +106,7 @@ impl Log {
     /// In this order, so that at every moment all segments but the last are synced to their ends, and a full disk
     /// stops it before anything has changed: the new segment without a name; the old one's tail zeroed and
     /// synced; the name.
-    fn roll(&self, writer: &mut Writer, mark: u64, needed: u64) -> Result<(), LogError> {
+    pub(super) fn roll(&self, writer: &mut Writer, mark: u64, needed: u64) -> Result<(), LogError> {
         let header = Header { number: writer.number + 1, first_mark: mark, previous_end: writer.offset };
         let bytes = self.options.segment_bytes.max(HEADER_BYTES + needed + PREFACE_BYTES);
         let unnamed = segment::make(&self.disk, &self.dir, header, bytes).map_err(|e| self.note_broken(e))?;

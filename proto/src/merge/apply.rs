@@ -20,6 +20,13 @@ pub fn apply(
     let mut state = state.unwrap_or_else(|| RecordState::new(first_home(kind, change)));
     note_writer(&mut state, change);
     state.hub_seq = state.hub_seq.max(change.hub_seq);
+    if state.erased {
+        return state;
+    }
+    if change.op == Op::Erase && verdicts.is_empty() {
+        erase(&mut state, change.setter());
+        return state;
+    }
     if fresh && change.op == Op::Put && verdicts.is_empty() && change.patch.cleared.is_empty() {
         // The common case: a new record, taken as it came.
         state.fields = change.patch.set.clone();
@@ -38,10 +45,22 @@ pub fn apply(
         }
         (None, Op::Delete) => fold.delete(),
         (None, Op::Put) => fold.put(verdicts),
+        (None, Op::Erase) => {}
     }
     let Fold { shown, mut state, .. } = fold;
     shown.store(&mut state);
     state
+}
+
+/// Leaves of a record that somebody erased it. Whoever takes part in the fold later finds the same state, whether or not
+/// the payloads before it could still be read.
+pub fn erase(state: &mut RecordState, by: Setter) {
+    (state.fields, state.sealed) = (Fields::default(), Fields::default());
+    state.set_by.clear();
+    state.held.clear();
+    state.writers = vec![Writer { origin: by.origin, seq: by.seq }];
+    state.setters = vec![by];
+    (state.deleted_by, state.erased) = (Some(0), true);
 }
 
 fn note_writer(state: &mut RecordState, change: &Change<'_>) {

@@ -25,6 +25,16 @@ pub fn judge(
     let tombstone = state.is_some_and(|state| state.tombstones().any(|by| !change.saw(by, lineage)));
     let case = Case { kind, state, home, change, lineage, today, view, tombstone };
     let mut verdicts = Verdicts::new();
+    if state.is_some_and(|state| state.erased) {
+        // Nothing of it is kept, so nothing can be wrong with it.
+        return verdicts;
+    }
+    if change.op == Op::Erase {
+        if change.origin.site != home {
+            verdicts.push((0, Reason::NotOwner));
+        }
+        return verdicts;
+    }
     if change.op == Op::Delete {
         if !case.is_party(kind.map_or(Party::Home, |kind| kind.owner)) {
             verdicts.push((0, Reason::NotOwner));

@@ -13,6 +13,8 @@
 //! deletes had not seen. Refused values (not the owner, invalid, …) are no siblings: the newest of each origin
 //! is kept beside the register until somebody who saw it edits the group. A change that leaves some members
 //! of a group alone takes over what is shown of them when it is merged.
+//!
+//! An erasure by the record's home ends all that: nothing is shown or held from then on, whatever comes.
 
 mod apply;
 mod judge;
@@ -26,7 +28,7 @@ use crate::schema::{self, Field, Kind, Merge, Party, Type};
 use crate::stamp::Stamp;
 use crate::state::{Held, Reason, RecordState, Setter};
 
-pub use apply::apply;
+pub use apply::{apply, erase};
 pub use judge::{incomplete, judge};
 
 /// Version of the rules in [`judge`]; recorded with every commit.
@@ -49,7 +51,7 @@ pub struct Change<'a> {
     pub kind: u32,
     /// Which record.
     pub record: RecordId,
-    /// Put or delete.
+    /// Put, delete or erase.
     pub op: Op,
     /// Fields set and cleared.
     pub patch: &'a Patch,

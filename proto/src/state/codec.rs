@@ -48,6 +48,7 @@ impl RecordState {
             put_bytes(&mut out, 10, &self.held_row(held).encode_to_vec());
         }
         put_packed(&mut out, 11, self.fed.iter().map(|(site, hub_seq)| [u64::from(site.0), *hub_seq]));
+        put_number(&mut out, 12, u64::from(self.erased));
         out
     }
 
@@ -97,6 +98,7 @@ impl RecordState {
                     state.fed =
                         pairs_of(pairs).map(|(site, hub_seq)| (SiteCode(site as u32), hub_seq)).collect();
                 }
+                (12, Value::Varint(erased)) => state.erased = erased != 0,
                 _ => return Err(SHAPE),
             }
         }
@@ -186,6 +188,7 @@ mod tests {
                 cleared: vec![10],
             }],
             fed: vec![(SiteCode(440_100), 300)],
+            erased: true,
         }
     }
 

@@ -202,7 +202,7 @@ fn item(origin: Origin, record: RecordId, state: &RecordState) -> pb::Item {
     let held = state.held.iter().map(held_to_pb).collect();
     let (stamp, site) = (state.stamp().0, state.last_site().0);
     let what = if state.deleted() {
-        pb::item::What::Tombstone(pb::Tombstone { stamp, site, held })
+        pb::item::What::Tombstone(pb::Tombstone { stamp, site, held, erased: None })
     } else {
         pb::item::What::State(pb::State { fields: state.fields.bytes().clone(), held, stamp, site })
     };
