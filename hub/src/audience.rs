@@ -8,11 +8,15 @@ use liandong_proto::id::SiteCode;
 use liandong_proto::schema::{self, Audience};
 use liandong_proto::state::RecordState;
 
-/// The cities that may see a record. The home city sees a record even where its kind is unknown here.
+/// The cities that may see a record. The home city sees a record even where its kind is unknown here. A tombstone names
+/// nobody any more: it goes to those who were given the record.
 pub fn sites(kind: u32, state: &RecordState) -> Vec<SiteCode> {
     let mut out = match schema::kind(kind).map(|kind| kind.audience) {
         None | Some(Audience::Home) => vec![state.home],
         Some(Audience::AllCities) => city::cities().iter().map(|city| city.code).collect(),
+        Some(Audience::Sites(_)) if state.deleted() => {
+            state.fed.iter().map(|(site, _)| *site).chain([state.home]).collect()
+        }
         Some(Audience::Sites(tags)) => {
             let named = tags.iter().filter_map(|tag| state.fields.get(*tag)).flat_map(numbers);
             named.map(|code| SiteCode(code as u32)).collect()
@@ -30,6 +34,9 @@ pub fn sees(site: SiteCode, kind: u32, state: &RecordState) -> bool {
     match schema::kind(kind).map(|kind| kind.audience) {
         None | Some(Audience::Home) => state.home == site,
         Some(Audience::AllCities) => true,
+        Some(Audience::Sites(_)) if state.deleted() => {
+            state.home == site || state.fed.iter().any(|(fed, _)| *fed == site)
+        }
         Some(Audience::Sites(tags)) => tags
             .iter()
             .filter_map(|tag| state.fields.get(*tag))

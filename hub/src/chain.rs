@@ -9,10 +9,13 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 /// What became of an entry, as it is recorded; nothing for one that was simply taken.
-pub fn outcome(verdicts: &Verdicts, dropped: bool) -> Option<pb::Outcome> {
+pub fn outcome(verdicts: &Verdicts, dropped: bool, erased: &[pb::ErasedRecord]) -> Option<pb::Outcome> {
     let verdict = |(tag, reason): &(u32, Reason)| pb::Verdict { tag: *tag, reason: *reason as i32 };
-    (dropped || !verdicts.is_empty())
-        .then(|| pb::Outcome { verdicts: verdicts.iter().map(verdict).collect(), open_dropped: dropped })
+    (dropped || !verdicts.is_empty() || !erased.is_empty()).then(|| pb::Outcome {
+        verdicts: verdicts.iter().map(verdict).collect(),
+        open_dropped: dropped,
+        erased: erased.to_vec(),
+    })
 }
 
 /// The verdicts recorded with an entry.

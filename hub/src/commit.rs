@@ -1,39 +1,36 @@
 //! The one committer. Two threads in a row: the judge orders, decides and folds; the writer appends, syncs,
 //! stages the rows and only then tells anybody. While one commit is being synced the next is judged.
 
-use std::collections::VecDeque;
-use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use liandong_node::index::{Staged, check_of};
+use liandong_node::index::Staged;
 use liandong_node::log::Batch;
 use liandong_node::now::now_ms;
 use liandong_node::rows;
 use liandong_node::site::{Author, PutAnswer, SiteError, Verdict, record_kind};
-use liandong_proto::entry::{Head, Patch};
-use liandong_proto::id::{Hash, Origin, RecordMap, SiteCode};
+use liandong_proto::entry::{Head, Op, Patch};
+use liandong_proto::erasure::ErasureRow;
+use liandong_proto::id::{Hash, Origin, SiteCode};
 use liandong_proto::merge::{self, Lineage};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::session::hub::{Admission, CheckedEntry};
-use liandong_proto::state::{Reason, RecordState};
+use liandong_proto::state::Reason;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::chain;
-use crate::fold::{Accepting, Fold, Key, Stored, arrival};
+use crate::fold::{Accepting, Fold, Key, arrival};
 use crate::hub::Shared;
-use crate::queue::{Job, Knock, OwnWrite, Pushed, Register};
+use crate::queue::{Job, Knock, OwnWrite, Proved, Pushed, Register};
 use crate::registry::{self, Registry};
 use crate::sanctions::Sanctions;
+use crate::states::{Ahead, findings_about, read_all, stored};
 
 /// The most entries in one commit.
 pub const ROUND_ENTRIES: usize = 16_384;
-
-/// From so many records on a second thread helps to read them.
-const SHARED_READ: usize = 1_024;
 
 /// A commit on its way to the disk.
 pub struct Round {
@@ -70,22 +67,8 @@ pub struct Told {
     pub cities: Vec<(SiteCode, pb::CityRow)>,
     /// Those of them whose certificates so far are void: their sessions end.
     pub void: Vec<SiteCode>,
-}
-
-/// States of rounds that are judged but not stored yet, newest last.
-#[derive(Default)]
-struct Ahead(VecDeque<(u64, RecordMap<Bytes>)>);
-
-impl Ahead {
-    fn get(&self, key: &Key) -> Option<&Bytes> {
-        self.0.iter().rev().find_map(|(_, states)| states.get(key))
-    }
-
-    fn prune(&mut self, published: u64) {
-        while self.0.front().is_some_and(|(number, _)| *number <= published) {
-            self.0.pop_front();
-        }
-    }
+    /// Erasures that were asked for or proved.
+    pub erasures: Vec<(Key, ErasureRow)>,
 }
 
 /// The judge: owns the order.
@@ -168,6 +151,7 @@ impl Judge {
                     Job::Register(register) => self.register(register, &mut batch, &mut told),
                     Job::Pushed(pushed) => self.pushed(pushed, &mut coming, &mut signed, &mut told),
                     Job::Own(write) => own.push(write),
+                    Job::Proved(proved) => self.proved(proved, &mut batch, &mut told),
                 }
             }
             for knock in knocks {
@@ -212,8 +196,24 @@ impl Judge {
         told.answers.push(Box::new(move || answer(allowed)));
     }
 
+    /// Notes proofs of erasures.
+    fn proved(&mut self, proved: Proved, batch: &mut Batch, told: &mut Told) {
+        let Proved { by, proofs, answer } = proved;
+        let (holder, key) = match by {
+            None => (SiteCode::PROVINCE, Some(self.shared.signer.verifying())),
+            Some(identity) => (identity.site, self.registry.members.signing_key(identity)),
+        };
+        for proof in proofs {
+            if key.is_some_and(|key| self.registry.erasures.is_news(&proof, holder, &key)) {
+                self.note(batch, record_kind::ERASED, &proof.encode_to_vec());
+                self.registry.erasures.note(proof);
+            }
+        }
+        told.answers.push(Box::new(move || answer(())));
+    }
+
     fn knock(&mut self, knock: Knock, batch: &mut Batch, told: &mut Told) {
-        let admission = match self.registry.admit(knock.identity, &knock.hello) {
+        let admission = match self.registry.admit(knock.identity, &knock.hello, &self.generations) {
             // Whoever only takes its entries back begins no session that a copy could be told from.
             Ok((origin, _, signing_key)) if knock.hello.restore => Admission::Welcome {
                 held: self.registry.head(origin),
@@ -299,7 +299,10 @@ impl Judge {
         let received_at_ms = self.received_at_ms;
         let first = self.row.hub_seq + 1;
         self.search_sanctions(&coming, &own)?;
-        let states = self.read_all(&coming, &own)?;
+        let pushed = coming.iter().map(|coming| (coming.entry.header.kind, coming.entry.header.record));
+        let written =
+            own.iter().flat_map(|write| &write.puts).filter_map(|put| Some((put.kind, put.record?)));
+        let states = read_all(&self.shared, &self.ahead, pushed.chain(written))?;
         let mut sanctions = std::mem::take(&mut self.sanctions);
         let lineage = self.lineage.clone();
         let mut fold = Fold::new(&lineage, &mut sanctions, states);
@@ -308,10 +311,19 @@ impl Judge {
         let mut accepted = Vec::with_capacity(coming.len());
         let mut hashes = Sha256::new();
         let mut hub_seq = first;
-        let mut take = |fold: &mut Fold<'_>, coming: Coming, hub_seq: u64| -> Result<(), SiteError> {
-            let entry = Accepting {
+        let (round, mut erasures) = (self.number, std::mem::take(&mut self.registry.erasures));
+        let mut take = |fold: &mut Fold<'_>, mut coming: Coming, hub_seq: u64| -> Result<(), SiteError> {
+            let header = &coming.entry.header;
+            let key = (header.kind, header.record);
+            if fold.is_erased(key) {
+                // Of what is erased nothing is kept, not even what comes now.
+                (coming.patch, coming.arrival, coming.dropped) = (Patch::default(), None, true);
+                coming.entry.entry.sealed = Bytes::new();
+            }
+            let mut entry = Accepting {
                 header: &coming.entry.header,
                 patch: &coming.patch,
+                erased: &[],
                 base: coming.base,
                 hub_seq,
                 received_at_ms,
@@ -320,6 +332,13 @@ impl Judge {
                 Some(reason) => vec![(0, reason)],
                 None => fold.judge(&entry),
             };
+            let mut erased = Vec::new();
+            if entry.header.op == Op::Erase && verdicts.is_empty() && !fold.is_erased(key) {
+                shared.wait_published(round);
+                erased = fold.erased_by(&entry, findings_about(&shared, fold, key)?, &mut read)?;
+                erasures.begin(entry.header.origin, entry.header.seq, &erased);
+            }
+            entry.erased = &erased;
             fold.take(&entry, &verdicts, &mut read)?;
             hashes.update(coming.entry.hash);
             let raw = coming.entry.entry;
@@ -327,7 +346,7 @@ impl Judge {
                 header: raw.header,
                 open: if coming.dropped { Bytes::new() } else { raw.open },
                 sealed: raw.sealed,
-                outcome: chain::outcome(&verdicts, coming.dropped),
+                outcome: chain::outcome(&verdicts, coming.dropped, &erased),
                 base_hub_seq: coming.base,
             });
             Ok(())
@@ -343,6 +362,7 @@ impl Judge {
         let folded = fold.finish();
         self.sanctions = sanctions;
         self.ahead = ahead;
+        self.registry.erasures = erasures;
         let mut rows = folded.rows;
         self.number += 1;
         // Notes alone get a commit as well: its signature is their end.
@@ -368,7 +388,7 @@ impl Judge {
             for (origin, row) in self.registry.take_changed() {
                 told.heads.push((origin, row));
             }
-            self.ahead.0.push_back((self.number, folded.states));
+            self.ahead.push(self.number, folded.states);
         }
         for (origin, row) in &told.heads {
             let key = rows::origin(*origin);
@@ -378,6 +398,11 @@ impl Judge {
         for (site, row) in &told.cities {
             let (old, value) = self.registry.members.stored(*site, row);
             rows.push(Staged { key: rows::city(*site), old, new: Some(value) });
+        }
+        told.erasures = self.registry.erasures.take_changed();
+        for (key, row) in &told.erasures {
+            let (old, value) = self.registry.erasures.stored(*key, row);
+            rows.push(Staged { key: rows::erasure(key.0, key.1), old, new: Some(value) });
         }
         told.at = Position { generation: self.row.generation, hub_seq: self.row.hub_seq };
         told.commit_hash = self.row.commit_hash.as_ref().try_into().unwrap_or_default();
@@ -450,50 +475,11 @@ impl Judge {
         self.shared.wait_published(self.number);
         tokens.iter().try_for_each(|token| self.sanctions.search(token, &self.shared.index))
     }
-
-    /// Reads the states of all records of a round, in key order.
-    fn read_all(&self, coming: &[Coming], own: &[OwnWrite]) -> Result<RecordMap<Stored>, SiteError> {
-        let pushed = coming.iter().map(|coming| (coming.entry.header.kind, coming.entry.header.record));
-        let written =
-            own.iter().flat_map(|write| &write.puts).filter_map(|put| Some((put.kind, put.record?)));
-        let mut keys: Vec<Key> = pushed.chain(written).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let mut out = RecordMap::with_capacity_and_hasher(keys.len(), Default::default());
-        let read = |keys: &[Key]| -> Result<Vec<(Key, Stored)>, SiteError> {
-            let found =
-                keys.iter().map(|key| Ok(stored(&self.shared, &self.ahead, *key)?.map(|it| (*key, it))));
-            found.filter_map(Result::transpose).collect()
-        };
-        // Reading is most of the work with an edit, and the judge is alone while nodes wait for it.
-        let (mine, others) =
-            keys.split_at(if keys.len() < SHARED_READ { keys.len() } else { keys.len() / 2 });
-        std::thread::scope(|scope| {
-            let others = (!others.is_empty()).then(|| scope.spawn(|| read(others)));
-            out.extend(read(mine)?);
-            let others = others.map(|others| others.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            out.extend(others.transpose()?.unwrap_or_default());
-            Ok::<(), SiteError>(())
-        })?;
-        Ok(out)
-    }
 }
 
 impl Coming {
     fn new(entry: CheckedEntry, base: u64) -> Coming {
         let (patch, reason, dropped) = arrival(&entry.header, &entry.entry.open);
         Coming { entry, patch, arrival: reason, dropped, base }
-    }
-}
-
-/// A state as it will be stored once the rounds on their way are.
-fn stored(shared: &Shared, ahead: &Ahead, key: Key) -> Result<Option<Stored>, SiteError> {
-    if let Some(value) = ahead.get(&key) {
-        let check = Some(check_of(&rows::record(key.0, key.1), value));
-        return Ok(Some(Stored { state: RecordState::decode(value)?, check }));
-    }
-    match shared.index.get(&rows::record(key.0, key.1))? {
-        None => Ok(None),
-        Some(item) => Ok(Some(Stored { state: RecordState::decode(&item.value)?, check: Some(item.check) })),
     }
 }

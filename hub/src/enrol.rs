@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use liandong_node::now::{now_ms, random};
 use liandong_node::site::SiteError;
-use liandong_node::trust::Invitation;
+use liandong_node::trust::{Invitation, limits};
 use liandong_proto::city;
 use liandong_proto::id::SiteCode;
 use liandong_proto::pb::log::v1 as log;
@@ -186,6 +186,17 @@ impl Membership for MembershipService {
         let asked = request.into_inner().certificate_request;
         let renewed = liandong_node::api::blocking(move || hub.renew(identity, &asked)).await?;
         Ok(Response::new(renewed))
+    }
+
+    async fn prove(&self, request: Request<pb::ProveRequest>) -> Result<Response<pb::ProveResponse>, Status> {
+        let identity = member(&self.hub, &request)?;
+        let hub = Arc::clone(&self.hub);
+        let proofs = request.into_inner().proofs;
+        if proofs.len() > limits::PROOFS {
+            return Err(Status::invalid_argument("too many proofs in one request; hand them in in several"));
+        }
+        let proofs = liandong_node::api::blocking(move || hub.prove(identity, proofs)).await?;
+        Ok(Response::new(pb::ProveResponse { proofs }))
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use liandong_node::rows;
 use liandong_node::site::SiteError;
+use liandong_proto::erasure::entry_ref;
 use liandong_proto::id::{Origin, RecordId};
 use liandong_proto::pb::log::v1::HeldValue;
 use liandong_proto::pb::sync::v1 as pb;
@@ -59,6 +60,7 @@ pub fn item(origin: Origin, kind: u32, record: RecordId, state: &RecordState) ->
             stamp: by.stamp.0,
             site: by.origin.site.0,
             held: state.held.iter().map(held).collect(),
+            erased: state.erased.then(|| entry_ref(by.origin, by.seq)),
         })
     } else {
         pb::item::What::State(pb::State {

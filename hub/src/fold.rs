@@ -10,6 +10,7 @@ use liandong_node::site::SiteError;
 use liandong_proto::entry::{Header, Op, Patch};
 use liandong_proto::id::{RecordId, RecordMap, SiteCode};
 use liandong_proto::merge::{self, Change, Lineage, Verdicts};
+use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::schema;
 use liandong_proto::share;
 use liandong_proto::stamp::Stamp;
@@ -17,7 +18,7 @@ use liandong_proto::state::{Reason, RecordState};
 use liandong_proto::validate::{self, View};
 
 use crate::sanctions::Sanctions;
-use crate::{audience, findings};
+use crate::{audience, erasures, findings};
 
 /// Kind and id of a record.
 pub type Key = (u32, RecordId);
@@ -44,6 +45,8 @@ pub struct Accepting<'a> {
     pub hub_seq: u64,
     /// When it was received, milliseconds since 1970.
     pub received_at_ms: u64,
+    /// What it erases: its record, then the findings about it.
+    pub erased: &'a [pb::ErasedRecord],
 }
 
 /// A round of accepted entries being folded.
@@ -141,6 +144,7 @@ impl<'a> Fold<'a> {
         };
         let held_before = old.as_ref().map(|state| state.held.clone()).unwrap_or_default();
         let simply = verdicts.is_empty() && held_before.is_empty();
+        let erases = !entry.erased.is_empty();
         let state = merge::apply(old, &change, verdicts, self.lineage);
         let simply = simply && state.held.is_empty();
         if new || !self.changed.contains_last(&key) {
@@ -148,6 +152,9 @@ impl<'a> Fold<'a> {
         }
         let token = self.sanctions.token_of(&key, &change, &state);
         self.states.insert(key, Stored { state, check });
+        if erases {
+            return self.erase(entry, read);
+        }
         let echo = if simply { Some(entry.header.origin.site) } else { None };
         self.feed(key, entry.hub_seq, echo);
         if !simply {
@@ -229,7 +236,8 @@ impl<'a> Fold<'a> {
                 self.know(sanction, stored);
             }
             let home = self.state(key).map(|state| state.home);
-            let Some(stored) = self.states.get_mut(&sanction) else { continue };
+            let known = self.states.get_mut(&sanction).filter(|stored| !stored.state.erased);
+            let Some(stored) = known else { continue };
             let holders = self.sanctions.holders(token, home.filter(|_| key != sanction));
             let now = Sanctions::with_sites(&stored.state, &holders);
             if let Some(fields) = now {
@@ -238,6 +246,87 @@ impl<'a> Fold<'a> {
                 self.changed.push(sanction);
                 self.feed(sanction, entry.hub_seq, None);
             }
+        }
+        Ok(())
+    }
+
+    /// Whether a record is erased, as folded so far.
+    pub fn is_erased(&self, key: Key) -> bool {
+        self.state(key).is_some_and(|state| state.erased)
+    }
+
+    /// The findings of this round that are as wanted.
+    pub fn findings(&self, wanted: impl Fn(&RecordState) -> bool) -> Vec<RecordId> {
+        let findings = self.states.iter().filter(|(key, _)| key.0 == findings::KIND);
+        findings.filter(|(_, stored)| wanted(&stored.state)).map(|(key, _)| key.1).collect()
+    }
+
+    /// What an entry erases that asks for it: its record, then the findings about it, each with the cities that were
+    /// given it. Recorded with the entry, for a rebuild cannot read any more whom it concerned.
+    pub fn erased_by(
+        &mut self,
+        entry: &Accepting<'_>,
+        about: Vec<RecordId>,
+        read: &mut dyn FnMut(Key) -> Result<Option<Stored>, SiteError>,
+    ) -> Result<Vec<pb::ErasedRecord>, SiteError> {
+        let first = (entry.header.kind, entry.header.record);
+        let keys = [first].into_iter().chain(about.into_iter().map(|id| (findings::KIND, id)));
+        let mut out = Vec::new();
+        for key in keys {
+            if !self.states.contains_key(&key) {
+                let stored = read(key)?;
+                self.know(key, stored);
+            }
+            let state = self.state(key);
+            let mut holders: BTreeSet<SiteCode> = state
+                .map(|state| {
+                    audience::sites(key.0, state)
+                        .into_iter()
+                        .chain(state.fed.iter().map(|fed| fed.0))
+                        .collect()
+                })
+                .unwrap_or_default();
+            if key == first {
+                holders.extend(Some(entry.header.origin.site).filter(|site| !site.is_province()));
+            }
+            let record = Bytes::copy_from_slice(&key.1.0);
+            let holders = holders.into_iter().map(|site| site.0).collect();
+            out.push(pb::ErasedRecord { kind: key.0, record, holders });
+        }
+        Ok(out)
+    }
+
+    /// Erases what an entry took, and tells those who hold it, but not the one who asked.
+    fn erase(
+        &mut self,
+        entry: &Accepting<'_>,
+        read: &mut dyn FnMut(Key) -> Result<Option<Stored>, SiteError>,
+    ) -> Result<(), SiteError> {
+        let by = self.change(entry).setter();
+        for (at, (key, holders)) in entry.erased.iter().filter_map(erasures::read).enumerate() {
+            if !self.states.contains_key(&key) {
+                let stored = read(key)?;
+                self.know(key, stored);
+            }
+            let stored = self
+                .states
+                .entry(key)
+                .or_insert_with(|| Stored { state: RecordState::new(SiteCode::PROVINCE), check: None });
+            let state = &mut stored.state;
+            merge::erase(state, by);
+            state.hub_seq = entry.hub_seq;
+            for (site, place) in std::mem::take(&mut state.fed) {
+                let old = rows::feed(site, place, key.0, key.1);
+                self.feed.entry(old).or_insert(FeedRow { was: true, is: true }).is = false;
+            }
+            let asked = (at == 0).then_some(by.origin.site);
+            for site in holders.into_iter().filter(|site| Some(*site) != asked) {
+                state.fed.push((site, entry.hub_seq));
+                let new = rows::feed(site, entry.hub_seq, key.0, key.1);
+                self.feed.entry(new).or_insert(FeedRow { was: false, is: false }).is = true;
+                self.moved.insert(site);
+            }
+            self.changed.push(key);
         }
         Ok(())
     }
@@ -287,7 +376,7 @@ fn is_home_only(kind: u32) -> bool {
 
 /// What arrived in `open`, and what must be said of it before any rule is asked.
 pub fn arrival(header: &Header, open: &Bytes) -> (Patch, Option<Reason>, bool) {
-    if header.op == Op::Delete {
+    if header.op != Op::Put {
         return (Patch::default(), None, false);
     }
     match Patch::from_open(open) {

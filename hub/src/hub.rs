@@ -82,6 +82,11 @@ pub struct Shared {
     pub(crate) full: Mutex<Option<String>>,
     pub(crate) cities: Mutex<HashMap<SiteCode, CityState>>,
     pub(crate) scanned: Scanned,
+    /// There is something to erase.
+    pub(crate) erasing: Mutex<bool>,
+    pub(crate) erase: Condvar,
+    /// Log records that erasures have emptied since the start.
+    pub(crate) emptied: Mutex<u64>,
     /// Where cities join, while it is listened on.
     pub(crate) enrolment: Mutex<Option<SocketAddr>>,
 }
@@ -187,6 +192,9 @@ impl Hub {
             .ok_or_else(|| SiteError::corrupt("the log", "it does not begin with an epoch"))?;
         let origin = Origin { site: SiteCode(row.site), epoch };
         begin_generation(&log, &index, &mut row, &mut generations)?;
+        if registry.erasures.wait() {
+            log.begin_segment(row.hub_seq + 1)?;
+        }
         let keys = Keys { city: CityKey::new(&random()), linking: None };
         let mut author = Author::new(origin, keys, generator());
         author.head = Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() };
@@ -212,6 +220,9 @@ impl Hub {
             full: Mutex::new(None),
             cities: Mutex::new(HashMap::new()),
             scanned: Scanned::default(),
+            erasing: Mutex::new(false),
+            erase: Condvar::new(),
+            emptied: Mutex::new(0),
             enrolment: Mutex::new(None),
         });
         let (sender, receiver) = mpsc::sync_channel(1);
@@ -231,6 +242,10 @@ impl Hub {
         let threads = vec![
             spawn("judge", &shared, move || judge.run())?,
             spawn("writer", &shared, move || writer.run(&receiver))?,
+            {
+                let eraser = Arc::clone(&shared);
+                spawn("eraser", &shared, move || eraser.erase_all())?
+            },
         ];
         Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), _lock: lock }))
     }
@@ -299,6 +314,7 @@ impl Hub {
     /// [`SiteError`]; nothing is lost, the next start replays the log.
     pub fn close(&self) -> Result<(), SiteError> {
         self.shared.queue.stop();
+        self.shared.wake_eraser();
         for thread in locked(&self.threads).drain(..) {
             // A thread that panicked has said so itself.
             let _ = thread.join();

@@ -105,7 +105,7 @@ impl Listener {
                 },
             );
         let membership = MembershipServer::new(MembershipService { hub: Arc::clone(&hub) })
-            .max_decoding_message_size(limits::ENROLMENT_BYTES);
+            .max_decoding_message_size(limits::PROOF_BYTES);
         let sync = SyncServer::new(Service { hub, stopping })
             .max_decoding_message_size(limits::MESSAGE_BYTES)
             .max_encoding_message_size(limits::MESSAGE_BYTES);

@@ -62,6 +62,18 @@ pub enum Job {
     Knock(Knock),
     /// The province's word about a city.
     Register(Register),
+    /// Proofs of erasures.
+    Proved(Proved),
+}
+
+/// Proofs of erasures; those that do not hold are left out.
+pub struct Proved {
+    /// Whose; `None`: the hub's own.
+    pub by: Option<Identity>,
+    /// What they say.
+    pub proofs: Vec<log::ErasureProof>,
+    /// Called once they are durable.
+    pub answer: Answer<()>,
 }
 
 /// A change of the registry.

@@ -49,6 +49,14 @@ impl Records for Hub {
         self.read_history(kind, record)
     }
 
+    fn erase(&self, kind: u32, records: &[RecordId], by: &By) -> Result<u64, SiteError> {
+        self.erase_records(kind, records, by)
+    }
+
+    fn erasures(&self) -> Result<Vec<node::ErasureStatus>, SiteError> {
+        Ok(self.read_erasures())
+    }
+
     fn status(&self) -> Result<node::StatusResponse, SiteError> {
         let published = self.published();
         let (counts, open_findings) = liandong_node::site::counted(self.index())?;

@@ -11,12 +11,14 @@ use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::position::Generations;
 use liandong_proto::session::hub::Admission;
-use liandong_proto::session::{head_to_pb, refusal};
+use liandong_proto::session::{generations_from_pb, head_to_pb, refusal};
 use liandong_proto::sign::VerifyingKey;
 use prost::Message as _;
 
 use crate::ca::Identity;
+use crate::erasures::Erasures;
 use crate::members::Members;
 
 /// All origins.
@@ -27,12 +29,21 @@ pub struct Registry {
     changed: BTreeSet<Origin>,
     /// Which cities are members.
     pub members: Members,
+    /// Which records are erased.
+    pub erasures: Erasures,
 }
 
 /// Whether a node's epoch goes on from the end of what is held of the living one.
 fn takes_the_place(hello: &sync::Hello, living: Origin, row: &pb::OriginRow) -> bool {
     let end = Anchor { epoch: living.epoch, seq: row.seq, hash: head(row).hash };
     hello.anchor.as_ref().and_then(Anchor::from_pb) == Some(end)
+}
+
+/// Whether a node has been welcomed in a life of the order that this hub knows nothing of: it was restored from a
+/// backup, and the nonce it remembers is an older one than the node does.
+fn has_forgotten(history: &Generations, hello: &sync::Hello) -> bool {
+    let newest = generations_from_pb(&hello.generations).current();
+    newest != 0 && history.starts().iter().all(|start| start.generation != newest)
 }
 
 /// The answer to whoever is not, or no longer, a member.
@@ -55,7 +66,8 @@ impl Registry {
     /// # Errors
     /// [`SiteError`].
     pub fn load(index: &Index) -> Result<Registry, SiteError> {
-        let mut out = Registry { members: Members::load(index)?, ..Registry::default() };
+        let (members, erasures) = (Members::load(index)?, Erasures::load(index)?);
+        let mut out = Registry { members, erasures, ..Registry::default() };
         for row in index.scan(rows::ORIGINS, Some(&rows::after_prefix(rows::ORIGINS))) {
             let (key, value) = row?;
             let Some(origin) = rows::parse_origin(&key) else { continue };
@@ -158,6 +170,7 @@ impl Registry {
         &self,
         identity: Identity,
         hello: &sync::Hello,
+        history: &Generations,
     ) -> Result<(Origin, Bytes, VerifyingKey), Box<Admission>> {
         use sync::diverged::Cause;
         let site = identity.site;
@@ -178,7 +191,11 @@ impl Registry {
             (Some(row), _) if row.closed => parted(Cause::Epoch, Some(row)),
             // It has lost what it knew of sessions, with everything else.
             (Some(_), _) if hello.restore => Ok((origin, nonce, signing_key)),
-            (Some(row), _) if !row.nonce.is_empty() && !hello.nonces.contains(&row.nonce) => {
+            (Some(row), _)
+                if !row.nonce.is_empty()
+                    && !hello.nonces.contains(&row.nonce)
+                    && !has_forgotten(history, hello) =>
+            {
                 parted(Cause::Nonce, Some(row))
             }
             (None, Some((living, row))) if !takes_the_place(hello, living, row) => {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use liandong_node::index::{Index, Staged};
 use liandong_node::log::{Log, Pos};
 use liandong_node::rows;
-use liandong_node::site::{OnProgress, Progress, SiteError, record_kind};
+use liandong_node::site::{OnProgress, Progress, SiteError, lacks, record_kind};
 use liandong_proto::entry::{Anchor, Head, Header, Op, Patch};
 use liandong_proto::id::{Epoch, Origin, RecordMap, SiteCode, sha256};
 use liandong_proto::merge::Lineage;
@@ -113,6 +113,10 @@ impl Replay {
                     let key = rows::city(SiteCode(change.site));
                     staged.push(Staged { key, old, new: Some(value) });
                 }
+                record_kind::ERASED => {
+                    self.registry.erasures.note(decode(&raw.payload)?);
+                    staged = self.erasure_rows();
+                }
                 record_kind::COMMIT => staged = self.commit(decode(&raw.payload)?, index)?,
                 other => {
                     let why = format!("a record of kind {other}, which no hub writes");
@@ -137,7 +141,7 @@ impl Replay {
                 .map_err(|error| SiteError::corrupt("an entry of a commit", error))?;
             // What could not be read on arrival was dropped; what is here can be.
             let patch =
-                if header.op == Op::Delete { Patch::default() } else { Patch::from_open(&accepted.open)? };
+                if header.op != Op::Put { Patch::default() } else { Patch::from_open(&accepted.open)? };
             entries.push((header, patch, accepted));
         }
         for (header, patch, _) in &entries {
@@ -172,15 +176,21 @@ impl Replay {
         let mut fold = Fold::new(&lineage, &mut sanctions, states);
         for (at, (header, patch, accepted)) in entries.iter().enumerate() {
             let hub_seq = commit.first_hub_seq + at as u64;
+            let outcome = accepted.outcome.as_ref();
+            let erased = outcome.map_or(&[][..], |outcome| &outcome.erased);
             let entry = Accepting {
                 header,
                 patch,
                 base: accepted.base_hub_seq,
                 hub_seq,
                 received_at_ms: commit.received_at_ms,
+                erased,
             };
-            let verdicts = recorded(accepted.outcome.as_ref());
-            let dropped = accepted.outcome.as_ref().is_some_and(|outcome| outcome.open_dropped);
+            self.registry.erasures.begin(header.origin, header.seq, erased);
+            let verdicts = recorded(outcome);
+            // What was erased since cannot be judged again.
+            let dropped = outcome.is_some_and(|outcome| outcome.open_dropped)
+                || lacks(header, &accepted.open, &accepted.sealed).0;
             if !dropped && fold.judge(&entry) != verdicts {
                 self.judged_otherwise.push(hub_seq);
             }
@@ -201,7 +211,18 @@ impl Replay {
         for (origin, row) in self.registry.take_changed() {
             staged.push(self.origin_row(origin, &row));
         }
+        staged.extend(self.erasure_rows());
         Ok(staged)
+    }
+
+    fn erasure_rows(&mut self) -> Vec<Staged> {
+        let erasures = &mut self.registry.erasures;
+        let changed = erasures.take_changed().into_iter();
+        let row = |(key, row): (Key, _)| {
+            let (old, value) = erasures.stored(key, &row);
+            Staged { key: rows::erasure(key.0, key.1), old, new: Some(value) }
+        };
+        changed.map(row).collect()
     }
 }
 

@@ -144,7 +144,7 @@ impl Store for FjallStore {
         written.map_err(|error| self.failed(error))
     }
 
-    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
+    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows {
         if to.is_some_and(|to| to <= from) {
             return Box::new(std::iter::empty());
         }
@@ -154,8 +154,9 @@ impl Store for FjallStore {
             Some(to) => snapshot.range(&self.rows, from..to),
             None => snapshot.range(&self.rows, from..),
         };
-        Box::new(rows.map(|row| {
-            let (key, value) = row.into_inner().map_err(|error| self.failed(error))?;
+        let dir = self.dir.clone();
+        Box::new(rows.map(move |row| {
+            let (key, value) = row.into_inner().map_err(|error| failed(&dir, error))?;
             Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
         }))
     }

@@ -14,8 +14,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use liandong_node::log::{Log, Pos};
-use liandong_node::site::{Findings, OnProgress, Progress, record_kind};
+use liandong_node::site::{Findings, Missing, OnProgress, Progress, lacks, record_kind};
 use liandong_proto::entry::{self, Head};
+use liandong_proto::erasure;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::sign::VerifyingKey;
@@ -23,6 +24,7 @@ use pb::registry_change::Change;
 use prost::Message as _;
 
 use crate::chain::{hash_of, note_hash};
+use crate::erasures;
 
 /// After so many faults the rest says nothing new.
 const ENOUGH: usize = 100;
@@ -46,6 +48,7 @@ pub fn verify_log(log: &Log, hub_key: VerifyingKey, found: &mut Findings, progre
             return;
         }
     }
+    check.end();
 }
 
 struct Check<'a> {
@@ -57,11 +60,21 @@ struct Check<'a> {
     heads: HashMap<Origin, Head>,
     /// What each city signs with, as enrolled so far.
     keys: HashMap<SiteCode, VerifyingKey>,
+    /// Payloads that entries name and do not have.
+    missing: Missing,
 }
 
 impl<'a> Check<'a> {
     fn new(hub_key: VerifyingKey, found: &'a mut Findings) -> Check<'a> {
-        Check { hub_key, found, chain: Bytes::new(), next: 1, heads: HashMap::new(), keys: HashMap::new() }
+        Check {
+            hub_key,
+            found,
+            chain: Bytes::new(),
+            next: 1,
+            heads: HashMap::new(),
+            keys: HashMap::new(),
+            missing: Missing::default(),
+        }
     }
 
     fn record(&mut self, kind: u8, payload: Bytes, pos: Pos) {
@@ -71,14 +84,26 @@ impl<'a> Check<'a> {
         }
     }
 
+    /// What only the whole tells.
+    fn end(&mut self) {
+        for place in self.missing.unexplained().take(ENOUGH) {
+            let en = format!(
+                "the entry at place {place} lacks a payload that its header names, and its record was not erased"
+            );
+            self.found.fault(&format!("位置 {place} 的条目缺少其内容，而其记录并未彻底删除"), &en);
+        }
+    }
+
     fn unreadable(&mut self, pos: Pos) {
         self.found.fault("日志记录无法读取", &format!("the record at {pos:?} cannot be read"));
     }
 
     fn note(&mut self, kind: u8, payload: Bytes, pos: Pos) {
         self.chain = Bytes::copy_from_slice(&note_hash(&self.chain, kind, &payload));
-        if kind != record_kind::REGISTRY {
-            return;
+        match kind {
+            record_kind::REGISTRY => {}
+            record_kind::ERASED => return self.proof(payload, pos),
+            _ => return,
         }
         let Ok(change) = pb::RegistryChange::decode(payload) else { return self.unreadable(pos) };
         if let Some(Change::Joined(enrolment)) = change.change {
@@ -86,6 +111,16 @@ impl<'a> Check<'a> {
                 Some(key) => drop(self.keys.insert(SiteCode(change.site), key)),
                 None => self.unreadable(pos),
             }
+        }
+    }
+
+    fn proof(&mut self, payload: Bytes, pos: Pos) {
+        let Ok(proof) = pb::ErasureProof::decode(payload) else { return self.unreadable(pos) };
+        let holder = SiteCode(proof.holder);
+        let key = if holder.is_province() { Some(&self.hub_key) } else { self.keys.get(&holder) };
+        if key.is_none_or(|key| erasure::check(key, &proof).is_err()) {
+            let en = format!("the proof of an erasure by {holder} is not signed with its key");
+            self.found.fault(&format!("{holder} 的彻底删除证明与其密钥不符"), &en);
         }
     }
 
@@ -124,7 +159,8 @@ impl<'a> Check<'a> {
     }
 
     fn entry(&mut self, accepted: pb::Accepted, place: u64) -> Option<(Origin, Head)> {
-        let dropped = accepted.outcome.as_ref().is_some_and(|outcome| outcome.open_dropped);
+        let outcome = accepted.outcome.unwrap_or_default();
+        outcome.erased.iter().filter_map(erasures::read).for_each(|(key, _)| self.missing.erased(key));
         let entry = entry::Entry { header: accepted.header, open: accepted.open, sealed: accepted.sealed };
         let (header, hash) = match entry::check(&entry) {
             Ok(read) => read,
@@ -134,12 +170,8 @@ impl<'a> Check<'a> {
                 return None;
             }
         };
-        let missing = |payload: &Bytes, hash: Option<_>| payload.is_empty() && hash.is_some();
-        if (missing(&entry.open, header.open_hash) && !dropped) || missing(&entry.sealed, header.sealed_hash)
-        {
-            let en = format!("the entry at place {place} lacks a payload that its header names");
-            self.found.fault(&format!("位置 {place} 的条目缺少其内容"), &en);
-        }
+        let (open, sealed) = lacks(&header, &entry.open, &entry.sealed);
+        self.missing.lacking(&header, (open && !outcome.open_dropped) || sealed, place);
         if let Some(anchor) = header.anchor {
             let older = Origin { site: header.origin.site, epoch: anchor.epoch };
             let end = self.heads.get(&older).copied().unwrap_or_default();

@@ -47,6 +47,10 @@ impl Writer {
             end
         };
         stage_row(&self.shared.index, &round.told.row, round.rows, end)?;
+        if !round.told.erasures.is_empty() {
+            // What is erased lies before; nobody else appends.
+            self.shared.log.begin_segment(round.told.row.hub_seq + 1)?;
+        }
         self.tell(round.told);
         Ok(())
     }
@@ -70,6 +74,7 @@ impl Writer {
     }
 
     fn tell(&self, told: Told) {
+        let erases = !told.erasures.is_empty();
         let origins = told.heads.iter().map(|(origin, _)| origin.site);
         self.shared.scanned.touch(origins.chain(told.moved.iter().copied()), told.at.hub_seq);
         let heads: Vec<(SiteCode, Head)> = {
@@ -77,6 +82,9 @@ impl Writer {
             published.row = told.row;
             for (site, row) in &told.cities {
                 published.registry.members.publish(*site, row.clone());
+            }
+            for (key, row) in told.erasures {
+                published.registry.erasures.publish(key, row);
             }
             told.heads
                 .into_iter()
@@ -90,6 +98,9 @@ impl Writer {
         };
         for answer in told.answers {
             answer();
+        }
+        if erases {
+            self.shared.wake_eraser();
         }
         let mut sessions = locked(&self.shared.sessions);
         for (site, up_to) in heads {

@@ -8,6 +8,7 @@ pub mod index;
 pub mod json;
 pub mod log;
 pub mod now;
+pub mod payload;
 pub mod process;
 pub mod restore;
 pub mod rows;

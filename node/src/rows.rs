@@ -6,6 +6,7 @@
 //! | `r` kind(2) id(16) | state of one record | own changes, deliveries; at the hub the merge | the record is not shown until a rebuild |
 //! | `o` site(4) epoch(16) | at the hub: what it holds of an origin | commits, sessions | nodes would be asked for everything again |
 //! | `c` site(4) | at the hub: a city as a member, its keys and invitation ([`CityRow`](liandong_proto::pb::log::v1::CityRow)) | registry changes | no city could sync, invitations would be void |
+//! | `e` kind(2) id(16) | the record is to be erased, and who has proved that it is ([`ErasureRow`](liandong_proto::pb::log::v1::ErasureRow)) | erasures, proofs | payloads would stay until a rebuild, proofs be asked for again |
 //! | `f` site(4) hub_seq(8) kind(2) id(16) | at the hub: the record has news for the site | commits | the site would never hear of a change |
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -17,6 +18,7 @@ const RECORD: u8 = b'r';
 const ORIGIN: u8 = b'o';
 const FEED: u8 = b'f';
 const CITY: u8 = b'c';
+const ERASURE: u8 = b'e';
 
 /// The state of one record.
 pub fn record(kind: u32, id: RecordId) -> Bytes {
@@ -82,6 +84,24 @@ pub fn parse_city(key: &[u8]) -> Option<SiteCode> {
     Some(SiteCode(u32::from_be_bytes(site.try_into().ok()?)))
 }
 
+/// The erasure of a record.
+pub fn erasure(kind: u32, id: RecordId) -> Bytes {
+    let mut key = BytesMut::with_capacity(19);
+    key.put_u8(ERASURE);
+    key.put_u16(kind as u16);
+    key.put_slice(&id.0);
+    key.freeze()
+}
+
+/// All erasures: the prefix of their keys.
+pub const ERASURES: &[u8] = &[ERASURE];
+
+/// Kind and id of an erasure's key.
+pub fn parse_erasure(key: &[u8]) -> Option<(u32, RecordId)> {
+    let (kind, id) = key.strip_prefix(&[ERASURE])?.split_at_checked(2)?;
+    Some((u32::from(u16::from_be_bytes(kind.try_into().ok()?)), RecordId::from_slice(id)?))
+}
+
 /// A record's place in a site's feed.
 pub fn feed(site: SiteCode, hub_seq: u64, kind: u32, id: RecordId) -> Bytes {
     let mut key = BytesMut::with_capacity(31);
@@ -142,6 +162,7 @@ mod tests {
         let origin_ = Origin { site, epoch: Epoch([9; 16]) };
         assert_eq!(parse_origin(&origin(origin_)), Some(origin_));
         assert_eq!(parse_city(&city(site)), Some(site));
+        assert_eq!(parse_erasure(&erasure(3, id)), Some((3, id)));
         assert_eq!(after_prefix(&[1, 255]), vec![2]);
     }
 }

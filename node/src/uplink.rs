@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use liandong_proto::pb::node::v1::{Comparison as Verdict, Link};
 use liandong_proto::pb::sync::v1 as pb;
+use liandong_proto::pb::trust::v1::ProveRequest;
+use liandong_proto::pb::trust::v1::membership_client::MembershipClient;
 use liandong_proto::session::node::{Comparison, Input, NodeSession, Output};
 use liandong_proto::session::{head_to_pb, refusal};
 use liandong_proto::sign::VerifyingKey;
@@ -23,6 +25,8 @@ use crate::trust::{self, Membership, limits};
 
 /// How often it is looked whether the certificate should be renewed.
 const RENEWAL: Duration = Duration::from_secs(3_600);
+/// How often proofs of erasures are handed in, while there are any.
+const PROOFS: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(100);
 
 /// Why a session ended.
@@ -143,7 +147,7 @@ fn report(site: &Site, error: &UplinkError) {
 }
 
 /// Connects as the member that the site is, with a fresh certificate when the one at hand is getting old.
-async fn connect(site: &Site, hub: Option<&str>) -> Result<(SyncClient<Channel>, VerifyingKey), UplinkError> {
+async fn connect(site: &Site, hub: Option<&str>) -> Result<(Channel, VerifyingKey), UplinkError> {
     let membership = Membership::load(site.paths())?.ok_or(UplinkError::NotJoined)?;
     if now_ms() >= membership.not_after_ms {
         return Err(UplinkError::Expired);
@@ -161,10 +165,7 @@ async fn connect(site: &Site, hub: Option<&str>) -> Result<(SyncClient<Channel>,
             Err(error) => tracing::warn!(%error, "the certificate cannot be renewed now"),
         }
     }
-    let client = SyncClient::new(channel)
-        .max_decoding_message_size(limits::MESSAGE_BYTES)
-        .max_encoding_message_size(limits::MESSAGE_BYTES);
-    Ok((client, hub_key))
+    Ok((channel, hub_key))
 }
 
 fn is_due(site: &Site) -> bool {
@@ -193,7 +194,10 @@ async fn session(site: &Arc<Site>, hub: Option<&str>) -> UplinkError {
 }
 
 async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, UplinkError> {
-    let (mut client, hub_key) = connect(site, hub).await?;
+    let (channel, hub_key) = connect(site, hub).await?;
+    let mut client = SyncClient::new(channel.clone())
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
     let site_ = Arc::clone(site);
     let standing = blocking(move || site_.greet(random(), hub_key)).await?;
     let confirmed = site.row().confirmed_seq;
@@ -210,6 +214,9 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewal = tokio::time::interval(RENEWAL);
     renewal.tick().await;
+    let mut proofs = tokio::time::interval(PROOFS);
+    proofs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut proving: Option<tokio::task::JoinHandle<()>> = None;
     let newest = *durable.borrow_and_update();
     driver.on(Input::Appended(newest)).await?;
     loop {
@@ -228,6 +235,12 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
                 Input::Appended(newest)
             }
             _ = tick.tick() => Input::Tick,
+            _ = proofs.tick() => {
+                if proving.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                    proving = Some(tokio::spawn(prove(Arc::clone(site), channel.clone(), hub_key)));
+                }
+                continue;
+            }
             // A connection may outlive its certificate; the next one begins with a fresh one.
             _ = renewal.tick() => match is_due(site) {
                 true => return Ok(UplinkError::Ended),
@@ -235,6 +248,33 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
             },
         };
         driver.on(input).await?;
+    }
+}
+
+/// Erases what a delivery asked for, hands in proofs, and takes in those of the hub. Tried again with the next tick.
+async fn prove(site: Arc<Site>, channel: Channel, hub_key: VerifyingKey) {
+    let at_once = {
+        let site = Arc::clone(&site);
+        async move {
+            let site_ = Arc::clone(&site);
+            let proofs = blocking(move || {
+                if site_.erasures_wait()? {
+                    site_.finish_erasures()?;
+                }
+                site_.unanswered_proofs()
+            });
+            let mut proofs = proofs.await?;
+            if proofs.is_empty() {
+                return Ok(());
+            }
+            proofs.truncate(limits::PROOFS);
+            let mut client = MembershipClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES);
+            let answer = client.prove(ProveRequest { proofs }).await.map_err(refused_or_cut)?.into_inner();
+            blocking(move || site.hub_proved(answer.proofs, &hub_key)).await
+        }
+    };
+    if let Err(error) = at_once.await {
+        tracing::warn!(%error, "proofs of erasures could not be exchanged; it is tried again");
     }
 }
 

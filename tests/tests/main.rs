@@ -2,6 +2,7 @@
 
 mod concurrent;
 mod doors;
+mod erase;
 mod federation;
 mod index_gone;
 mod killed;

@@ -36,9 +36,10 @@ fn member(n: u8) -> Fields {
     Fields::split(member.encode_to_vec()).expect("a message")
 }
 
-fn entries(count: u8) -> Vec<CheckedEntry> {
+/// Entries one after the other, of a record each that `n` names.
+fn chained(acts: &[(u8, Op)]) -> Vec<CheckedEntry> {
     let mut head = Head::default();
-    let entry = |n: u8| {
+    let entry = |(at, (n, op)): (usize, &(u8, Op))| {
         let header = Header {
             origin: CITY,
             seq: head.seq + 1,
@@ -46,7 +47,7 @@ fn entries(count: u8) -> Vec<CheckedEntry> {
             base: Position::default(),
             kind: 1,
             record: RecordId([n + 1; 16]),
-            op: Op::Put,
+            op: *op,
             author: String::new(),
             import_id: Bytes::new(),
             prev: (head.seq > 0).then_some(head.hash),
@@ -54,13 +55,23 @@ fn entries(count: u8) -> Vec<CheckedEntry> {
             sealed_hash: None,
             anchor: None,
         };
-        let open = Patch { set: member(n), cleared: Vec::new() }.to_open([n; 16]);
-        let (entry, next) = entry::make(header, open, Bytes::from(vec![n; 40]));
+        let (open, sealed) = match op {
+            Op::Put => {
+                let patch = Patch { set: member(at as u8), cleared: Vec::new() };
+                (patch.to_open([*n; 16]), Bytes::from(vec![at as u8 + 1; 40]))
+            }
+            _ => (Bytes::new(), Bytes::new()),
+        };
+        let (entry, next) = entry::make(header, open, sealed);
         head = next;
         let (header, hash) = entry::check(&entry).expect("made here");
         CheckedEntry { entry, header, hash }
     };
-    (0..count).map(entry).collect()
+    acts.iter().enumerate().map(entry).collect()
+}
+
+fn entries(count: u8) -> Vec<CheckedEntry> {
+    chained(&(0..count).map(|n| (n, Op::Put)).collect::<Vec<_>>())
 }
 
 fn push(hub: &Hub, entries: Vec<CheckedEntry>) {
@@ -120,6 +131,7 @@ fn faults<'a>(records: impl IntoIterator<Item = &'a (u8, Bytes)>, key: Verifying
     let mut found = Findings::default();
     let mut check = Check::new(key, &mut found);
     records.into_iter().for_each(|(kind, payload)| check.record(*kind, payload.clone(), Pos::default()));
+    check.end();
     found.faults.into_iter().map(|(_, en)| en).collect()
 }
 
@@ -226,4 +238,42 @@ fn an_epoch_that_goes_on_from_another_end_than_is_here_is_named() {
     entry_of(3, anchor(end.seq + 1));
     let said: Vec<&str> = found.faults.iter().map(|(_, en)| en.as_str()).collect();
     assert!(matches!(said.as_slice(), [one] if one.contains("another end of an older epoch")), "{said:?}");
+}
+
+/// What a city pushes of a record that is erased already, as one that comes back from an old backup does; and that an
+/// erasure explains payloads that are not there, and nothing else does.
+#[test]
+fn of_an_erased_record_nothing_is_kept_and_the_log_is_sound() {
+    let dir = tempfile::tempdir().expect("a directory");
+    Hub::init(dir.path(), None).expect("made");
+    let hub = Hub::open(&HubOptions::new(dir.path()), &mut |_| {}).expect("opens");
+    join(&hub);
+    let acts = [(1, Op::Put), (2, Op::Put), (1, Op::Erase), (1, Op::Put)];
+    let all = chained(&acts);
+    let payloads = |at: usize| [all[at].entry.open.clone(), all[at].entry.sealed.clone()];
+    push(&hub, all.clone());
+    hub.shared.wait_for(|published| !published.registry.erasures.wait());
+    let read =
+        || -> Vec<Bytes> { hub.log().read(Pos::default()).map(|raw| raw.expect("sound").payload).collect() };
+    let holds = |payload: &Bytes| {
+        read().iter().any(|record| record.windows(payload.len()).any(|window| window == payload.as_ref()))
+    };
+    assert_eq!([0, 1, 3].map(|at| payloads(at).iter().filter(|it| holds(it)).count()), [0, 2, 0]);
+    let state = hub.state(1, RecordId([2; 16])).expect("read").expect("known");
+    assert!(state.erased && state.held.is_empty() && state.own_seq(CITY) == 4, "{state:?}");
+    let faults = || {
+        let mut found = Findings::default();
+        verify_log(hub.log(), hub.signing_key(), &mut found, &mut |_| {});
+        found.faults.into_iter().map(|(_, en)| en).collect::<Vec<_>>()
+    };
+    assert_eq!(faults(), [] as [&str; 0]);
+    // The same done to a record that nobody has erased.
+    hub.log().begin_segment(100).expect("begun");
+    let others = [(1, RecordId([3; 16]))].into_iter().collect();
+    let dropped =
+        hub.log().rewrite(&mut |kind, payload| liandong_node::payload::dropped(kind, payload, &others));
+    assert_eq!(dropped.expect("rewritten"), 1);
+    let found = faults();
+    assert!(matches!(found.as_slice(), [one] if one.contains("place 2 lacks a payload")), "{found:?}");
+    hub.close().expect("closed");
 }

@@ -54,6 +54,7 @@ pub(super) fn shown(shown: Shown) -> pb::Record {
         incomplete: shown.incomplete,
         held: shown.held.iter().map(held_to_pb).collect(),
         unsynced: shown.unsynced,
+        erased: shown.erased,
     }
 }
 

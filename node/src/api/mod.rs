@@ -200,6 +200,29 @@ impl RecordsRpc for Service {
         Ok(Response::new(Box::pin(stream)))
     }
 
+    async fn erase(&self, request: Request<pb::EraseRequest>) -> Result<Response<pb::EraseResponse>, Status> {
+        let request = request.into_inner();
+        let by = convert::by(&request.author, Default::default());
+        let wanted = request.records.iter().map(|id| record_id(id)).collect::<Result<Vec<_>, _>>()?;
+        let records = Arc::clone(&self.records);
+        let erased = blocking(move || {
+            let dropped = records.erase(request.kind, &wanted, &by)?;
+            let mut erased = records.erasures()?;
+            erased.retain(|it| it.kind == request.kind && request.records.contains(&it.record));
+            Ok(pb::EraseResponse { erased, dropped, releases: Vec::new() })
+        });
+        Ok(Response::new(erased.await?))
+    }
+
+    async fn erasures(
+        &self,
+        _: Request<pb::ErasuresRequest>,
+    ) -> Result<Response<pb::ErasuresResponse>, Status> {
+        let records = Arc::clone(&self.records);
+        let erasures = blocking(move || records.erasures()).await?;
+        Ok(Response::new(pb::ErasuresResponse { erasures }))
+    }
+
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> Result<Response<pb::PutResult>, Status> {
         let request = request.into_inner();
         let expected = Some(request.expected_version).filter(|version| !version.is_empty());

@@ -19,6 +19,7 @@ mod overlay;
 mod pace;
 mod row;
 mod scan;
+mod scrub;
 mod writer;
 
 use std::path::PathBuf;

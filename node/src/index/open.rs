@@ -14,6 +14,7 @@ use super::end::End;
 use super::overlay::Overlay;
 use super::pace::Pace;
 use super::row::{Digest, ROOT, Root, unseal};
+use super::scrub::{Copying, STORE, tidy};
 use super::writer::{BeforeApply, Writer};
 use super::{Index, IndexError, Position};
 use crate::store::{Guarded, Store, StoreError};
@@ -75,9 +76,8 @@ const CLEAN: &str = "clean";
 const OPENING: &str = "opening";
 /// So many openings in a row that did not end, and the index is taken for damaged.
 const TRIES: usize = 2;
-const STORE: &str = "store";
 
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> IndexError {
+pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> IndexError {
     let path = path.to_path_buf();
     move |source| IndexError::File { path, source: Arc::new(source) }
 }
@@ -90,6 +90,7 @@ impl Index {
     pub fn open(options: IndexOptions) -> Result<(Index, Opened), IndexError> {
         let dir = options.dir;
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
+        tidy(&dir).map_err(failed(&dir))?;
         let clean = take_marker(&dir.join(CLEAN)).map_err(failed(&dir))?;
         let mut rebuilt = None;
         let tried = begin_opening(&dir.join(OPENING)).map_err(failed(&dir))?;
@@ -115,7 +116,8 @@ impl Index {
         let writer = {
             let (overlay, store, before_apply) =
                 (Arc::clone(&overlay), Arc::clone(&store), options.before_apply);
-            let work = move || Writer::new(&overlay, &store, &before_apply).run();
+            let copying = Copying { engine: options.engine, dir: dir.clone() };
+            let work = move || Writer::new(&overlay, &store, &before_apply, &copying).run();
             std::thread::Builder::new().name("index".into()).spawn(work).map_err(failed(&dir))?
         };
         let writer = Mutex::new(Some(writer));
@@ -217,10 +219,17 @@ fn compare(store: &Guarded, kept: Digest) -> Result<(), IndexError> {
     if found == kept { Ok(()) } else { Err(IndexError::DigestDiffers { found, kept }) }
 }
 
-/// Moves an index out of the way, to `index.broken-<n>` beside it, and lets go of the oldest there.
-fn move_aside(dir: &Path) -> io::Result<PathBuf> {
-    let parent = dir.parent().unwrap_or(Path::new(""));
-    let stem = format!("{}.broken-", dir.file_name().and_then(|name| name.to_str()).unwrap_or("index"));
+/// The damaged indexes that were kept beside one, oldest first.
+pub(super) fn kept_aside(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(numbered_aside(dir)?.into_iter().map(|(_, path)| path).collect())
+}
+
+fn stem(dir: &Path) -> String {
+    format!("{}.broken-", dir.file_name().and_then(|name| name.to_str()).unwrap_or("index"))
+}
+
+fn numbered_aside(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let (parent, stem) = (dir.parent().unwrap_or(Path::new("")), stem(dir));
     let mut kept: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })? {
         let path = entry?.path();
@@ -231,6 +240,13 @@ fn move_aside(dir: &Path) -> io::Result<PathBuf> {
         }
     }
     kept.sort();
+    Ok(kept)
+}
+
+/// Moves an index out of the way, to `index.broken-<n>` beside it, and lets go of the oldest there.
+fn move_aside(dir: &Path) -> io::Result<PathBuf> {
+    let (parent, stem) = (dir.parent().unwrap_or(Path::new("")), stem(dir));
+    let mut kept = numbered_aside(dir)?;
     let aside = parent.join(format!("{stem}{}", kept.last().map_or(1, |(number, _)| number + 1)));
     while kept.len() >= KEPT {
         fs::remove_dir_all(kept.remove(0).1)?;
@@ -241,6 +257,6 @@ fn move_aside(dir: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }

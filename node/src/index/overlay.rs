@@ -42,6 +42,9 @@ struct State {
     /// Why the last attempt to write failed; `None` after one that did not.
     failure: Option<IndexError>,
     failures: u64,
+    /// Somebody waits for a clean copy of what was staged in so many calls; how many copies were made.
+    scrub: Option<u64>,
+    scrubbed: u64,
     /// The end has come while writing: nothing may be read or written any more.
     condemned: Option<IndexError>,
 }
@@ -50,6 +53,8 @@ struct State {
 pub(super) enum Work {
     Write(Arc<Layer>),
     Checkpoint,
+    /// Everything that was staged when it was asked for is in the store.
+    Scrub,
     Stop,
 }
 
@@ -104,6 +109,8 @@ impl Overlay {
             stopped: false,
             failure: None,
             failures: 0,
+            scrub: None,
+            scrubbed: 0,
             condemned: None,
         };
         Overlay { state: Mutex::new(state), moved: Condvar::new(), limit, pace, began: Instant::now(), end }
@@ -226,6 +233,37 @@ impl Overlay {
         state.condemned.clone().map_or(Ok(()), Err)
     }
 
+    /// Waits until what is staged now is in the store, and the store is a copy that holds nothing older.
+    pub fn scrub(&self) -> Result<(), IndexError> {
+        let mut state = self.state();
+        let (until, failures) = (state.scrubbed + 1, state.failures);
+        state.scrub = Some(state.calls);
+        while state.scrubbed < until {
+            if let Some(why) = &state.condemned {
+                return Err(why.clone());
+            }
+            if let Some(why) = state.failure.clone().filter(|_| state.failures > failures) {
+                state.scrub = None;
+                return Err(why);
+            }
+            if state.stopped {
+                return Err(IndexError::Closed);
+            }
+            state.wanted = true;
+            self.moved.notify_all();
+            state = self.wait(state);
+        }
+        Ok(())
+    }
+
+    /// The copy is in place.
+    pub fn scrubbed(&self) {
+        let mut state = self.state();
+        (state.scrub, state.scrubbed) = (None, state.scrubbed + 1);
+        drop(state);
+        self.moved.notify_all();
+    }
+
     pub fn stop(&self) {
         self.state().stopped = true;
         self.moved.notify_all();
@@ -244,6 +282,9 @@ impl Overlay {
             }
             if let Some(layer) = &state.closed {
                 return Work::Write(Arc::clone(layer));
+            }
+            if state.scrub.is_some_and(|calls| state.written >= calls) {
+                return Work::Scrub;
             }
             let is_empty = state.active.is_empty();
             state.wanted &= !is_empty;

@@ -17,7 +17,7 @@ use crate::store::{Put, Rows};
 pub struct Scan<'a> {
     active: Peekable<vec::IntoIter<Put>>,
     closed: Option<Closed>,
-    stored: Peekable<Rows<'a>>,
+    stored: Peekable<Rows>,
     end: &'a End,
     /// After an error there is nothing more to say.
     failed: Option<IndexError>,
@@ -56,12 +56,12 @@ impl Closed {
 
 impl<'a> Scan<'a> {
     pub(super) fn new(
-        view: Result<View<Rows<'a>>, IndexError>,
+        view: Result<View<Rows>, IndexError>,
         from: &[u8],
         to: Option<&[u8]>,
         end: &'a End,
     ) -> Scan<'a> {
-        let nothing = || -> Rows<'a> { Box::new(std::iter::empty()) };
+        let nothing = || -> Rows { Box::new(std::iter::empty()) };
         let (view, failed) = match view {
             Ok(view) => (view, None),
             Err(error) => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::layer::Layer;
 use super::overlay::{Overlay, Work};
+use super::scrub::Copying;
 use super::{IndexError, Position};
 use crate::store::{Guarded, Store as _};
 
@@ -17,6 +18,7 @@ pub(super) struct Writer<'a> {
     pub overlay: &'a Overlay,
     pub store: &'a Guarded,
     pub before_apply: &'a BeforeApply,
+    pub copying: &'a Copying,
     /// Written and not yet durable in the store, in bytes.
     unsynced: usize,
     /// When the oldest and the newest of it were written, counted from the beginning of the overlay.
@@ -26,8 +28,13 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(overlay: &'a Overlay, store: &'a Guarded, before_apply: &'a BeforeApply) -> Writer<'a> {
-        Writer { overlay, store, before_apply, unsynced: 0, written: None, done: 0 }
+    pub fn new(
+        overlay: &'a Overlay,
+        store: &'a Guarded,
+        before_apply: &'a BeforeApply,
+        copying: &'a Copying,
+    ) -> Writer<'a> {
+        Writer { overlay, store, before_apply, copying, unsynced: 0, written: None, done: 0 }
     }
 
     /// Works until the overlay is stopped.
@@ -37,6 +44,7 @@ impl<'a> Writer<'a> {
                 Work::Stop => return,
                 Work::Checkpoint => self.checkpoint(),
                 Work::Write(layer) => self.write(&layer),
+                Work::Scrub => self.scrub(),
             };
             match result {
                 Ok(()) => self.overlay.recovered(),
@@ -65,6 +73,13 @@ impl<'a> Writer<'a> {
         self.unsynced += layer.bytes();
         self.overlay.written();
         if self.unsynced >= CHECKPOINT_BYTES { self.checkpoint() } else { Ok(()) }
+    }
+
+    fn scrub(&mut self) -> Result<(), IndexError> {
+        self.copying.run(self.store)?;
+        (self.unsynced, self.written) = (0, None);
+        self.overlay.scrubbed();
+        Ok(())
     }
 
     fn checkpoint(&mut self) -> Result<(), IndexError> {

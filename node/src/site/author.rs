@@ -105,9 +105,16 @@ impl Author {
         if put.op == Op::Delete && state.is_none_or(RecordState::deleted) {
             return Err(SiteError::NotFound);
         }
+        if put.op == Op::Erase && state.is_none() {
+            return Err(SiteError::NotFound);
+        }
+        if let Some(state) = state.filter(|state| state.erased) {
+            let problems = if put.op == Op::Erase { Vec::new() } else { vec![refusal::erased(kind)] };
+            let version = view::version(state, Some(self.origin));
+            return Ok(Verdict::Answer(PutAnswer { record, version, unchanged: true, problems }));
+        }
         let before = state.map(RecordState::visible).unwrap_or_default();
-        let trimmed =
-            if put.touch || put.op == Op::Delete { None } else { without_noops(&put.patch, &before) };
+        let trimmed = if put.touch || put.op != Op::Put { None } else { without_noops(&put.patch, &before) };
         let patch = trimmed.as_ref().unwrap_or(&put.patch);
         if put.op == Op::Put && patch.is_empty() && state.is_some_and(|state| !state.deleted()) {
             let version = state.map(|state| view::version(state, Some(self.origin))).unwrap_or_default();
@@ -224,7 +231,9 @@ impl Author {
         by: &By,
         now_ms: u64,
     ) -> Made {
-        let projection = if self.origin.site.is_province() {
+        let projection = if op == Op::Erase {
+            share::Projection::default()
+        } else if self.origin.site.is_province() {
             share::Projection { open: patch.clone(), sealed: Patch::default() }
         } else {
             share::project(kind, before, patch, self.keys.linking.as_ref())
@@ -285,7 +294,7 @@ pub fn fold_own(
         patch: open,
     };
     let mut state = merge::apply(state, &change, &Vec::new(), lineage);
-    if header.op == Op::Put && !sealed.is_empty() {
+    if header.op == Op::Put && !sealed.is_empty() && !state.erased {
         state.sealed = state.sealed.patched(&sealed.set, &sealed.cleared);
     }
     state

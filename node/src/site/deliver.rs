@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use liandong_proto::entry::{Anchor, Entry, Head, Header};
+use liandong_proto::erasure;
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode, sha256};
-use liandong_proto::merge::Lineage;
+use liandong_proto::merge::{self, Lineage};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::position::{Generations, Position};
@@ -17,7 +18,7 @@ use liandong_proto::stamp::Stamp;
 use liandong_proto::state::{RecordState, Setter, Writer as StateWriter, held_from_wire};
 use prost::Message as _;
 
-use super::{Record, Site, SiteError, fold_own, locked, patches, record_kind};
+use super::{Record, Site, SiteError, begun, fold_own, locked, patches, record_kind};
 use crate::index::Staged;
 use crate::log::{Batch, Log, Pos};
 use crate::now::now_ms;
@@ -243,6 +244,7 @@ impl<'a> Fold<'a> {
         let generation = position_from_pb(deliver.cursor.as_ref()).generation;
         let mut new: Vec<(Key, Option<u64>, Option<RecordState>)> = Vec::new();
         let mut again: HashMap<Key, u64> = HashMap::new();
+        let mut erased = Vec::new();
         for item in &deliver.items {
             let record = RecordId::from_slice(&item.record)
                 .ok_or_else(|| SiteError::corrupt("a delivery", "a record id of another length"))?;
@@ -250,6 +252,10 @@ impl<'a> Fold<'a> {
             let old = state(key)?;
             let check = old.as_ref().map(|(_, check)| *check);
             let old = old.map(|(state, _)| state);
+            if let Some(entry) = erased_by(item).filter(|_| !old.as_ref().is_some_and(|old| old.erased)) {
+                let (key, row) = begun(key, entry.0, entry.1, &[]);
+                erased.push(Staged { key, old: None, new: Some(row.encode_to_vec().into()) });
+            }
             if old.as_ref().is_some_and(|old| old.own_seq(self.origin) > item.own_seq_inclusive) {
                 again.insert(key, item.own_seq_inclusive.max(deliver.own_seq_inclusive));
             }
@@ -263,7 +269,7 @@ impl<'a> Fold<'a> {
             old,
             new: state.map(|state| state.encode().into()),
         });
-        Ok(staged.filter(|row| row.old.is_some() || row.new.is_some()).collect())
+        Ok(staged.filter(|row| row.old.is_some() || row.new.is_some()).chain(erased).collect())
     }
 
     fn item(
@@ -278,6 +284,7 @@ impl<'a> Fold<'a> {
         if item.own_seq_inclusive > 0 {
             state.writers.push(StateWriter { origin: self.origin, seq: item.own_seq_inclusive });
         }
+        let nothing = Vec::new();
         let (stamp, site, held) = match item.what.as_ref() {
             Some(sync::item::What::State(shown)) => {
                 state.fields = Fields::split(shown.fields.clone())?;
@@ -286,9 +293,17 @@ impl<'a> Fold<'a> {
             }
             Some(sync::item::What::Tombstone(tombstone)) => {
                 state.deleted_by = Some(0);
+                if let Some((origin, seq)) = erased_by(item) {
+                    let setter = Setter { origin, seq, hub_seq: item.hub_seq, stamp: Stamp(tombstone.stamp) };
+                    self.newest = self.newest.max(setter.stamp);
+                    merge::erase(&mut state, setter);
+                    return Ok(Some(state));
+                }
                 (tombstone.stamp, tombstone.site, &tombstone.held)
             }
-            Some(sync::item::What::Withdrawn(_)) | None => return Ok(None),
+            Some(sync::item::What::Withdrawn(_)) => return Ok(None),
+            // What it was is erased, and the delivery that says so comes later.
+            None => (0, 0, &nothing),
         };
         self.newest = self.newest.max(Stamp(stamp));
         // Who set what is not told field by field: the hub's order stands for all of them.
@@ -339,6 +354,14 @@ impl<'a> Fold<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// The entry that erased an item's record, if it was.
+fn erased_by(item: &sync::Item) -> Option<(Origin, u64)> {
+    match item.what.as_ref()? {
+        sync::item::What::Tombstone(tombstone) => erasure::named(tombstone.erased.as_ref()?),
+        _ => None,
     }
 }
 

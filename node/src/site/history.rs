@@ -78,7 +78,7 @@ impl Site {
                     let Some(past) = past.get_mut(&header.record).filter(|_| header.kind == kind) else {
                         continue;
                     };
-                    if header.op == Op::Delete {
+                    if header.op != Op::Put {
                         past.is_gone = true;
                         continue;
                     }
@@ -116,7 +116,7 @@ impl Site {
             let (key, value) = row?;
             let Some((_, record)) = rows::parse_record(&key) else { continue };
             let state = RecordState::decode(&value)?;
-            if state.deleted() {
+            if state.deleted() && !state.erased {
                 past.insert(record, Past { state, fields: Fields::default(), is_gone: false });
             }
         }

@@ -5,6 +5,7 @@
 
 mod author;
 mod deliver;
+mod erase;
 mod error;
 mod files;
 mod history;
@@ -40,6 +41,7 @@ use crate::rows;
 
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
 pub use deliver::PushReader;
+pub use erase::{Missing, begun, erasures, lacks, proved, told};
 pub use error::{Class, SiteError};
 pub use files::{Paths, make_private_dir, read_linking_key, read_signing_key, write_key, write_private};
 pub use history::item as history_item;
@@ -63,6 +65,8 @@ pub struct Site {
     mark_base: u64,
     /// Whoever holds it may write: own entries have one order.
     writer: Mutex<Writer>,
+    /// Held while payloads are dropped.
+    erasing: Mutex<()>,
     /// Newest durable own entry.
     durable: watch::Sender<Head>,
     /// Newest own entry that the hub has confirmed.
@@ -247,6 +251,7 @@ impl Site {
         let mut checks: RecordMap<Option<u64>> =
             RecordMap::with_capacity_and_hasher(puts.len(), Default::default());
         let mut answers = Vec::with_capacity(puts.len());
+        let mut erased = Vec::new();
         let outcome = puts.iter().try_for_each(|put| {
             let key = put.record.map(|record| (put.kind, record));
             let mut check = None;
@@ -264,6 +269,9 @@ impl Site {
                     batch.push(record_kind::OWN, &Encoded::new(&made.entry).parts());
                     let state = touched.remove(&key);
                     let state = fold_own(state, &made.header, &made.open, &made.sealed, &self.lineage);
+                    if put.op == Op::Erase {
+                        erased.push(begun(key, made.header.origin, made.header.seq, &[]));
+                    }
                     let version = view::version(&state, Some(made.header.origin));
                     touched.insert(key, state);
                     checks.entry(key).or_insert(check);
@@ -277,13 +285,18 @@ impl Site {
             outcome?;
             return Ok((answers, None));
         }
-        let mut staged = Vec::with_capacity(checks.len() + 1);
+        let mut staged = Vec::with_capacity(checks.len() + erased.len() + 1);
         for ((kind, record), old) in checks {
             if let Some(state) = touched.get(&(kind, record)) {
                 let new = Some(Bytes::from(state.encode()));
                 staged.push(Staged { key: rows::record(kind, record), old, new });
             }
         }
+        staged.extend(erased.into_iter().map(|(key, row)| Staged {
+            key,
+            old: None,
+            new: Some(row.encode_to_vec().into()),
+        }));
         let appended = self.log.append(&batch, writer.row.mark_base + before.seq + 1);
         let end = appended.inspect_err(|_| writer.author.rewind(before))?.end;
         let head = writer.author.head;
@@ -325,6 +338,14 @@ impl Records for Site {
 
     fn deleted(&self, kind: u32) -> Result<Vec<Shown>, SiteError> {
         self.read_deleted(kind)
+    }
+
+    fn erase(&self, kind: u32, records: &[RecordId], by: &By) -> Result<u64, SiteError> {
+        self.erase_records(kind, records, by)
+    }
+
+    fn erasures(&self) -> Result<Vec<node_pb::ErasureStatus>, SiteError> {
+        self.read_erasures()
     }
 
     fn status(&self) -> Result<node_pb::StatusResponse, SiteError> {

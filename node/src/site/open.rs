@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use liandong_proto::entry::{Anchor, Head, Header};
+use liandong_proto::entry::{Anchor, Head, Header, Op};
 use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode, sha256};
 use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
@@ -21,7 +21,7 @@ use super::deliver::{Fold, learn};
 use super::files::{make_private_dir, read_city_key, read_linking_key, write_key};
 use super::{
     Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
-    fold_own, patches, record_kind,
+    begun, fold_own, patches, proved, record_kind,
 };
 use crate::index::{Index, IndexOptions, Pace, Staged};
 use crate::log::{self, Batch, DirLock, Log, Pos};
@@ -123,7 +123,7 @@ impl Site {
         author.anchor = row.anchor.as_ref().and_then(Anchor::from_pb);
         let (durable, _) = watch::channel(author.head);
         let (confirmed, _) = watch::channel(row.confirmed_seq);
-        Ok(Arc::new(Site {
+        let site = Arc::new(Site {
             paths,
             _lock: lock,
             log,
@@ -132,11 +132,16 @@ impl Site {
             signer,
             mark_base: row.mark_base,
             writer: Mutex::new(Writer::new(author, row)),
+            erasing: Mutex::new(()),
             durable,
             confirmed,
             link: Mutex::new(LinkState::default()),
             wire: Wire::default(),
-        }))
+        });
+        if let Err(error) = site.finish_erasures() {
+            tracing::error!(%error, "records wait to be erased, which will be tried again at the next start");
+        }
+        Ok(site)
     }
 }
 
@@ -292,12 +297,17 @@ impl<'a> Replay<'a> {
                     }
                 }
                 let state = self.touched.remove(&key);
+                let was_erased = state.as_ref().is_some_and(|state| state.erased);
                 // An entry that the store has already folded is not folded again.
                 let done = state.as_ref().is_some_and(|state| state.own_seq(header.origin) >= header.seq);
                 let state = match state {
                     Some(state) if done => state,
                     state => fold_own(state, &header, &open, &sealed, &self.lineage),
                 };
+                if header.op == Op::Erase && !was_erased {
+                    let (key, row) = begun(key, header.origin, header.seq, &[]);
+                    self.gone.push(Staged { key, old: None, new: Some(row.encode_to_vec().into()) });
+                }
                 self.touched.insert(key, state);
                 self.row.seq = header.seq;
                 self.row.hash = Bytes::copy_from_slice(&sha256(&entry.header));
@@ -310,6 +320,11 @@ impl<'a> Replay<'a> {
                 let cursor = position_from_pb(deliver.cursor.as_ref());
                 (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
                 self.row.stamp = self.row.stamp.max(fold.newest.0);
+            }
+            Record::Erased(proof) => {
+                // A row that waits must be seen first.
+                self.flush(index, raw.pos)?;
+                self.gone.push(proved(index, &proof)?);
             }
             Record::Tried(tried) => self.row.nonces.push(tried.nonce),
             Record::Welcomed(learned) => learn(&mut self.row, learned),

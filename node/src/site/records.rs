@@ -17,7 +17,7 @@ pub struct Put {
     pub kind: u32,
     /// `None`: a new record.
     pub record: Option<RecordId>,
-    /// Put or delete.
+    /// Put, delete or erase.
     pub op: Op,
     /// Fields to set and to clear.
     pub patch: Patch,
@@ -66,6 +66,8 @@ pub struct Shown {
     pub stamp: Stamp,
     /// A tombstone stands in its place.
     pub deleted: bool,
+    /// For good: nothing of it is held anywhere.
+    pub erased: bool,
     /// A required field is held or absent.
     pub incomplete: bool,
     /// Values kept and not shown.
@@ -160,6 +162,19 @@ pub trait Records: Send + Sync + 'static {
             "what deleted records of kind {kind} held stands in the logs of their cities; ask there"
         )))
     }
+
+    /// Erases records for good: here before this returns, at other holders as they sync. Answers how many records of the
+    /// log were stripped.
+    ///
+    /// # Errors
+    /// [`SiteError`]; refused as a whole when one of them may not be erased from here.
+    fn erase(&self, kind: u32, records: &[RecordId], by: &By) -> Result<u64, SiteError>;
+
+    /// Erasures that this site knows of, and who has proved them.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    fn erasures(&self) -> Result<Vec<pb::ErasureStatus>, SiteError>;
 
     /// How the site is.
     ///

@@ -26,6 +26,16 @@ pub fn anothers(kind: &Kind) -> pb::Problem {
     pb::Problem { code: "record.not_owner".into(), zh: said.zh, en: said.en, ..pb::Problem::default() }
 }
 
+/// A record that was erased stays erased.
+pub fn erased(kind: &Kind) -> pb::Problem {
+    let (zh, en) = (kind.title.zh, kind.title.en.to_lowercase());
+    let said = say!(
+        "这条{zh}已彻底删除，不能再改；如确有需要，请新建一条",
+        "this {en} was erased and cannot be changed any more; make a new one if there is need"
+    );
+    pb::Problem { code: "record.erased".into(), zh: said.zh, en: said.en, ..pb::Problem::default() }
+}
+
 /// A patch that changes the status and nothing else.
 pub fn step(kind: &Kind, to: i32) -> Patch {
     let mut set = FieldsBuilder::new();

@@ -14,7 +14,7 @@ use liandong_proto::share::CityKey;
 use prost::Message as _;
 
 use super::files::{make_private_dir, write_key};
-use super::{Paths, RecoveryKey, SiteError, record_kind};
+use super::{Missing, Paths, RecoveryKey, SiteError, lacks, record_kind};
 use crate::log::{self, Batch, DirLock, Log};
 use crate::now::random;
 
@@ -28,6 +28,8 @@ pub struct Restoring {
     head: Head,
     /// Entries of all epochs so far.
     entries: u64,
+    /// Sealed parts that did not come.
+    missing: Missing,
 }
 
 impl Restoring {
@@ -46,7 +48,16 @@ impl Restoring {
         write_key(&paths.signing_key(), &random())?;
         let (log, _) = Log::open(&paths.log(), log::Options::default())?;
         let key = CityKey::new(key.bytes());
-        Ok(Restoring { _lock: lock, log, site, key, epoch: None, head: Head::default(), entries: 0 })
+        Ok(Restoring {
+            _lock: lock,
+            log,
+            site,
+            key,
+            epoch: None,
+            head: Head::default(),
+            entries: 0,
+            missing: Missing::default(),
+        })
     }
 
     /// Entries so far.
@@ -73,9 +84,9 @@ impl Restoring {
                 self.open(&mut batch, header.origin.epoch, header.anchor);
             }
             header.follows(&self.head).map_err(|error| wrong(&error))?;
-            if header.sealed_hash.is_some() && entry.sealed.is_empty() {
-                return Err(wrong(&format!("entry {} has lost its sealed part", header.seq)));
-            }
+            // Of its payloads an open one may have been dropped on arrival.
+            let (_, lacks_sealed) = lacks(&header, &entry.open, &entry.sealed);
+            self.missing.entry(&header, lacks_sealed, header.seq);
             let sealed = self.key.open(&entry.sealed, header.origin, header.seq);
             sealed.map_err(|error| SiteError::Refused(format!("entry {}: {error}", header.seq)))?;
             self.head = Head { seq: header.seq, hash };
@@ -111,6 +122,11 @@ impl Restoring {
             return Err(SiteError::Refused(format!(
                 "the hub holds entries up to {}, and {} came; try again",
                 held.seq, self.head.seq
+            )));
+        }
+        if let Some(seq) = self.missing.unexplained().next() {
+            return Err(SiteError::Refused(format!(
+                "what the hub sent is not sound: entry {seq} has lost its sealed part, and its record was not erased"
             )));
         }
         let anchor = Anchor { epoch, seq: held.seq, hash: held.hash };
@@ -169,9 +185,12 @@ mod tests {
         let (mut restoring, key) = begun(dir.path());
         let whole = entry(&key);
         let stripped = Entry { sealed: Bytes::new(), ..whole.clone() };
-        assert!(
-            matches!(restoring.append(&[stripped]), Err(SiteError::Refused(why)) if why.contains("sealed part"))
-        );
+        let (_, head) = (restoring.append(&[stripped]).expect("it may have been erased"), restoring.head);
+        let finished = restoring.finish(Epoch([1; 16]), head);
+        assert!(matches!(finished, Err(SiteError::Refused(why)) if why.contains("sealed part")));
+        let again = dir.path().join("again");
+        std::fs::create_dir_all(&again).expect("made");
+        let mut restoring = Restoring::begin(&again.join("new"), SITE, &key).expect("begun");
         let foreign = dir.path().join("foreign");
         std::fs::create_dir_all(&foreign).expect("made");
         let (_, other) = begun(&foreign);

@@ -16,7 +16,7 @@ use liandong_proto::session::head_from_pb;
 use liandong_proto::session::node::check_receipt;
 use liandong_proto::sign::VerifyingKey;
 
-use super::{Findings, OnProgress, Progress, Query, Record, Site, SiteError, locked, view};
+use super::{Findings, Missing, OnProgress, Progress, Query, Record, Site, SiteError, lacks, locked, view};
 use crate::index::Index;
 use crate::log::Pos;
 use crate::trust::Membership;
@@ -75,6 +75,7 @@ impl Site {
         let mut head = Head::default();
         let hub_key = Membership::load(&self.paths)?.map(|member| member.hub_key()).transpose()?;
         let mut receipts = Receipts { site: self.code(), hub_key, origin: None, open: VecDeque::new() };
+        let mut missing = Missing::default();
         let (total, mut done) = (self.log.bytes_from(Pos::default()), 0);
         for raw in self.log.read(Pos::default()) {
             let raw = match raw {
@@ -103,6 +104,8 @@ impl Site {
                             let en = format!("the sealed part of entry {} does not open", header.seq);
                             found.fault(&format!("条目 {} 的密封部分无法打开", header.seq), &en);
                         }
+                        let (open, sealed) = lacks(&header, &entry.open, &entry.sealed);
+                        missing.entry(&header, open || sealed, header.seq);
                         head = Head { seq: header.seq, hash };
                         receipts.open.push_back(head);
                     }
@@ -115,6 +118,11 @@ impl Site {
             if found.faults.len() > 100 {
                 break;
             }
+        }
+        for seq in missing.unexplained().take(100) {
+            let en =
+                format!("entry {seq} lacks a payload that its header names, and its record was not erased");
+            found.fault(&format!("条目 {seq} 缺少内容，而其记录并未彻底删除"), &en);
         }
         let mut step = |done, total| progress(Progress { what: "index", done, total });
         match self.index.flush().and_then(|()| self.index.verify(&mut step)) {

@@ -34,6 +34,7 @@ pub fn shown(kind: u32, record: RecordId, state: RecordState, own: Option<Origin
         home: state.home,
         stamp: state.stamp(),
         deleted: state.deleted(),
+        erased: state.erased,
         incomplete: schema::kind(kind).is_some_and(|kind| merge::incomplete(kind, &state)),
         unsynced: own.is_some_and(|origin| state.own_seq(origin) > confirmed),
         fields: state.visible(),

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, PoisonError, RwLock};
 
 use bytes::Bytes;
 
@@ -49,10 +49,10 @@ fn silence() {
     });
 }
 
-/// A store whose panics are errors.
+/// A store whose panics are errors, and that can be replaced by another with the same rows.
 pub struct Guarded {
-    /// Present until dropped: dropping an engine runs its code as well.
-    store: Option<Arc<dyn Store>>,
+    /// Present until dropped, but for the moment in which it is replaced: dropping an engine runs its code as well.
+    store: RwLock<Option<Arc<dyn Store>>>,
 }
 
 impl Guarded {
@@ -61,12 +61,33 @@ impl Guarded {
     /// # Errors
     /// What `open` answers; [`StoreError::Corrupt`] when it panics.
     pub fn open(open: impl FnOnce() -> Result<Arc<dyn Store>, StoreError>) -> Result<Guarded, StoreError> {
-        guarded(open).map(|store| Guarded { store: Some(store) })
+        guarded(open).map(|store| Guarded { store: RwLock::new(Some(store)) })
+    }
+
+    /// Lets go of the store there is, and goes on with the one that `open` gives. Calls wait meanwhile; scans go on with
+    /// what they have open.
+    ///
+    /// # Errors
+    /// What `open` answers; there is no store any more then, and every call says so.
+    pub fn replace(
+        &self,
+        open: impl FnOnce() -> Result<Arc<dyn Store>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+        let old = store.take();
+        *store = Some(guarded(|| {
+            drop(old);
+            open()
+        })?);
+        Ok(())
     }
 
     fn call<T>(&self, call: impl FnOnce(&dyn Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let store = self.store.as_deref().expect("there until dropped");
-        guarded(|| call(store))
+        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
+        match store.as_deref() {
+            Some(store) => guarded(|| call(store)),
+            None => Err(StoreError::Corrupt("the store could not be replaced by its copy".into())),
+        }
     }
 }
 
@@ -79,9 +100,8 @@ impl Store for Guarded {
         self.call(|store| store.apply(batch))
     }
 
-    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
-        let store = self.store.as_deref().expect("there until dropped");
-        match guarded(|| Ok(store.scan(from, to))) {
+    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows {
+        match self.call(|store| Ok(store.scan(from, to))) {
             Ok(rows) => Box::new(GuardedRows { rows: Some(rows) }),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
@@ -106,7 +126,7 @@ impl Store for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        let store = self.store.take();
+        let store = self.store.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         // A panic here has nobody left to tell; the next open looks at what is on disk.
         let _ = guarded(|| {
             drop(store);
@@ -115,12 +135,12 @@ impl Drop for Guarded {
     }
 }
 
-struct GuardedRows<'a> {
+struct GuardedRows {
     /// Gone after the first error, and after the last row.
-    rows: Option<Rows<'a>>,
+    rows: Option<Rows>,
 }
 
-impl Iterator for GuardedRows<'_> {
+impl Iterator for GuardedRows {
     type Item = Result<(Bytes, Bytes), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -133,7 +153,7 @@ impl Iterator for GuardedRows<'_> {
     }
 }
 
-impl GuardedRows<'_> {
+impl GuardedRows {
     fn close(&mut self) {
         let rows = self.rows.take();
         let _ = guarded(|| {
@@ -143,7 +163,7 @@ impl GuardedRows<'_> {
     }
 }
 
-impl Drop for GuardedRows<'_> {
+impl Drop for GuardedRows {
     fn drop(&mut self) {
         self.close();
     }

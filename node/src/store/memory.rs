@@ -75,7 +75,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
+    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows {
         let maps = self.maps();
         let from = Bytes::copy_from_slice(from);
         let rows = maps.now.range(from..).take_while(|(key, _)| to.is_none_or(|to| key.as_ref() < to));

@@ -19,8 +19,8 @@ pub use space::{file_error, require_free};
 /// A row to write: a key, and its new value or `None` to remove it.
 pub type Put = (Bytes, Option<Bytes>);
 
-/// Rows in ascending key order.
-pub type Rows<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), StoreError>> + Send + 'a>;
+/// Rows in ascending key order. They keep what they read from open.
+pub type Rows = Box<dyn Iterator<Item = Result<(Bytes, Bytes), StoreError>> + Send>;
 
 /// An ordered map with atomic batches.
 pub trait Store: Send + Sync + 'static {
@@ -39,7 +39,7 @@ pub trait Store: Send + Sync + 'static {
     /// Rows from `from` up to, not including, `to`; to the end without it. They are those of the moment of the
     /// call: each batch that was applied before it, and nothing of a later one. The store cannot be opened
     /// again before its scans are gone.
-    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows<'_>;
+    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows;
 
     /// Makes everything applied so far durable.
     ///

@@ -159,7 +159,7 @@ impl Store for SledStore {
         Ok(())
     }
 
-    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
+    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows {
         if to.is_some_and(|to| to <= from) {
             return Box::new(std::iter::empty());
         }

@@ -27,6 +27,10 @@ pub const HANDSHAKE: Duration = Duration::from_secs(10);
 pub const STREAM_WINDOW: u32 = 2 << 20;
 /// What one connection may have under way, in bytes.
 pub const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Proofs of erasures in one request.
+pub const PROOFS: usize = 1_000;
+/// What they come to, with room, in bytes.
+pub const PROOF_BYTES: usize = 512 << 10;
 /// Headers of a request, in bytes.
 pub const HEADER_BYTES: u32 = 16 << 10;
 /// Connections of members, with room for those that are just being replaced.

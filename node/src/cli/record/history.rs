@@ -87,6 +87,7 @@ fn text(kind: &'static Kind, item: &pb::HistoryItem, set: &Bytes, screen: &Scree
         (true, Op::Delete) => say("省级枢纽下发删除", "deletion delivered by the hub"),
         (false, Op::Put) => say("修改", "changed"),
         (false, Op::Delete) => say("删除", "deleted"),
+        (_, Op::Erase) => say("彻底删除", "erased"),
     };
     let author = if item.author.is_empty() { "-" } else { &item.author };
     let mut out = format!(

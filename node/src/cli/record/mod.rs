@@ -1,6 +1,7 @@
 //! `record …`: what a site knows, one command per file. The same at node and hub.
 
 mod delete;
+mod erase;
 mod history;
 mod list;
 mod put;
@@ -30,6 +31,10 @@ pub enum RecordCommand {
     Put(put::PutArgs),
     /// 删除一条记录 · Delete a record
     Delete(delete::DeleteArgs),
+    /// 彻底删除：各处内容全部清除，无法撤销 · Erase for good, wherever it is held; cannot be undone
+    Erase(erase::EraseArgs),
+    /// 彻底删除的记录及各持有方的证明 · What was erased, and who has proved it
+    Erasures,
     /// 谁在何时改了什么 · Who changed what, and when
     History(history::HistoryArgs),
 }
@@ -49,6 +54,8 @@ pub async fn run(
         RecordCommand::Show(args) => show::run(door, &args, screen).await,
         RecordCommand::Put(args) => put::run(door, &args, author, screen).await,
         RecordCommand::Delete(args) => delete::run(door, &args, author, screen).await,
+        RecordCommand::Erase(args) => erase::run(door, &args, author, screen).await,
+        RecordCommand::Erasures => erase::list(door, screen).await,
         RecordCommand::History(args) => history::run(door, &args, screen).await,
     }
 }
@@ -136,6 +143,7 @@ pub fn record_json(kind: &'static Kind, record: &pb::Record) -> Result<Value, Fa
         "home": SiteCode(record.home).to_string(),
         "changed_at_ms": record.stamp >> 16,
         "deleted": record.deleted,
+        "erased": record.erased,
         "incomplete": record.incomplete,
         "unsynced": record.unsynced,
         "held": held,

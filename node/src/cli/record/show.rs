@@ -48,7 +48,8 @@ fn text(kind: &'static Kind, record: &pb::Record, screen: &Screen) -> Result<Str
         (say("最近修改", "changed"), moment(record.stamp >> 16)),
     ];
     let remarks = [
-        (record.deleted, say("已删除", "deleted")),
+        (record.deleted && !record.erased, say("已删除", "deleted")),
+        (record.erased, say("已彻底删除", "erased for good")),
         (
             record.incomplete,
             say("不完整：必填项缺失或待处理", "incomplete: a required field is absent or held"),

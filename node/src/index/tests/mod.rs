@@ -3,6 +3,7 @@
 mod open;
 mod overlay;
 mod random;
+mod scrub;
 mod sled;
 
 use std::path::Path;

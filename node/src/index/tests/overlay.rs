@@ -133,7 +133,7 @@ impl Store for Breaks {
         self.inner.apply(batch)
     }
 
-    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
+    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows {
         self.inner.scan(from, to)
     }
 
@@ -219,7 +219,7 @@ impl Store for Tells {
         self.inner.apply(batch)
     }
 
-    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows<'_> {
+    fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows {
         self.inner.scan(from, to)
     }
 

@@ -1,0 +1,170 @@
+//! Carrying out erasures at the hub: payloads out of the log, old bytes out of the index, then the hub's own proof. A
+//! thread of its own does it, since it reads the whole log; what was not finished is finished at the next start.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use liandong_node::now::now_ms;
+use liandong_node::payload;
+use liandong_node::site::{By, Put, SiteError, told};
+use liandong_proto::entry::{Op, Patch};
+use liandong_proto::erasure::{self, ErasureProof, ErasureRow};
+use liandong_proto::id::{RecordId, SiteCode};
+use liandong_proto::pb::node::v1 as node;
+use liandong_proto::sign::Erased;
+
+use crate::ca::Identity;
+use crate::erasures::Erasures;
+use crate::fold::Key;
+use crate::hub::{Hub, Shared, locked};
+use crate::queue::{Job, Proved};
+
+/// After a failure, such as a full disk, it is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+impl Shared {
+    /// Works until the queue is stopped: whatever waits at the start, then whenever somebody is woken.
+    pub(crate) fn erase_all(&self) {
+        loop {
+            let pause = match self.erase_open() {
+                Ok(()) => None,
+                Err(_) if self.queue.is_stopped() => return,
+                Err(error) => {
+                    tracing::error!(%error, "records wait to be erased; it is tried again");
+                    Some(AGAIN)
+                }
+            };
+            let mut wanted = locked(&self.erasing);
+            while !*wanted && !self.queue.is_stopped() {
+                match pause {
+                    None => {
+                        wanted = self.erase.wait(wanted).unwrap_or_else(std::sync::PoisonError::into_inner);
+                    }
+                    Some(pause) => {
+                        let waited = self.erase.wait_timeout(wanted, pause);
+                        wanted = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+                        break;
+                    }
+                }
+            }
+            if self.queue.is_stopped() {
+                return;
+            }
+            *wanted = false;
+        }
+    }
+
+    /// Wakes the thread: there is something to erase, or an end to be noticed.
+    pub(crate) fn wake_eraser(&self) {
+        *locked(&self.erasing) = true;
+        self.erase.notify_all();
+    }
+
+    fn erase_open(&self) -> Result<(), SiteError> {
+        let open: Vec<(Key, ErasureRow)> = {
+            let published = self.published.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let is_open =
+                |(_, row): &(&Key, &ErasureRow)| erasure::proof_of(row, SiteCode::PROVINCE).is_none();
+            let rows = published.registry.erasures.iter().filter(is_open);
+            rows.map(|(key, row)| (*key, row.clone())).collect()
+        };
+        if open.is_empty() {
+            return Ok(());
+        }
+        let keys: payload::Erased = open.iter().map(|(key, _)| *key).collect();
+        let dropped = self.log.rewrite(&mut |kind, payload| payload::dropped(kind, payload, &keys))?;
+        self.index.scrub()?;
+        *locked(&self.emptied) += dropped;
+        tracing::info!(records = keys.len(), dropped, "erased");
+        let prove = |((kind, record), row): (Key, ErasureRow)| {
+            let entry = erasure::named(row.entry.as_ref()?)?;
+            let (holder, at_ms) = (SiteCode::PROVINCE, now_ms());
+            Some(erasure::prove(&self.signer, &Erased { kind, record, entry, holder, at_ms }))
+        };
+        let proofs = open.into_iter().filter_map(prove).collect();
+        self.note_proofs(None, proofs)
+    }
+
+    /// Has proofs noted in the log; durable before it returns.
+    fn note_proofs(&self, by: Option<Identity>, proofs: Vec<ErasureProof>) -> Result<(), SiteError> {
+        let (sender, receiver) = mpsc::channel();
+        let answer = Box::new(move |()| {
+            let _ = sender.send(());
+        });
+        self.queue.put(Job::Proved(Proved { by, proofs, answer }));
+        receiver.recv().map_err(|_| SiteError::Refused("the hub is stopping; the proofs come again".into()))
+    }
+}
+
+impl Hub {
+    /// Takes in a city's proofs, and answers with the hub's own.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub(crate) fn prove(
+        &self,
+        identity: Identity,
+        proofs: Vec<ErasureProof>,
+    ) -> Result<Vec<ErasureProof>, SiteError> {
+        let known = |erasures: &Erasures| {
+            let key = self.member_key(identity);
+            let news =
+                |proof: &ErasureProof| key.is_some_and(|key| erasures.is_news(proof, identity.site, &key));
+            (proofs.iter().any(news), erasures.answers(&proofs))
+        };
+        let (has_news, answers) = self.with_erasures(known);
+        if !has_news {
+            return Ok(answers);
+        }
+        self.shared.note_proofs(Some(identity), proofs.clone())?;
+        Ok(self.with_erasures(|erasures| erasures.answers(&proofs)))
+    }
+
+    fn with_erasures<T>(&self, read: impl FnOnce(&Erasures) -> T) -> T {
+        let erasures = {
+            let published = self.shared.published.read();
+            published.unwrap_or_else(std::sync::PoisonError::into_inner).registry.erasures.clone()
+        };
+        read(&erasures)
+    }
+
+    pub(crate) fn erase_records(&self, kind: u32, records: &[RecordId], by: &By) -> Result<u64, SiteError> {
+        let put = |record: &RecordId| Put {
+            kind,
+            record: Some(*record),
+            op: Op::Erase,
+            patch: Patch::default(),
+            expected_version: None,
+            touch: false,
+        };
+        let before = *locked(&self.shared.emptied);
+        for dry_run in [true, false] {
+            let answers = self.write(records.iter().map(put).collect(), by, dry_run)?;
+            if let Some(problem) = answers.iter().flat_map(|answer| &answer.problems).next() {
+                return Err(SiteError::Refused(format!("{} / {}", problem.zh, problem.en)));
+            }
+        }
+        self.shared.wait_for(|published| {
+            let proved = |record: &RecordId| {
+                let row = published.registry.erasures.get(&(kind, *record));
+                row.is_some_and(|row| erasure::proof_of(row, SiteCode::PROVINCE).is_some())
+            };
+            records.iter().all(proved)
+        });
+        self.shared.failure().map_or(Ok(()), Err)?;
+        Ok(*locked(&self.shared.emptied) - before)
+    }
+
+    pub(crate) fn read_erasures(&self) -> Vec<node::ErasureStatus> {
+        self.with_erasures(|erasures| {
+            let mut rows: Vec<(Key, ErasureRow)> =
+                erasures.iter().map(|(key, row)| (*key, row.clone())).collect();
+            rows.sort_by_key(|(key, _)| *key);
+            let told = |(key, row): (Key, ErasureRow)| {
+                let holders: Vec<SiteCode> = row.holders.iter().map(|site| SiteCode(*site)).collect();
+                told(key, row, holders.into_iter().chain([SiteCode::PROVINCE]))
+            };
+            rows.into_iter().map(told).collect()
+        })
+    }
+}

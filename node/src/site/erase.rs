@@ -1,0 +1,242 @@
+//! Erasing records: an entry that says so, then every payload out of the log, every old byte out of the index, and a
+//! proof of that, signed. What was asked for and not finished is finished at the next start.
+//!
+//! Both chains stay whole: they run over headers. What a record held cannot come back by a restore, a push or an old
+//! copy of the log, for the entry that erased it travels with them and does all this again.
+
+use bytes::Bytes;
+use liandong_proto::entry::{Header, Op, Patch};
+use liandong_proto::erasure::{self, ErasureProof, ErasureRow};
+use liandong_proto::id::{Origin, RecordId, SiteCode};
+use liandong_proto::pb::node::v1 as node_pb;
+use liandong_proto::sign::{Erased, VerifyingKey};
+use prost::Message as _;
+
+use super::{By, Put, Site, SiteError, locked, record_kind};
+use crate::index::{Index, Staged};
+use crate::log::Batch;
+use crate::now::now_ms;
+use crate::payload;
+use crate::rows;
+
+type Key = (u32, RecordId);
+
+/// The row of an erasure that begins with an entry.
+pub fn begun(key: (u32, RecordId), origin: Origin, seq: u64, holders: &[SiteCode]) -> (Bytes, ErasureRow) {
+    let holders = holders.iter().map(|site| site.0).collect();
+    let row = ErasureRow { entry: Some(erasure::entry_ref(origin, seq)), holders, proofs: Vec::new() };
+    (rows::erasure(key.0, key.1), row)
+}
+
+/// All erasures that an index knows, by kind and id.
+///
+/// # Errors
+/// [`SiteError`].
+pub fn erasures(index: &Index) -> Result<Vec<(Key, ErasureRow)>, SiteError> {
+    let mut out = Vec::new();
+    for row in index.scan(rows::ERASURES, Some(&rows::after_prefix(rows::ERASURES))) {
+        let (key, value) = row?;
+        let Some(key) = rows::parse_erasure(&key) else { continue };
+        let row = ErasureRow::decode(value).map_err(|e| SiteError::corrupt("the row of an erasure", e))?;
+        out.push((key, row));
+    }
+    Ok(out)
+}
+
+/// An erasure as it is told, with those who have not proved it.
+pub fn told(
+    (kind, record): (u32, RecordId),
+    row: ErasureRow,
+    holders: impl Iterator<Item = SiteCode>,
+) -> node_pb::ErasureStatus {
+    let mut outstanding: Vec<u32> =
+        holders.filter(|site| erasure::proof_of(&row, *site).is_none()).map(|site| site.0).collect();
+    outstanding.sort_unstable();
+    outstanding.dedup();
+    node_pb::ErasureStatus {
+        kind,
+        record: Bytes::copy_from_slice(&record.0),
+        entry: row.entry,
+        proofs: row.proofs,
+        outstanding,
+    }
+}
+
+impl Site {
+    /// Erases records of a kind for good: here before this returns, at the other holders as they sync. Answers how many
+    /// records of the log were stripped.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] when one of them is not this city's, [`SiteError::NotFound`] when one is not there: then
+    /// nothing was erased. After any other error the records are erased at the next start at the latest.
+    pub(super) fn erase_records(&self, kind: u32, records: &[RecordId], by: &By) -> Result<u64, SiteError> {
+        let erase = |record: &RecordId| Put {
+            kind,
+            record: Some(*record),
+            op: Op::Erase,
+            patch: Patch::default(),
+            expected_version: None,
+            touch: false,
+        };
+        let puts: Vec<Put> = records.iter().map(erase).collect();
+        // First as a whole on trial: an erasure is not begun for some of them.
+        for dry_run in [true, false] {
+            let answers = self.put_batch(&puts, by, dry_run)?;
+            if let Some(problem) = answers.iter().flat_map(|answer| &answer.problems).next() {
+                return Err(SiteError::Refused(format!("{} / {}", problem.zh, problem.en)));
+            }
+        }
+        self.finish_erasures()
+    }
+
+    /// Whether records wait to be erased here.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn erasures_wait(&self) -> Result<bool, SiteError> {
+        let me = self.code();
+        Ok(erasures(&self.index)?.iter().any(|(_, row)| erasure::proof_of(row, me).is_none()))
+    }
+
+    /// Carries out what has been asked for and is not done: drops the payloads, and notes the proofs. Answers how many
+    /// records of the log were stripped.
+    ///
+    /// # Errors
+    /// [`SiteError`]; what is not done stays asked for.
+    pub fn finish_erasures(&self) -> Result<u64, SiteError> {
+        let _one_at_a_time = locked(&self.erasing);
+        let me = self.code();
+        let mut open = erasures(&self.index)?;
+        open.retain(|(_, row)| erasure::proof_of(row, me).is_none());
+        if open.is_empty() {
+            return Ok(0);
+        }
+        let keys: payload::Erased = open.iter().map(|(key, _)| *key).collect();
+        {
+            let writer = locked(&self.writer);
+            self.log.begin_segment(writer.next_mark())?;
+        }
+        let dropped = self.log.rewrite(&mut |kind, payload| payload::dropped(kind, payload, &keys))?;
+        self.index.scrub()?;
+        let proofs: Vec<ErasureProof> = open
+            .into_iter()
+            .filter_map(|((kind, record), row)| {
+                let entry = erasure::named(row.entry.as_ref()?)?;
+                let erased = Erased { kind, record, entry, holder: me, at_ms: now_ms() };
+                Some(erasure::prove(&self.signer, &erased))
+            })
+            .collect();
+        self.note_proofs(&proofs)?;
+        tracing::info!(records = keys.len(), dropped, "erased");
+        Ok(dropped)
+    }
+
+    /// Own proofs that the hub has not answered with its own.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn unanswered_proofs(&self) -> Result<Vec<ErasureProof>, SiteError> {
+        let me = self.code();
+        let rows = erasures(&self.index)?.into_iter();
+        let open = rows.filter(|(_, row)| erasure::proof_of(row, SiteCode::PROVINCE).is_none());
+        Ok(open.filter_map(|(_, row)| erasure::proof_of(&row, me).cloned()).collect())
+    }
+
+    /// Takes in the hub's proofs. One that is not signed with its key, or is of something else, is left out.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn hub_proved(&self, proofs: Vec<ErasureProof>, hub_key: &VerifyingKey) -> Result<(), SiteError> {
+        let known = erasures(&self.index)?;
+        let holds = |proof: &ErasureProof| {
+            let read = erasure::check(hub_key, proof).ok().filter(|it| it.holder == SiteCode::PROVINCE);
+            let row = |erased: &Erased| known.iter().find(|(key, _)| *key == (erased.kind, erased.record));
+            read.and_then(|erased| row(&erased)).is_some_and(|(_, row)| row.entry == proof.entry)
+        };
+        let (good, bad): (Vec<_>, Vec<_>) = proofs.into_iter().partition(holds);
+        if !bad.is_empty() {
+            tracing::error!(proofs = bad.len(), "the hub sent proofs of erasures that do not hold");
+        }
+        self.note_proofs(&good)
+    }
+
+    fn note_proofs(&self, proofs: &[ErasureProof]) -> Result<(), SiteError> {
+        if proofs.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for proof in proofs {
+            batch.push(record_kind::ERASED, &[&proof.encode_to_vec()]);
+        }
+        let end = locked(&self.writer).whole(|writer| {
+            let staged =
+                proofs.iter().map(|proof| proved(&self.index, proof)).collect::<Result<Vec<_>, _>>()?;
+            let end = self.log.append(&batch, writer.next_mark())?.end;
+            self.stage(writer, staged, end);
+            Ok(end)
+        })?;
+        Ok(self.log.sync_to(end)?)
+    }
+
+    pub(super) fn read_erasures(&self) -> Result<Vec<node_pb::ErasureStatus>, SiteError> {
+        let holders = || [self.code(), SiteCode::PROVINCE].into_iter();
+        let told = |(key, row)| told(key, row, holders());
+        Ok(erasures(&self.index)?.into_iter().map(told).collect())
+    }
+}
+
+/// A proof's effect on its row.
+pub fn proved(index: &Index, proof: &ErasureProof) -> Result<Staged, SiteError> {
+    let record = RecordId::from_slice(&proof.record)
+        .ok_or_else(|| SiteError::corrupt("a proof of an erasure", "a record id of another length"))?;
+    let key = rows::erasure(proof.kind, record);
+    let known = index.get(&key)?;
+    let old = known.as_ref().map(|item| item.check);
+    let mut row = match known {
+        Some(item) => {
+            ErasureRow::decode(item.value).map_err(|e| SiteError::corrupt("the row of an erasure", e))?
+        }
+        None => ErasureRow { entry: proof.entry.clone(), ..ErasureRow::default() },
+    };
+    erasure::note(&mut row, proof.clone());
+    Ok(Staged { key, old, new: Some(row.encode_to_vec().into()) })
+}
+
+/// Payloads that entries name and do not have. An erasure explains them, wherever in the log it stands.
+#[derive(Debug, Default)]
+pub struct Missing {
+    lacking: Vec<((u32, RecordId), u64)>,
+    erased: payload::Erased,
+}
+
+impl Missing {
+    /// Notes an entry of the own log, and whether it lacks something; one that erases its record explains it.
+    pub fn entry(&mut self, header: &Header, lacks: bool, place: u64) {
+        if header.op == Op::Erase {
+            self.erased((header.kind, header.record));
+        }
+        self.lacking(header, lacks, place);
+    }
+
+    /// Notes whether an entry at a place lacks something.
+    pub fn lacking(&mut self, header: &Header, lacks: bool, place: u64) {
+        if lacks {
+            self.lacking.push(((header.kind, header.record), place));
+        }
+    }
+
+    /// Notes a record that was erased.
+    pub fn erased(&mut self, key: (u32, RecordId)) {
+        self.erased.insert(key);
+    }
+
+    /// The places of entries that lack a payload without an erasure of their record.
+    pub fn unexplained(&self) -> impl Iterator<Item = u64> {
+        self.lacking.iter().filter(|(key, _)| !self.erased.contains(key)).map(|(_, place)| *place)
+    }
+}
+
+/// Whether an entry lacks a payload that its header names.
+pub fn lacks(header: &Header, open: &[u8], sealed: &[u8]) -> (bool, bool) {
+    (header.open_hash.is_some() && open.is_empty(), header.sealed_hash.is_some() && sealed.is_empty())
+}
