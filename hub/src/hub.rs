@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use liandong_node::audit::Audit;
 use liandong_node::index::{Index, IndexOptions, Pace, Staged};
 use liandong_node::log::{self, Batch, DirLock, Log, Pos};
 use liandong_node::now::{generator, now_ms, random};
@@ -48,6 +49,8 @@ pub struct HubOptions {
     pub overlay_bytes: usize,
     /// Cache of the store in bytes.
     pub cache_bytes: u64,
+    /// Whether reads of personal data must name a purpose.
+    pub require_purpose: bool,
 }
 
 impl HubOptions {
@@ -58,6 +61,7 @@ impl HubOptions {
             segment_bytes: 64 << 20,
             overlay_bytes: 32 << 20,
             cache_bytes: 48 << 20,
+            require_purpose: false,
         }
     }
 }
@@ -66,6 +70,7 @@ impl HubOptions {
 pub struct Shared {
     pub(crate) paths: Paths,
     pub(crate) log: Arc<Log>,
+    pub(crate) audit: Arc<Audit>,
     /// Vouches for cities and hub.
     pub(crate) ca: Ca,
     /// Signs receipts.
@@ -193,9 +198,11 @@ impl Hub {
         author.clock = Clock::resume(Stamp(row.stamp));
         author.generations = generations.clone();
         let (ca, signer) = (Ca::load(&paths)?, paths.signing()?);
+        let audit = Audit::open(&paths.audit(), options.require_purpose);
         let shared = Arc::new(Shared {
             paths,
             log,
+            audit,
             ca,
             signer,
             index,
@@ -303,6 +310,7 @@ impl Hub {
             // A thread that panicked has said so itself.
             let _ = thread.join();
         }
+        self.shared.audit.close();
         self.shared.index.close()?;
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! The hub as a site: the same record API as a node's.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use liandong_node::audit::Audit;
 use liandong_node::log::Pos;
 use liandong_node::rows;
 use liandong_node::site::{
@@ -54,6 +57,7 @@ impl Records for Hub {
         let (counts, open_findings) = liandong_node::site::counted(self.index())?;
         let index = self.index().health();
         let origin = self.origin();
+        let audit = self.shared.audit.standing();
         Ok(node::StatusResponse {
             site: origin.site.0,
             epoch: Bytes::copy_from_slice(&origin.epoch.0),
@@ -73,6 +77,9 @@ impl Records for Hub {
             rss_bytes: liandong_node::process::peak_rss_bytes(),
             index_failure: index.failure.unwrap_or_default(),
             index_damaged: index.damaged,
+            audit_number: audit.end.number,
+            audit_hash: Bytes::copy_from_slice(&audit.end.hash),
+            audit_failure: audit.failure,
             ..node::StatusResponse::default()
         })
     }
@@ -90,6 +97,10 @@ impl Records for Hub {
             Err(error) => return Err(error.into()),
         }
         Ok(found)
+    }
+
+    fn audit(&self) -> &Arc<Audit> {
+        &self.shared.audit
     }
 }
 

@@ -66,7 +66,10 @@ fn member(path: &str) -> Vec<Code> {
         "/liandong.sync.v1.Sync/Session" => vec![Code::Ok, Code::Internal],
         "/liandong.trust.v1.Membership/Renew" => vec![Code::InvalidArgument],
         "/liandong.trust.v1.Enrolment/Join" => vec![Code::Unimplemented],
-        _ if ["/liandong.node.v1.", "/liandong.hub.v1."].iter().any(|local| path.starts_with(local)) => {
+        _ if ["/liandong.node.v1.", "/liandong.hub.v1.", "/liandong.audit.v1."]
+            .iter()
+            .any(|local| path.starts_with(local)) =>
+        {
             vec![Code::Unimplemented]
         }
         other => panic!("{other} is new: say here who may call it"),

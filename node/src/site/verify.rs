@@ -31,6 +31,7 @@ impl Site {
         let link = self.link();
         let (counts, open_findings) = counted(&self.index)?;
         let index = self.index.health();
+        let audit = self.audit.standing();
         Ok(pb::StatusResponse {
             site: origin.site.0,
             epoch: Bytes::copy_from_slice(&origin.epoch.0),
@@ -66,6 +67,9 @@ impl Site {
             rss_bytes: crate::process::peak_rss_bytes(),
             index_failure: index.failure.unwrap_or_default(),
             index_damaged: index.damaged,
+            audit_number: audit.end.number,
+            audit_hash: Bytes::copy_from_slice(&audit.end.hash),
+            audit_failure: audit.failure,
         })
     }
 
