@@ -191,14 +191,14 @@ impl Hub {
         let epoch = Epoch::from_slice(&row.epoch)
             .ok_or_else(|| SiteError::corrupt("the log", "it does not begin with an epoch"))?;
         let origin = Origin { site: SiteCode(row.site), epoch };
-        begin_generation(&log, &index, &mut row, &mut generations)?;
+        let audit = Audit::open(&paths.audit(), options.require_purpose);
+        begin_generation(&log, &index, &audit, &mut row, &mut generations)?;
         let keys = Keys { city: CityKey::new(&random()), linking: None };
         let mut author = Author::new(origin, keys, generator());
         author.head = Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() };
         author.clock = Clock::resume(Stamp(row.stamp));
         author.generations = generations.clone();
         let (ca, signer) = (Ca::load(&paths)?, paths.signing()?);
-        let audit = Audit::open(&paths.audit(), options.require_purpose);
         let shared = Arc::new(Shared {
             paths,
             log,
@@ -390,11 +390,15 @@ fn open_index(
 fn begin_generation(
     log: &Log,
     index: &Index,
+    audit: &Audit,
     row: &mut pb::SiteRow,
     generations: &mut Generations,
 ) -> Result<(), SiteError> {
     let generation = u64::from_be_bytes(random::<8>()) | 1;
+    let audit = audit.durable_end();
     let start = pb::GenerationStart {
+        audit_number: audit.number,
+        audit_hash: Bytes::copy_from_slice(&audit.hash),
         generation,
         first_hub_seq: row.hub_seq + 1,
         started_at_ms: now_ms(),

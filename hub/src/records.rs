@@ -87,7 +87,8 @@ impl Records for Hub {
     fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
         let mut found = Findings::default();
         let key = self.signing_key();
-        verify_log(&self.shared.log, key, &mut found, progress);
+        let noted = verify_log(&self.shared.log, key, &mut found, progress);
+        found.audit(&self.shared.audit, &noted);
         let mut step = |done, total| progress(Progress { what: "index", done, total });
         match self.index().flush().and_then(|()| self.index().verify(&mut step)) {
             Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),

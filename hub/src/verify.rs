@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use liandong_node::audit::End;
 use liandong_node::log::{Log, Pos};
 use liandong_node::site::{Findings, OnProgress, Progress, record_kind};
 use liandong_proto::entry::{self, Head};
@@ -27,8 +28,14 @@ use crate::chain::{hash_of, note_hash};
 /// After so many faults the rest says nothing new.
 const ENOUGH: usize = 100;
 
-/// Reads a hub's log from end to end; `hub_key` is the key that the hub signs with.
-pub fn verify_log(log: &Log, hub_key: VerifyingKey, found: &mut Findings, progress: OnProgress<'_>) {
+/// Reads a hub's log from end to end; `hub_key` is the key that the hub signs with. Where the audit log stood at each
+/// start is the answer.
+pub fn verify_log(
+    log: &Log,
+    hub_key: VerifyingKey,
+    found: &mut Findings,
+    progress: OnProgress<'_>,
+) -> Vec<End> {
     let (total, mut done) = (log.bytes_from(Pos::default()), 0);
     let mut check = Check::new(hub_key, found);
     for raw in log.read(Pos::default()) {
@@ -36,16 +43,18 @@ pub fn verify_log(log: &Log, hub_key: VerifyingKey, found: &mut Findings, progre
             Ok(raw) => raw,
             Err(error) => {
                 let en = format!("the log is damaged: {error}");
-                return check.found.fault("日志损坏，其后的内容无法读取", &en);
+                check.found.fault("日志损坏，其后的内容无法读取", &en);
+                break;
             }
         };
         done += raw.payload.len() as u64;
         check.record(raw.kind, raw.payload, raw.pos);
         progress(Progress { what: "log", done, total });
         if check.found.faults.len() > ENOUGH {
-            return;
+            break;
         }
     }
+    check.audit
 }
 
 struct Check<'a> {
@@ -57,11 +66,21 @@ struct Check<'a> {
     heads: HashMap<Origin, Head>,
     /// What each city signs with, as enrolled so far.
     keys: HashMap<SiteCode, VerifyingKey>,
+    /// Where the audit log stood.
+    audit: Vec<End>,
 }
 
 impl<'a> Check<'a> {
     fn new(hub_key: VerifyingKey, found: &'a mut Findings) -> Check<'a> {
-        Check { hub_key, found, chain: Bytes::new(), next: 1, heads: HashMap::new(), keys: HashMap::new() }
+        Check {
+            hub_key,
+            found,
+            chain: Bytes::new(),
+            next: 1,
+            heads: HashMap::new(),
+            keys: HashMap::new(),
+            audit: Vec::new(),
+        }
     }
 
     fn record(&mut self, kind: u8, payload: Bytes, pos: Pos) {
@@ -77,6 +96,11 @@ impl<'a> Check<'a> {
 
     fn note(&mut self, kind: u8, payload: Bytes, pos: Pos) {
         self.chain = Bytes::copy_from_slice(&note_hash(&self.chain, kind, &payload));
+        if kind == record_kind::GENERATION {
+            let Ok(start) = pb::GenerationStart::decode(payload) else { return self.unreadable(pos) };
+            let hash = start.audit_hash.as_ref().try_into().unwrap_or_default();
+            return self.audit.push(End { number: start.audit_number, hash });
+        }
         if kind != record_kind::REGISTRY {
             return;
         }

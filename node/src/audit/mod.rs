@@ -162,6 +162,15 @@ impl Audit {
         Standing { end, failure: locked(&self.failure).clone().unwrap_or_default() }
     }
 
+    /// The newest record, which is durable: for another log to note, so that the end of this one cannot be cut off
+    /// unseen. Number 0 where there is none to be sure of.
+    pub fn durable_end(&self) -> End {
+        let newest = locked(&self.opened).as_ref().map(|opened| (Arc::clone(&opened.log), opened.end));
+        let Some((log, end)) = newest else { return End::default() };
+        let synced = self.heard(log.sync_to(log.end()).map_err(AuditError::from));
+        synced.map_or(End::default(), |()| end)
+    }
+
     /// Records what still waits to be; all of it is durable then, or logged as failed.
     pub fn close(&self) {
         let waiting = locked(&self.refusals).take();

@@ -1,6 +1,8 @@
 //! Checking a whole audit log: checksums by the log underneath, the chain over it, and what was seen before.
 
-use liandong_proto::id::hex;
+use std::collections::HashMap;
+
+use liandong_proto::id::{Hash, hex};
 
 use super::chain::End;
 use super::{Audit, AuditError, RECORD};
@@ -23,15 +25,21 @@ pub struct Verified {
 }
 
 impl Audit {
-    /// Reads everything. `expected`: a record that was seen before, and must be there as it was.
-    pub fn verify(&self, expected: Option<End>) -> Verified {
+    /// Reads everything. `noted`: records that were seen before, and must be there as they were; those with number 0
+    /// stand for none.
+    pub fn verify(&self, noted: &[End]) -> Verified {
         let mut found = Verified::default();
+        let mut expected: HashMap<u64, Vec<Hash>> = HashMap::new();
+        for end in noted.iter().filter(|end| end.number > 0) {
+            expected.entry(end.number).or_default().push(end.hash);
+        }
         match self.with(|opened| Ok(opened.log.clone())) {
-            Ok(log) => found.read(&log, expected),
+            Ok(log) => found.read(&log, &expected),
             Err(error) => found.damaged(&error),
         }
-        if let Some(expected) = expected.filter(|expected| expected.number > found.end.number) {
-            let (number, end) = (expected.number, found.end.number);
+        let newest = expected.keys().max().copied().unwrap_or_default();
+        if newest > found.end.number {
+            let (number, end) = (newest, found.end.number);
             found.faults.push(say!(
                 "曾有第 {number} 条，而日志到第 {end} 条为止：末尾被截掉",
                 "there was a record {number}, and the log ends with record {end}: the end was cut off"
@@ -42,7 +50,7 @@ impl Audit {
 }
 
 impl Verified {
-    fn read(&mut self, log: &Log, expected: Option<End>) {
+    fn read(&mut self, log: &Log, expected: &HashMap<u64, Vec<Hash>>) {
         for stored in log.read(Pos::START) {
             let stored = match stored {
                 Ok(stored) => stored,
@@ -58,9 +66,10 @@ impl Verified {
             }
             self.records += 1;
             self.faults.extend(self.end.follow(&stored.payload));
-            let other = expected.filter(|e| e.number == self.end.number && e.hash != self.end.hash);
-            if let Some(End { number, .. }) = other {
-                let hash = hex(&self.end.hash);
+            let End { number, hash } = self.end;
+            let is_other = |noted: &Vec<Hash>| noted.iter().any(|noted| *noted != hash);
+            if expected.get(&number).is_some_and(is_other) {
+                let hash = hex(&hash);
                 self.faults.push(say!(
                     "第 {number} 条已不是当初那一条，现为 {hash}",
                     "record {number} is not the one that was seen before, it is {hash} now"

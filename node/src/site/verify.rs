@@ -17,8 +17,10 @@ use liandong_proto::session::node::check_receipt;
 use liandong_proto::sign::VerifyingKey;
 
 use super::{Findings, OnProgress, Progress, Query, Record, Site, SiteError, locked, view};
+use crate::audit::{Audit, End};
 use crate::index::Index;
 use crate::log::Pos;
+use crate::text::Said;
 use crate::trust::Membership;
 
 impl Site {
@@ -79,6 +81,7 @@ impl Site {
         let mut head = Head::default();
         let hub_key = Membership::load(&self.paths)?.map(|member| member.hub_key()).transpose()?;
         let mut receipts = Receipts { site: self.code(), hub_key, origin: None, open: VecDeque::new() };
+        let mut noted = Vec::new();
         let (total, mut done) = (self.log.bytes_from(Pos::default()), 0);
         for raw in self.log.read(Pos::default()) {
             let raw = match raw {
@@ -112,6 +115,10 @@ impl Site {
                     }
                     Err(error) => found.fault("条目与其哈希不符", &error.to_string()),
                 },
+                Ok(Record::Tried(tried)) => {
+                    let hash = tried.audit_hash.as_ref().try_into().unwrap_or_default();
+                    noted.push(End { number: tried.audit_number, hash });
+                }
                 Ok(Record::Confirmed(receipt)) => receipts.check(&receipt, &mut found),
                 Ok(_) => {}
                 Err(error) => found.fault("日志记录无法读取", &error.to_string()),
@@ -120,6 +127,7 @@ impl Site {
                 break;
             }
         }
+        found.audit(&self.audit, &noted);
         let mut step = |done, total| progress(Progress { what: "index", done, total });
         match self.index.flush().and_then(|()| self.index.verify(&mut step)) {
             Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
@@ -174,6 +182,13 @@ impl Findings {
     /// Notes a fault.
     pub fn fault(&mut self, zh: &str, en: &str) {
         self.faults.push((zh.into(), en.into()));
+    }
+
+    /// Checks the audit log, and where the site's log says that it stood.
+    pub fn audit(&mut self, audit: &Audit, noted: &[End]) {
+        let faults = audit.verify(noted).faults.into_iter();
+        let told = |said: Said| (format!("审计日志：{}", said.zh), format!("audit log: {}", said.en));
+        self.faults.extend(faults.map(told));
     }
 }
 
