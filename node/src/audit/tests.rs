@@ -191,6 +191,60 @@ fn one_that_cannot_be_written_says_so_and_comes_back() {
     assert_eq!((audit.standing().failure, numbers(&audit)), (String::new(), vec![1]));
 }
 
+fn log_of(audit: &Audit) -> Arc<Log> {
+    audit.with(|opened| Ok(Arc::clone(&opened.log))).expect("it is open")
+}
+
+#[test]
+fn a_full_disk_is_told_and_passes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let audit = Audit::open(dir.path(), false);
+    audit.note(note(1)).expect("noted");
+    log_of(&audit).leave_room(Some(30));
+    let failed = audit.note(note(2)).expect_err("there is no room");
+    assert!(failed.to_string().contains("disk full"), "{failed}");
+    assert!(audit.standing().failure.contains("disk full"));
+    log_of(&audit).leave_room(None);
+    audit.note(note(3)).expect("noted");
+    let found = audit.verify(&[]);
+    assert!(found.faults.is_empty() && found.records == 2, "{found:?}");
+    assert_eq!(audit.standing().failure, "");
+}
+
+#[test]
+fn what_could_not_be_synced_is_not_taken_for_recorded() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let audit = Audit::open(dir.path(), false);
+    audit.note(note(1)).expect("noted");
+    log_of(&audit).fail_syncs();
+    assert!(audit.note(note(2)).is_err() && audit.note(note(3)).is_err());
+    assert_eq!(audit.durable_end(), End::default(), "nothing to be sure of");
+    assert!(!audit.standing().failure.is_empty());
+}
+
+/// The chain is free while the disk is busy: what is recorded meanwhile shares the next sync.
+#[test]
+fn many_share_one_sync() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let audit = Audit::open(dir.path(), false);
+    audit.note(note(1)).expect("noted");
+    let (log, watched) = (log_of(&audit), Arc::clone(&audit));
+    let before = log.syncs();
+    log.before_sync(move || {
+        while watched.standing().end.number < 9 {
+            std::thread::yield_now();
+        }
+    });
+    std::thread::scope(|scope| {
+        for n in 2..10 {
+            let audit = &audit;
+            scope.spawn(move || audit.note(note(n)).expect("noted"));
+        }
+    });
+    assert_eq!(log.syncs() - before, 2, "one for the first of them, one for all others");
+    log.before_sync(|| {});
+}
+
 #[test]
 fn whoever_is_turned_away_all_day_is_counted() {
     let dir = tempfile::tempdir().expect("a directory");
