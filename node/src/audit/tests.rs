@@ -172,7 +172,7 @@ fn an_end_that_was_cut_off_is_missed_by_whoever_noted_it() {
     assert_eq!(en(noted), ["there was a record 3, and the log ends with record 2: the end was cut off"]);
     audit.note(note(3)).expect("noted");
     let end = audit.standing().end;
-    assert_eq!(en(end), [String::new(); 0]);
+    assert!(en(end).is_empty(), "it is as it was seen");
     let other = End { hash: [7; 32], ..end };
     assert!(en(other)[0].starts_with("record 3 is not the one that was seen before"));
 }
