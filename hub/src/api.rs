@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use liandong_node::api::{ServeError, Socket, blocking, services};
+use liandong_node::audit::{Note, What};
 use liandong_node::rows;
 use liandong_node::site::{By, Put, Records, SiteError};
 use liandong_proto::city;
@@ -248,6 +249,15 @@ impl Hub {
                 return Err(SiteError::Refused(format!("{} / {}", problem.zh, problem.en)));
             }
         }
+        self.shared.audit.note_behind(Note {
+            what: What::Settled,
+            who: request.author.clone(),
+            kind: findings::KIND,
+            count: 1,
+            // The reason is a field of the finding.
+            detail: format!("{id} choice {}", request.choice),
+            ..Note::default()
+        });
         Ok(pb::SettleResponse { finding: request.finding.clone(), hub_seq: self.published().row.hub_seq })
     }
 }

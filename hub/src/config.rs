@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use liandong_node::config::{Key, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, Settings, Shape, check_address};
+use liandong_node::config::{
+    Key, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, REQUIRE_PURPOSE, Settings, Shape, check_address,
+};
 use liandong_node::say;
 use liandong_node::text::Said;
 use liandong_proto::schema::Text;
@@ -88,6 +90,7 @@ pub static KEYS: &[Key] = &[
         default: "20",
         example: "",
     },
+    REQUIRE_PURPOSE,
     LOG_LEVEL,
     LOG_FORMAT,
     LANG,
@@ -123,6 +126,8 @@ pub struct HubConfig {
     pub cache_bytes: u64,
     /// Seconds to finish what is under way.
     pub drain_seconds: u64,
+    /// Whether reads of personal data must say what for.
+    pub require_purpose: bool,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -147,6 +152,7 @@ impl HubConfig {
             overlay_bytes: mib("index.overlay_mib") as usize,
             cache_bytes: mib("index.cache_mib"),
             drain_seconds: settings.whole("drain_seconds"),
+            require_purpose: settings.flag("require_purpose"),
             log: LogConfig::read(settings),
         }
     }

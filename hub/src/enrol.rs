@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
+use liandong_node::audit::{Note, What};
 use liandong_node::now::{now_ms, random};
 use liandong_node::site::SiteError;
 use liandong_node::trust::{Invitation, limits};
@@ -70,6 +71,7 @@ impl Hub {
         let until_ms = now_ms() + INVITATION.as_millis() as u64;
         let secret_hash = Bytes::copy_from_slice(&Invitation::secret_hash(&secret));
         self.register(site, author, Change::Invited(log::Invitation { secret_hash, until_ms }))?;
+        self.note_decision(What::Invited, site, author, "");
         tracing::info!(%site, "invited");
         Ok((Invitation { address: address.to_owned(), pin: self.shared.ca.pin(), secret }, until_ms))
     }
@@ -92,6 +94,7 @@ impl Hub {
         }
         let change = if for_good { Change::Retired } else { Change::Revoked };
         self.register(site, author, change(reason.to_owned()))?;
+        self.note_decision(if for_good { What::Retired } else { What::Revoked }, site, author, reason);
         tracing::warn!(%site, for_good, "cut off");
         Ok(())
     }
@@ -125,6 +128,7 @@ impl Hub {
         };
         // Judged once more where all changes have one order: of two who show the same secret one is too late.
         self.register(site, "", Change::Joined(enrolment)).map_err(|_| no_invitation())?;
+        self.note_joined(site, &signing_key.fingerprint());
         tracing::info!(%site, number, signing_key = signing_key.fingerprint(), "joined");
         Ok(pb::JoinResponse {
             certificate: Some(certificate),
@@ -141,6 +145,7 @@ impl Hub {
     fn renew(&self, identity: Identity, request: &[u8]) -> Result<pb::RenewResponse, SiteError> {
         let certificate = self.shared.ca.issue(request, identity, now_ms())?;
         self.register(identity.site, "", Change::RenewedUntilMs(certificate.not_after_ms))?;
+        self.shared.audit.note_behind(Note::city(What::Renewed, identity.site));
         Ok(pb::RenewResponse { certificate: Some(certificate) })
     }
 
@@ -168,7 +173,10 @@ impl Enrolment for EnrolmentService {
     async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinResponse>, Status> {
         let (hub, sync_port) = (Arc::clone(&self.hub), self.sync_port);
         let asked = request.into_inner();
-        let enrolled = tokio::task::spawn_blocking(move || hub.enrol(&asked, sync_port)).await;
+        let enrolled = tokio::task::spawn_blocking(move || {
+            hub.enrol(&asked, sync_port).inspect_err(|status| hub.note_not_joined(asked.site, status))
+        })
+        .await;
         Ok(Response::new(enrolled.map_err(|_| Status::internal("the enrolment was cut short"))??))
     }
 }
@@ -207,12 +215,17 @@ impl Membership for MembershipService {
 pub(crate) fn member<T>(hub: &Hub, request: &Request<T>) -> Result<Identity, Status> {
     let certificates = request.peer_certs();
     let identity = certificates.as_deref().and_then(|chain| Identity::of(chain.first()?));
-    let identity =
-        identity.ok_or_else(|| Status::unauthenticated("the connection shows no city's certificate"))?;
+    let identity = identity.ok_or_else(|| {
+        hub.note_stranger();
+        Status::unauthenticated("the connection shows no city's certificate")
+    })?;
     match hub.member_key(identity) {
         Some(_) => Ok(identity),
-        None => Err(Status::permission_denied(
-            "this certificate is void: the city was cut off, or has joined anew",
-        )),
+        None => {
+            hub.note_turned_away(identity.site, "certificate void");
+            Err(Status::permission_denied(
+                "this certificate is void: the city was cut off, or has joined anew",
+            ))
+        }
     }
 }

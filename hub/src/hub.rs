@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use liandong_node::audit::Audit;
 use liandong_node::index::{Index, IndexOptions, Pace, Staged};
 use liandong_node::log::{self, Batch, DirLock, Log, Pos};
 use liandong_node::now::{generator, now_ms, random};
@@ -48,6 +49,8 @@ pub struct HubOptions {
     pub overlay_bytes: usize,
     /// Cache of the store in bytes.
     pub cache_bytes: u64,
+    /// Whether reads of personal data must name a purpose.
+    pub require_purpose: bool,
 }
 
 impl HubOptions {
@@ -58,6 +61,7 @@ impl HubOptions {
             segment_bytes: 64 << 20,
             overlay_bytes: 32 << 20,
             cache_bytes: 48 << 20,
+            require_purpose: false,
         }
     }
 }
@@ -66,6 +70,7 @@ impl HubOptions {
 pub struct Shared {
     pub(crate) paths: Paths,
     pub(crate) log: Arc<Log>,
+    pub(crate) audit: Arc<Audit>,
     /// Vouches for cities and hub.
     pub(crate) ca: Ca,
     /// Signs receipts.
@@ -191,7 +196,8 @@ impl Hub {
         let epoch = Epoch::from_slice(&row.epoch)
             .ok_or_else(|| SiteError::corrupt("the log", "it does not begin with an epoch"))?;
         let origin = Origin { site: SiteCode(row.site), epoch };
-        begin_generation(&log, &index, &mut row, &mut generations)?;
+        let audit = Audit::open(&paths.audit(), options.require_purpose);
+        begin_generation(&log, &index, &audit, &mut row, &mut generations)?;
         if registry.erasures.wait() {
             log.begin_segment(row.hub_seq + 1)?;
         }
@@ -204,6 +210,7 @@ impl Hub {
         let shared = Arc::new(Shared {
             paths,
             log,
+            audit,
             ca,
             signer,
             index,
@@ -319,6 +326,7 @@ impl Hub {
             // A thread that panicked has said so itself.
             let _ = thread.join();
         }
+        self.shared.audit.close();
         self.shared.index.close()?;
         Ok(())
     }
@@ -398,11 +406,15 @@ fn open_index(
 fn begin_generation(
     log: &Log,
     index: &Index,
+    audit: &Audit,
     row: &mut pb::SiteRow,
     generations: &mut Generations,
 ) -> Result<(), SiteError> {
     let generation = u64::from_be_bytes(random::<8>()) | 1;
+    let audit = audit.durable_end();
     let start = pb::GenerationStart {
+        audit_number: audit.number,
+        audit_hash: Bytes::copy_from_slice(&audit.hash),
         generation,
         first_hub_seq: row.hub_seq + 1,
         started_at_ms: now_ms(),

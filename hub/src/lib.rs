@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod audience;
+mod audited;
 pub mod ca;
 mod chain;
 pub mod cli;

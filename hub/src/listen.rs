@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use liandong_node::audit::{Note, What};
 use liandong_node::now::now_ms;
 use liandong_node::site::SiteError;
 use liandong_node::trust::limits;
@@ -230,6 +231,7 @@ impl Driver {
                         "该站点已有一个会话；请确认没有在另一台机器上启动",
                         "this site already has a session; make sure that it does not run on another machine",
                     );
+                    self.hub.note_busy(self.site);
                     self.session_input(Input::Stop(busy));
                     break;
                 }
@@ -262,6 +264,9 @@ impl Driver {
     fn session_input(&mut self, input: Input) -> bool {
         let mut goes_on = true;
         let admitted = matches!(input, Input::Admitted(_));
+        if let Input::Admitted(admission) = &input {
+            self.hub.note_admission(self.site, admission);
+        }
         for output in self.session.on(input) {
             match output {
                 Output::Send(down) => {
@@ -340,6 +345,7 @@ impl Driver {
     fn restore(&self, after_seq: u64) {
         const BATCH_BYTES: usize = 1 << 20;
         let Some(origin) = self.session.origin() else { return };
+        self.hub.shared.audit.note_behind(Note::city(What::Fetched, self.site));
         let (hub, inputs) = (Arc::clone(&self.hub), self.inputs.clone());
         tokio::task::spawn_blocking(move || {
             let mut batch: Vec<Entry> = Vec::new();

@@ -1,6 +1,9 @@
 //! The hub as a site: the same record API as a node's.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use liandong_node::audit::Audit;
 use liandong_node::log::Pos;
 use liandong_node::rows;
 use liandong_node::site::{
@@ -62,6 +65,7 @@ impl Records for Hub {
         let (counts, open_findings) = liandong_node::site::counted(self.index())?;
         let index = self.index().health();
         let origin = self.origin();
+        let audit = self.shared.audit.standing();
         Ok(node::StatusResponse {
             site: origin.site.0,
             epoch: Bytes::copy_from_slice(&origin.epoch.0),
@@ -81,6 +85,9 @@ impl Records for Hub {
             rss_bytes: liandong_node::process::peak_rss_bytes(),
             index_failure: index.failure.unwrap_or_default(),
             index_damaged: index.damaged,
+            audit_number: audit.end.number,
+            audit_hash: Bytes::copy_from_slice(&audit.end.hash),
+            audit_failure: audit.failure,
             ..node::StatusResponse::default()
         })
     }
@@ -88,7 +95,8 @@ impl Records for Hub {
     fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
         let mut found = Findings::default();
         let key = self.signing_key();
-        verify_log(&self.shared.log, key, &mut found, progress);
+        let noted = verify_log(&self.shared.log, key, &mut found, progress);
+        found.audit(&self.shared.audit, &noted);
         let mut step = |done, total| progress(Progress { what: "index", done, total });
         match self.index().flush().and_then(|()| self.index().verify(&mut step)) {
             Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
@@ -98,6 +106,10 @@ impl Records for Hub {
             Err(error) => return Err(error.into()),
         }
         Ok(found)
+    }
+
+    fn audit(&self) -> &Arc<Audit> {
+        &self.shared.audit
     }
 }
 

@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use liandong_node::audit::End;
 use liandong_node::log::{Log, Pos};
 use liandong_node::site::{Findings, Missing, OnProgress, Progress, lacks, record_kind};
 use liandong_proto::entry::{self, Head};
@@ -29,8 +30,14 @@ use crate::erasures;
 /// After so many faults the rest says nothing new.
 const ENOUGH: usize = 100;
 
-/// Reads a hub's log from end to end; `hub_key` is the key that the hub signs with.
-pub fn verify_log(log: &Log, hub_key: VerifyingKey, found: &mut Findings, progress: OnProgress<'_>) {
+/// Reads a hub's log from end to end; `hub_key` is the key that the hub signs with. Where the audit log stood at each
+/// start is the answer.
+pub fn verify_log(
+    log: &Log,
+    hub_key: VerifyingKey,
+    found: &mut Findings,
+    progress: OnProgress<'_>,
+) -> Vec<End> {
     let (total, mut done) = (log.bytes_from(Pos::default()), 0);
     let mut check = Check::new(hub_key, found);
     for raw in log.read(Pos::default()) {
@@ -38,17 +45,19 @@ pub fn verify_log(log: &Log, hub_key: VerifyingKey, found: &mut Findings, progre
             Ok(raw) => raw,
             Err(error) => {
                 let en = format!("the log is damaged: {error}");
-                return check.found.fault("日志损坏，其后的内容无法读取", &en);
+                check.found.fault("日志损坏，其后的内容无法读取", &en);
+                break;
             }
         };
         done += raw.payload.len() as u64;
         check.record(raw.kind, raw.payload, raw.pos);
         progress(Progress { what: "log", done, total });
         if check.found.faults.len() > ENOUGH {
-            return;
+            break;
         }
     }
     check.end();
+    check.audit
 }
 
 struct Check<'a> {
@@ -62,6 +71,8 @@ struct Check<'a> {
     keys: HashMap<SiteCode, VerifyingKey>,
     /// Payloads that entries name and do not have.
     missing: Missing,
+    /// Where the audit log stood.
+    audit: Vec<End>,
 }
 
 impl<'a> Check<'a> {
@@ -74,6 +85,7 @@ impl<'a> Check<'a> {
             heads: HashMap::new(),
             keys: HashMap::new(),
             missing: Missing::default(),
+            audit: Vec::new(),
         }
     }
 
@@ -103,6 +115,11 @@ impl<'a> Check<'a> {
         match kind {
             record_kind::REGISTRY => {}
             record_kind::ERASED => return self.proof(payload, pos),
+            record_kind::GENERATION => {
+                let Ok(start) = pb::GenerationStart::decode(payload) else { return self.unreadable(pos) };
+                let hash = start.audit_hash.as_ref().try_into().unwrap_or_default();
+                return self.audit.push(End { number: start.audit_number, hash });
+            }
             _ => return,
         }
         let Ok(change) = pb::RegistryChange::decode(payload) else { return self.unreadable(pos) };

@@ -152,3 +152,23 @@ fn a_linking_key_is_made_once_for_its_owner_and_away_from_any_hub() {
     assert_eq!(make().status.code(), Some(2), "it is not written over");
     assert_eq!(liandong_node::site::read_linking_key(&file).expect("a key").fingerprint(), key.fingerprint());
 }
+
+#[test]
+fn what_is_decided_about_a_city_is_recorded_with_who_and_why() {
+    let place = Place::new();
+    let by = |args: &[&str]| place.json(&[args, &["--author", "officer-3"]].concat(), 0);
+    by(&["city", "invite", "广州", "--address", "hub.example.org:7444"]);
+    by(&["city", "retire", "440100", "--reason", "协会合并"]);
+    assert_eq!(place.run(&["city", "revoke", "440300", "--reason", "x"]).status.code(), Some(2));
+    let listed = place.lines(&["audit", "list", "--who", "officer-3"], 0);
+    let told: Vec<_> = listed
+        .iter()
+        .map(|it| ["what", "site", "detail"].map(|name| it[name].as_str().unwrap_or_default()))
+        .collect();
+    assert_eq!(told, [["INVITED", "440100", ""], ["RETIRED", "440100", "协会合并"]]);
+    assert_eq!(place.json(&["audit", "verify"], 0)["sound"], true);
+    let status = place.json(&["status"], 0);
+    assert_eq!(status["audit"]["failure"], "");
+    place.json(&["rebuild"], 0);
+    assert_eq!(place.lines(&["audit", "list", "--what", "REBUILT"], 0).len(), 1);
+}

@@ -1,6 +1,8 @@
 //! One city's site: its log, its index, its record API, its uplink to the hub, import, and the command line.
 
 pub mod api;
+pub mod audit;
+pub mod caller;
 pub mod cli;
 pub mod config;
 pub mod import;

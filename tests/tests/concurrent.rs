@@ -52,6 +52,10 @@ async fn a_shared_field_keeps_both_values_until_a_settlement_reaches_the_city() 
     let finding = finding.to_string();
     let settle = ["finding", "settle", &finding, "--choose", "held", "--reason", "理事会决议"];
     province.hub().answer(&settle).await.expect("settled");
+    let recorded =
+        province.hub().answer(&["audit", "list", "--what", "SETTLED", "--json"]).await.expect("a list");
+    assert!(recorded.contains(&format!("{finding} choice 2")), "{recorded}");
+    assert!(!recorded.contains("理事会决议"), "the reason is a field of the finding: {recorded}");
     province.equal().await;
     let node = province.door(GUANGZHOU).await;
     let record = node.get(MEMBER, id).await.expect("readable").expect("there");

@@ -68,7 +68,10 @@ fn member(path: &str) -> Vec<Code> {
         // With no proofs there is nothing to say.
         "/liandong.trust.v1.Membership/Prove" => vec![Code::Ok, Code::Internal],
         "/liandong.trust.v1.Enrolment/Join" => vec![Code::Unimplemented],
-        _ if ["/liandong.node.v1.", "/liandong.hub.v1."].iter().any(|local| path.starts_with(local)) => {
+        _ if ["/liandong.node.v1.", "/liandong.hub.v1.", "/liandong.audit.v1."]
+            .iter()
+            .any(|local| path.starts_with(local)) =>
+        {
             vec![Code::Unimplemented]
         }
         other => panic!("{other} is new: say here who may call it"),

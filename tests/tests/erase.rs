@@ -108,10 +108,13 @@ async fn history(province: &mut Province) -> (RecordId, RecordId) {
 async fn erase(province: &Province, id: RecordId, kind: &str) {
     let text = id.to_string();
     let home = province.node(GUANGZHOU);
-    let refused = home.command(&["record", "erase", &text, "--kind", kind]).await.expect("it runs");
+    let refused =
+        home.command(&["record", "erase", &text, "--kind", kind, "--reason", "x"]).await.expect("it runs");
     assert_eq!(refused.status.code(), Some(2), "without a terminal nobody could say yes");
-    let answer =
-        home.answer(&["record", "erase", &text, "--kind", kind, "--yes", "--json"]).await.expect("erased");
+    let answer = home
+        .answer(&["record", "erase", &text, "--kind", kind, "--reason", "本人申请", "--yes", "--json"])
+        .await
+        .expect("erased");
     let answer: Value = serde_json::from_str(&answer).expect("JSON");
     assert!(answer["dropped"].as_u64().is_some_and(|dropped| dropped > 0), "{answer}");
 }
@@ -129,8 +132,10 @@ async fn nothing_of_an_erased_person_stays_anywhere_and_every_holder_proves_it()
     // Not the city's to erase, and not the hub's.
     let text = id.to_string();
     for home in [province.hub(), province.node(SHENZHEN)] {
-        let refused =
-            home.command(&["record", "erase", &text, "--kind", "member", "--yes"]).await.expect("runs");
+        let refused = home
+            .command(&["record", "erase", &text, "--kind", "member", "--reason", "x", "--yes"])
+            .await
+            .expect("runs");
         assert!(!refused.status.success(), "{refused:?}");
     }
     assert!(holds(&province.hub().data_dir, NAME).is_some());

@@ -5,7 +5,7 @@ use liandong_node::cli::door::Door;
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::finding::{ListArgs, ShowArgs, decode, kind, list, show};
 use liandong_node::cli::global::this_day;
-use liandong_node::cli::record::{find, id_of};
+use liandong_node::cli::record::{find_for, id_of};
 use liandong_node::json::from_texts;
 use liandong_node::say;
 use liandong_proto::id::RecordId;
@@ -101,7 +101,7 @@ async fn settle(door: &Door, args: SettleArgs, setup: &Setup) -> Result<Exit, Fa
 
 /// The value of a choice, encoded as in the message of the record that the finding is about.
 async fn encode(door: &Door, id: RecordId, values: &[String]) -> Result<Bytes, Failure> {
-    let (_, record) = find(door, Some(kind()), id).await?;
+    let (_, record) = find_for(door, Some(kind()), id, &door.caller().doing("settle")).await?;
     let finding = decode(&record)?;
     let field_of = |subject: &FindingSubject| {
         let kind = schema::kind(subject.kind)?;

@@ -11,11 +11,12 @@ pub mod run;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use liandong_node::caller::Caller;
 use liandong_node::cli::door::Door;
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::global::{Global, data_dir};
 use liandong_node::cli::screen::Screen;
-use liandong_node::cli::{config, logs, record, status, verify};
+use liandong_node::cli::{audit, config, logs, record, status, verify};
 use liandong_node::config::Flag;
 
 use crate::config::{HubConfig, KEYS};
@@ -55,6 +56,9 @@ pub enum Command {
     /// 查看和处理核对事项 · Read and settle findings
     #[command(subcommand)]
     Finding(finding::FindingCommand),
+    /// 审计日志：何人何时因何查阅、导出、变更 · The audit log: who read, exported or changed what, when and what for
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// 检查日志和索引 · Check log and index
     Verify,
     /// 由日志重建索引 · Make the index again from the log
@@ -77,6 +81,8 @@ pub struct Setup {
     pub data_dir: PathBuf,
     /// Who does this.
     pub author: String,
+    /// The same with what for.
+    pub caller: Caller,
 }
 
 impl Setup {
@@ -87,7 +93,8 @@ impl Setup {
     pub fn load(global: &Global, flags: Vec<Flag>, screen: &mut Screen) -> Result<Setup, Failure> {
         let settings = global.settings(KEYS, flags, screen)?;
         let data_dir = data_dir(&settings)?.to_path_buf();
-        Ok(Setup { config: HubConfig::read(&settings), screen: *screen, data_dir, author: global.author() })
+        let (author, caller) = (global.author(), global.caller());
+        Ok(Setup { config: HubConfig::read(&settings), screen: *screen, data_dir, author, caller })
     }
 
     /// The way to the hub.
@@ -96,7 +103,8 @@ impl Setup {
     /// When it can neither be reached nor opened.
     pub async fn door(&self) -> Result<Door, Failure> {
         logs::start_quietly(&self.config.log, &self.screen)?;
-        Door::open(&run::socket(&self.data_dir), run::opener(self), &self.screen).await
+        let socket = run::socket(&self.data_dir);
+        Door::open(&socket, run::opener(self), self.caller.clone(), &self.screen).await
     }
 }
 
@@ -109,6 +117,12 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Config(command) => return config::run(&command, PROGRAM, KEYS, global, screen),
         Command::LinkingKey(command) => return linking_key::run(&command, screen),
         Command::Init(args) => return init::run(args, global, screen).await,
+        Command::Audit(command) => {
+            let setup = Setup::load(global, Vec::new(), screen)?;
+            logs::start_quietly(&setup.config.log, &setup.screen)?;
+            let socket = run::socket(&setup.data_dir);
+            return audit::run(command, &setup.data_dir, &socket, &setup.caller, &setup.screen).await;
+        }
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         _ => {}
     }
@@ -124,6 +138,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Init(_)
         | Command::Run(_)
         | Command::Rebuild
+        | Command::Audit(_)
         | Command::Config(_) => Ok(Exit::Done),
     };
     let closed = door.close().await;

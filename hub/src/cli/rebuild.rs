@@ -1,5 +1,6 @@
 //! `rebuild`: makes the index again from the log; the one before is kept beside it.
 
+use liandong_node::cli::audit;
 use liandong_node::cli::door::blocking;
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::logs;
@@ -19,10 +20,11 @@ pub async fn run(setup: &Setup) -> Result<Exit, Failure> {
     logs::start_quietly(&setup.config.log, screen)?;
     let options = run::options(setup);
     let bar = screen.bar(Text { zh: "由日志重建索引", en: "making the index again from the log" });
-    let work = bar.clone();
+    let (work, caller) = (bar.clone(), setup.caller.clone());
     let status = blocking(move || {
         let hub = Hub::rebuild(&options, &mut |progress| work.on(progress))?;
         let status = hub.status()?;
+        audit::rebuilt(hub.audit(), &caller);
         hub.close()?;
         Ok::<_, SiteError>(status)
     });

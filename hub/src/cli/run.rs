@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use liandong_node::api::{ServeError, Socket};
+use liandong_node::cli::audit;
 use liandong_node::cli::door::{Open, Opened, blocking, open_patiently};
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::run::stopped;
 use liandong_node::config::Flag;
 use liandong_node::say;
+use liandong_node::site::Records as _;
 use liandong_proto::id::SiteCode;
 use serde_json::json;
 use tokio::sync::watch;
@@ -46,6 +48,7 @@ pub(super) fn options(setup: &Setup) -> HubOptions {
         segment_bytes: setup.config.segment_bytes,
         overlay_bytes: setup.config.overlay_bytes,
         cache_bytes: setup.config.cache_bytes,
+        require_purpose: setup.config.require_purpose,
         ..HubOptions::new(&setup.data_dir)
     }
 }
@@ -100,6 +103,7 @@ pub async fn start(setup: &Setup, hub: Arc<Hub>) -> Result<Running, Failure> {
     let served =
         tokio::spawn(listening.serve(api::routes(Arc::clone(&hub)).await, stopped(stopping.clone())));
     let listened = tokio::spawn(port.serve(Arc::clone(&hub), stopped(stopping)));
+    audit::started(hub.audit(), &setup.caller, env!("CARGO_PKG_VERSION"));
     tracing::info!(%sync, %enrolment, socket = %socket.display(), "serving");
     if setup.screen.json {
         let json = json!({
@@ -145,6 +149,7 @@ impl Running {
         let Running { hub, stop, served, listened } = self;
         stop.send_replace(true);
         let seconds = setup.config.drain_seconds;
+        audit::stopped(hub.audit(), &setup.caller);
         let drained = tokio::time::timeout(Duration::from_secs(seconds), async move {
             // Whatever they ended with has been told; the hub is put away in any case.
             if !listened.is_finished() {

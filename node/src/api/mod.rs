@@ -1,5 +1,6 @@
-//! The site's services on its Unix socket: records, upkeep, health. The same at node and hub.
+//! The site's services on its Unix socket: records, upkeep, audit log, health. The same at node and hub.
 
+mod audited;
 mod convert;
 
 use std::future::Future;
@@ -10,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use liandong_proto::id::RecordId;
+use liandong_proto::pb::audit::v1::audit_log_server::AuditLogServer;
 use liandong_proto::pb::node::v1 as pb;
 use pb::records_server::{Records as RecordsRpc, RecordsServer};
 use pb::upkeep_server::{Upkeep as UpkeepRpc, UpkeepServer};
@@ -20,7 +22,9 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
+use crate::audit;
 use crate::site::{Class, Put, Query, Records, SiteError};
+use audited::Reading;
 
 /// The largest message either side of the socket takes, in bytes.
 pub const MESSAGE_BYTES: usize = 16 << 20;
@@ -31,7 +35,9 @@ pub async fn services(records: Arc<dyn Records>) -> Routes {
     reporter.set_serving::<RecordsServer<Service>>().await;
     let service = Service { records };
     let limit = MESSAGE_BYTES;
+    let audit = audit::Service { audit: Arc::clone(service.records.audit()) };
     Routes::new(health)
+        .add_service(AuditLogServer::new(audit))
         .add_service(
             RecordsServer::new(service.clone())
                 .max_decoding_message_size(limit)
@@ -145,23 +151,35 @@ impl RecordsRpc for Service {
     type DeletedStream = RecordStream;
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        let (who, peer) = audit::who(&request.get_ref().author, &request);
         let request = request.into_inner();
         let by = convert::by(&request.author, request.import_id);
         let puts = request.puts.into_iter().map(convert::put).collect::<Result<Vec<Put>, Status>>()?;
         let records = Arc::clone(&self.records);
-        let answers = blocking(move || records.put(puts, &by, request.dry_run)).await?;
-        Ok(Response::new(pb::PutResponse { results: answers.into_iter().map(convert::answer).collect() }))
+        let answers = blocking(move || {
+            let kind = puts.first().map_or(0, |put| put.kind);
+            let answers = records.put(puts, &by, request.dry_run)?;
+            if !by.import_id.is_empty() && !request.dry_run {
+                audited::imported(records.audit(), kind, &answers, &by.import_id, who, peer);
+            }
+            Ok(answers)
+        });
+        let results = answers.await?.into_iter().map(convert::answer).collect();
+        Ok(Response::new(pb::PutResponse { results }))
     }
 
     async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::Record>, Status> {
-        let request = request.into_inner();
-        let id = record_id(&request.record)?;
-        let records = Arc::clone(&self.records);
-        let shown = blocking(move || records.get(request.kind, id)?.ok_or(SiteError::NotFound)).await?;
+        let asked = request.get_ref();
+        let (kind, id) = (asked.kind, record_id(&asked.record)?);
+        let reading = Reading::new("get", kind, &asked.reader, &asked.purpose, &request);
+        let shown = self.read(reading, move |records| Ok((records.get(kind, id)?, 1))).await?;
         Ok(Response::new(convert::shown(shown)))
     }
 
     async fn list(&self, request: Request<pb::ListRequest>) -> Result<Response<pb::ListResponse>, Status> {
+        let asked = request.get_ref();
+        let reading = Reading::new("list", asked.kind, &asked.reader, &asked.purpose, &request);
+        let reading = reading.searching(asked.filters.iter().map(|filter| filter.field.as_str()));
         let request = request.into_inner();
         let query = Query {
             kind: request.kind,
@@ -170,8 +188,12 @@ impl RecordsRpc for Service {
             page_token: request.page_token,
             deleted: request.deleted,
         };
-        let records = Arc::clone(&self.records);
-        let page = blocking(move || records.list(&query)).await?;
+        let page = self.read(reading, move |records| {
+            let page = records.list(&query)?;
+            let count = page.records.len() as u64;
+            Ok((Some(page), count))
+        });
+        let page = page.await?;
         Ok(Response::new(pb::ListResponse {
             records: page.records.into_iter().map(convert::shown).collect(),
             next_page_token: page.next,
@@ -182,31 +204,45 @@ impl RecordsRpc for Service {
         &self,
         request: Request<pb::GetRequest>,
     ) -> Result<Response<pb::HistoryResponse>, Status> {
-        let request = request.into_inner();
-        let id = record_id(&request.record)?;
-        let records = Arc::clone(&self.records);
-        let items = blocking(move || records.history(request.kind, id)).await?;
-        Ok(Response::new(pb::HistoryResponse { items }))
+        let asked = request.get_ref();
+        let (kind, id) = (asked.kind, record_id(&asked.record)?);
+        let reading = Reading::new("history", kind, &asked.reader, &asked.purpose, &request);
+        let items = self.read(reading, move |records| {
+            let items = records.history(kind, id)?;
+            let count = u64::from(!items.is_empty());
+            Ok((Some(items), count))
+        });
+        Ok(Response::new(pb::HistoryResponse { items: items.await? }))
     }
 
     async fn deleted(
         &self,
         request: Request<pb::DeletedRequest>,
     ) -> Result<Response<Self::DeletedStream>, Status> {
-        let kind = request.into_inner().kind;
-        let records = Arc::clone(&self.records);
-        let deleted = blocking(move || records.deleted(kind)).await?;
-        let stream = tokio_stream::iter(deleted.into_iter().map(|shown| Ok(convert::shown(shown))));
+        let asked = request.get_ref();
+        let kind = asked.kind;
+        let reading = Reading::new("deleted", kind, &asked.reader, &asked.purpose, &request);
+        let deleted = self.read(reading, move |records| {
+            let deleted = records.deleted(kind)?;
+            let count = deleted.len() as u64;
+            Ok((Some(deleted), count))
+        });
+        let stream = tokio_stream::iter(deleted.await?.into_iter().map(|shown| Ok(convert::shown(shown))));
         Ok(Response::new(Box::pin(stream)))
     }
 
     async fn erase(&self, request: Request<pb::EraseRequest>) -> Result<Response<pb::EraseResponse>, Status> {
+        let (who, peer) = audit::who(&request.get_ref().author, &request);
         let request = request.into_inner();
+        if request.reason.trim().is_empty() {
+            return Err(Status::invalid_argument("an erasure needs a reason; give one with --reason"));
+        }
         let by = convert::by(&request.author, Default::default());
         let wanted = request.records.iter().map(|id| record_id(id)).collect::<Result<Vec<_>, _>>()?;
         let records = Arc::clone(&self.records);
         let erased = blocking(move || {
             let dropped = records.erase(request.kind, &wanted, &by)?;
+            audited::erased(records.audit(), &request, who, peer);
             let mut erased = records.erasures()?;
             erased.retain(|it| it.kind == request.kind && request.records.contains(&it.record));
             Ok(pb::EraseResponse { erased, dropped, releases: Vec::new() })
@@ -224,12 +260,18 @@ impl RecordsRpc for Service {
     }
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> Result<Response<pb::PutResult>, Status> {
+        let (who, peer) = audit::who(&request.get_ref().author, &request);
         let request = request.into_inner();
         let expected = Some(request.expected_version).filter(|version| !version.is_empty());
         let put = Put::delete(request.kind, record_id(&request.record)?, expected);
         let by = convert::by(&request.author, Default::default());
         let records = Arc::clone(&self.records);
-        let answer = blocking(move || Ok(records.put(vec![put], &by, false)?.pop())).await?;
+        let answer = blocking(move || {
+            let answer = records.put(vec![put], &by, false)?.pop();
+            audited::deleted(records.audit(), request.kind, answer.as_ref(), who, peer);
+            Ok(answer)
+        });
+        let answer = answer.await?;
         Ok(Response::new(answer.map(convert::answer).unwrap_or_default()))
     }
 }
@@ -246,7 +288,11 @@ impl UpkeepRpc for Service {
         Ok(Response::new(blocking(move || records.status()).await?))
     }
 
-    async fn verify(&self, _: Request<pb::UpkeepRequest>) -> Result<Response<Self::VerifyStream>, Status> {
+    async fn verify(
+        &self,
+        request: Request<pb::UpkeepRequest>,
+    ) -> Result<Response<Self::VerifyStream>, Status> {
+        let (who, peer) = audit::who(&request.get_ref().author, &request);
         let records = Arc::clone(&self.records);
         let (sender, receiver) = mpsc::channel(16);
         tokio::task::spawn_blocking(move || {
@@ -258,6 +304,9 @@ impl UpkeepRpc for Service {
                     ..pb::UpkeepProgress::default()
                 }));
             });
+            if let Ok(found) = &found {
+                audited::verified(records.audit(), found, who, peer);
+            }
             let last = found.map(convert::findings).map_err(|error| status(&error));
             let _ = sender.blocking_send(last);
         });

@@ -23,6 +23,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::exit::Failure;
 use super::screen::Screen;
 use crate::api::{MESSAGE_BYTES, ServeError, Socket};
+use crate::caller::Caller;
 use crate::say;
 use crate::site::{Class, OnProgress, SiteError};
 
@@ -50,6 +51,7 @@ pub struct Opened {
 pub struct Door {
     channel: Channel,
     way: Arc<Way>,
+    caller: Caller,
 }
 
 struct Way {
@@ -71,7 +73,12 @@ impl Door {
     ///
     /// # Errors
     /// [`Failure`] when the site can neither be reached nor opened.
-    pub async fn open(socket: &Path, open: Open<Opened>, screen: &Screen) -> Result<Door, Failure> {
+    pub async fn open(
+        socket: &Path,
+        open: Open<Opened>,
+        caller: Caller,
+        screen: &Screen,
+    ) -> Result<Door, Failure> {
         let socket = socket.to_path_buf();
         let way = Arc::new(Way { socket, open, screen: *screen, own: Mutex::new(None) });
         drop(way.stream().await?);
@@ -87,12 +94,17 @@ impl Door {
             }
             tokio::time::sleep(TRY_AGAIN).await;
         }
-        Ok(Door { channel, way })
+        Ok(Door { channel, way, caller })
     }
 
     /// Whether another process serves the site.
     pub fn is_elsewhere(&self) -> bool {
         self.way.own.try_lock().is_ok_and(|own| own.is_none())
+    }
+
+    /// Who came through it, and what for.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// The records of the site.
@@ -117,7 +129,7 @@ impl Door {
     /// # Errors
     /// [`Failure`]; what was answered is durable all the same.
     pub async fn close(self) -> Result<(), Failure> {
-        let Door { channel, way } = self;
+        let Door { channel, way, .. } = self;
         // The server waits for the connections it has.
         drop(channel);
         let Some(Own { stop, served, close }) = way.own.lock().await.take() else { return Ok(()) };

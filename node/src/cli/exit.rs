@@ -234,6 +234,10 @@ impl From<Status> for Failure {
         }
         let exit = Exit::of_status(status.code());
         let en = status.message();
+        // A site that has its own words in Chinese sends them along.
+        if let Some(zh) = std::str::from_utf8(status.details()).ok().filter(|zh| !zh.is_empty()) {
+            return Failure { exit, said: Said::new(zh, en) };
+        }
         let class = match status.code() {
             Code::NotFound => return Failure { exit, said: no_such_record() },
             Code::Unavailable | Code::Cancelled | Code::Unknown => {

@@ -7,6 +7,7 @@ use liandong_proto::validate::{Today, today};
 
 use super::exit::Failure;
 use super::screen::Screen;
+use crate::caller::Caller;
 use crate::config::{Flag, Key, Layers, Settings, lang_of};
 use crate::json::site_named;
 use crate::now::now_ms;
@@ -40,6 +41,10 @@ pub struct Global {
     /// 操作人的不透明编号，不要用姓名；也可用 LIANDONG_AUTHOR · Opaque id of who does this, never a name; also LIANDONG_AUTHOR
     #[arg(long, global = true, value_name = "ID")]
     pub author: Option<String>,
+    /// 查阅个人信息的用途，记入审计日志；也可用 LIANDONG_PURPOSE · What personal data are read for, kept in the audit log; also
+    /// LIANDONG_PURPOSE
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub purpose: Option<String>,
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -103,6 +108,12 @@ impl Global {
     pub fn author(&self) -> String {
         let asked = self.author.clone().or_else(|| variable("LIANDONG_AUTHOR"));
         asked.unwrap_or_else(|| format!("uid:{}", rustix::process::getuid().as_raw()))
+    }
+
+    /// Who does this, and what for.
+    pub fn caller(&self) -> Caller {
+        let asked = self.purpose.clone().or_else(|| variable("LIANDONG_PURPOSE"));
+        Caller { author: self.author(), purpose: asked.unwrap_or_default() }
     }
 }
 

@@ -73,8 +73,8 @@ pub async fn run(door: &Door, args: ImportArgs, setup: &Setup) -> Result<Exit, F
     let there_are =
         status.counts.iter().find(|count| count.kind == kind.number).map_or(0, |count| count.records);
     let mut records = door.records();
-    let known =
-        send::known(&mut records, kind, SiteCode(status.site), |seen| bar.at(seen, there_are.max(seen)));
+    let (site, caller) = (SiteCode(status.site), door.caller().doing("import"));
+    let known = send::known(&mut records, kind, site, &caller, |seen| bar.at(seen, there_are.max(seen)));
     let known = known.await.map_err(|error| failure(&args.file, error))?;
     bar.finish();
 

@@ -1,5 +1,6 @@
 //! The command line: commands speak to a site through its socket ([`door`]). The hub's uses most of it too.
 
+pub mod audit;
 pub mod config;
 pub mod door;
 mod entry;
@@ -25,6 +26,7 @@ pub mod verify;
 
 use clap::{Parser, Subcommand};
 
+use crate::caller::Caller;
 use crate::config::{NODE_KEYS, NodeConfig};
 use door::Door;
 pub use entry::main_with;
@@ -71,6 +73,9 @@ pub enum Command {
     /// 查看与本市有关的核对事项 · Read the findings that name this city
     #[command(subcommand)]
     Finding(finding::FindingCommand),
+    /// 审计日志：何人何时因何查阅、导出、变更 · The audit log: who read, exported or changed what, when and what for
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// 检查日志和索引 · Check log and index
     Verify,
     /// 由日志重建索引 · Make the index again from the log
@@ -90,6 +95,8 @@ pub struct Setup {
     pub data_dir: std::path::PathBuf,
     /// Who does this.
     pub author: String,
+    /// The same with what for.
+    pub caller: Caller,
 }
 
 impl Setup {
@@ -104,7 +111,8 @@ impl Setup {
     ) -> Result<Setup, Failure> {
         let settings = global.settings(NODE_KEYS, flags, screen)?;
         let data_dir = global::data_dir(&settings)?.to_path_buf();
-        Ok(Setup { config: NodeConfig::read(&settings), screen: *screen, data_dir, author: global.author() })
+        let (author, caller) = (global.author(), global.caller());
+        Ok(Setup { config: NodeConfig::read(&settings), screen: *screen, data_dir, author, caller })
     }
 
     /// The way to the site.
@@ -113,7 +121,8 @@ impl Setup {
     /// When it can neither be reached nor opened.
     pub async fn door(&self) -> Result<Door, Failure> {
         logs::start_quietly(&self.config.log, &self.screen)?;
-        Door::open(&run::socket(&self.data_dir), run::opener(self), &self.screen).await
+        let socket = run::socket(&self.data_dir);
+        Door::open(&socket, run::opener(self), self.caller.clone(), &self.screen).await
     }
 }
 
@@ -127,6 +136,12 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Init(args) => return init::run(&args, global, screen).await,
         Command::Restore(args) => return restore::run(&args, global, screen).await,
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
+        Command::Audit(command) => {
+            let setup = Setup::load(global, Vec::new(), screen)?;
+            logs::start_quietly(&setup.config.log, &setup.screen)?;
+            let socket = run::socket(&setup.data_dir);
+            return audit::run(command, &setup.data_dir, &socket, &setup.caller, &setup.screen).await;
+        }
         Command::RecoveryKey(command) => {
             return recovery::run(&command, &Setup::load(global, Vec::new(), screen)?);
         }
@@ -146,6 +161,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Init(_)
         | Command::Restore(_)
         | Command::Rebuild
+        | Command::Audit(_)
         | Command::RecoveryKey(_) => Ok(Exit::Done),
     };
     let closed = door.close().await;

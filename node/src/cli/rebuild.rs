@@ -18,10 +18,11 @@ pub async fn run(setup: &Setup) -> Result<Exit, Failure> {
     logs::start_quietly(&setup.config.log, screen)?;
     let options = run::options(&setup.config, &setup.data_dir);
     let bar = screen.bar(Text { zh: "由日志重建索引", en: "making the index again from the log" });
-    let work = bar.clone();
+    let (work, caller) = (bar.clone(), setup.caller.clone());
     let status = blocking(move || {
         let site = Site::rebuild(&options, &mut |progress| work.on(progress))?;
         let status = site.status()?;
+        super::audit::rebuilt(site.audit(), &caller);
         site.close()?;
         Ok::<_, crate::site::SiteError>(status)
     });

@@ -73,9 +73,12 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
         return Err(failure);
     }
     let options = super::run::options(&NodeConfig::read(&settings), &dir);
+    let caller = global.caller();
     let status = blocking(move || {
         let site = Site::open(&options, &mut |_| {})?;
         let status = site.status()?;
+        let records = status.counts.iter().map(|count| count.records).sum();
+        super::audit::restored(site.audit(), &caller, records);
         site.close()?;
         Ok::<_, crate::site::SiteError>(status)
     });

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::door::{Open, Opened, blocking, open_patiently};
 use super::exit::{Exit, Failure};
-use super::{PROGRAM, Setup};
+use super::{PROGRAM, Setup, audit};
 use crate::api::{self, ServeError, Socket};
 use crate::config::{Flag, NodeConfig};
 use crate::say;
@@ -51,6 +51,7 @@ pub(super) fn options(config: &NodeConfig, data_dir: &Path) -> SiteOptions {
         segment_bytes: config.segment_bytes,
         overlay_bytes: config.overlay_bytes,
         cache_bytes: config.cache_bytes,
+        require_purpose: config.require_purpose,
         ..SiteOptions::new(data_dir)
     }
 }
@@ -112,6 +113,7 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
     let options = UplinkOptions { hub: setup.config.hub.clone(), retry_max };
     let uplink = tokio::spawn(uplink::run(Arc::clone(&site), options, stopping));
     let (code, socket) = (site.code(), socket(&setup.data_dir));
+    audit::started(site.audit(), &setup.caller, env!("CARGO_PKG_VERSION"));
     tracing::info!(site = %code, socket = %socket.display(), "serving");
     if setup.screen.json {
         let json = json!({
@@ -152,6 +154,7 @@ impl Running {
         let Running { site, stop, served, uplink } = self;
         stop.send_replace(true);
         let seconds = setup.config.drain_seconds;
+        audit::stopped(site.audit(), &setup.caller);
         let drained = tokio::time::timeout(Duration::from_secs(seconds), async move {
             // Whatever they ended with has been logged; the site is put away in any case.
             let _ = uplink.await;

@@ -16,8 +16,8 @@ use crate::text::Lang;
 /// Flags of `status`.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct StatusArgs {
-    /// 按状态给出退出码：1 没有运行或索引写不进去、4 需要人工处理、5 连不上枢纽、6 被拒绝、7 索引损坏 · Tell by the exit code: 1 not running
-    /// or the index cannot be written, 4 review needed, 5 hub unreachable, 6 refused, 7 the index is damaged
+    /// 按状态给出退出码：1 没有运行、索引或审计日志写不进去、4 需要人工处理、5 连不上枢纽、6 被拒绝、7 索引损坏 · Tell by the exit code: 1 not
+    /// running, or index or audit log cannot be written, 4 review needed, 5 hub unreachable, 6 refused, 7 the index is damaged
     #[arg(long)]
     check: bool,
 }
@@ -36,7 +36,9 @@ pub async fn run(door: &Door, args: &StatusArgs, screen: &Screen) -> Result<Exit
 fn exit(status: &StatusResponse, is_running: bool) -> Exit {
     match (status.link(), status.comparison()) {
         _ if status.index_damaged => Exit::Damaged,
-        _ if !is_running || !status.index_failure.is_empty() => Exit::Internal,
+        _ if !is_running || !status.index_failure.is_empty() || !status.audit_failure.is_empty() => {
+            Exit::Internal
+        }
         (Link::Refused, _) => Exit::Denied,
         (Link::Diverged, _) | (_, Comparison::Different) => Exit::Review,
         (Link::Offline, _) => Exit::Unreachable,
@@ -72,6 +74,11 @@ pub fn json(status: &StatusResponse, is_running: bool) -> Value {
         "index_lag_changes": status.index_lag_changes,
         "index_damaged": status.index_damaged,
         "index_failure": status.index_failure,
+        "audit": {
+            "number": status.audit_number,
+            "hash": hex(&status.audit_hash),
+            "failure": status.audit_failure,
+        },
         "records": counts,
         "open_findings": status.open_findings,
         "comparison": status.comparison().as_str_name().trim_start_matches("COMPARISON_"),
@@ -128,6 +135,7 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
     lines.push((say("未处理的核对事项", "open findings"), status.open_findings.to_string()));
     lines.push((say("索引", "index"), index(status, lang)));
     lines.push((say("索引滞后", "index lag"), status.index_lag_changes.to_string()));
+    lines.push((say("审计日志", "audit log"), audit(status, lang)));
     lines.push((
         say("磁盘", "disk"),
         format!("{} MiB + {} MiB", mib(status.log_bytes), mib(status.index_bytes)),
@@ -183,6 +191,18 @@ fn certificate(until_ms: u64, now_ms: u64, lang: Lang) -> String {
         ),
         _ => lang.pick(format!("剩 {days} 天"), format!("{days} days left")),
     }
+}
+
+fn audit(status: &StatusResponse, lang: Lang) -> String {
+    let why = &status.audit_failure;
+    if why.is_empty() {
+        return format!("{}:{}", status.audit_number, hex(&status.audit_hash));
+    }
+    let said = crate::say!(
+        "写不进去，个人信息暂不提供查阅：{why}",
+        "cannot be written, nothing personal is shown: {why}"
+    );
+    said.in_lang(lang).to_owned()
 }
 
 fn index(status: &StatusResponse, lang: Lang) -> String {

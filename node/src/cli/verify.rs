@@ -16,7 +16,8 @@ use crate::text::counted;
 /// [`Failure`] when the check could not be finished.
 pub async fn run(door: &Door, screen: &Screen) -> Result<Exit, Failure> {
     let bar = screen.bar(Text { zh: "检查日志和索引", en: "checking log and index" });
-    let mut progress = door.upkeep().verify(UpkeepRequest {}).await?.into_inner();
+    let request = UpkeepRequest { author: door.caller().author.clone() };
+    let mut progress = door.upkeep().verify(request).await?.into_inner();
     let mut last = None;
     while let Some(step) = progress.message().await? {
         bar.at(step.done, step.total);

@@ -10,8 +10,8 @@ use super::{ENVIRONMENT_PREFIX, Key, Mistakes, Settings, Source};
 use crate::say;
 use crate::text::Said;
 
-/// Variables that are no keys of the file: they say where it is, who writes, or serve tests.
-const OTHER_VARIABLES: [&str; 2] = ["LIANDONG_CONFIG", "LIANDONG_AUTHOR"];
+/// Variables that are no keys of the file: they say where it is, who does something and what for, or serve tests.
+const OTHER_VARIABLES: [&str; 3] = ["LIANDONG_CONFIG", "LIANDONG_AUTHOR", "LIANDONG_PURPOSE"];
 const TEST_VARIABLES: &str = "LIANDONG_TEST_";
 
 /// A value from a flag of its own.
@@ -81,6 +81,7 @@ impl Layers {
                     continue;
                 }
                 DeValue::String(text) => Given::Text(text.to_string()),
+                DeValue::Boolean(is) => Given::Flag(*is),
                 DeValue::Integer(number) if number.radix() == 10 => Given::Whole(number.as_str().to_owned()),
                 other => Given::Other(other.type_str()),
             };

@@ -88,10 +88,24 @@ pub static KEYS: &[Key] = &[
         default: "20",
         example: "",
     },
+    REQUIRE_PURPOSE,
     LOG_LEVEL,
     LOG_FORMAT,
     LANG,
 ];
+
+/// Whether reads of personal data must say what for.
+pub const REQUIRE_PURPOSE: Key = Key {
+    name: "require_purpose",
+    doc: Text {
+        zh: "是否必须说明用途（--purpose 或 LIANDONG_PURPOSE）才能查阅含个人信息的记录；不论是否必须，每次查阅都记入审计日志。",
+        en: "Whether records with personal fields are shown only for a purpose (--purpose or LIANDONG_PURPOSE); every \
+             read stands in the audit log in any case.",
+    },
+    shape: Shape::Flag,
+    default: "false",
+    example: "",
+};
 
 /// How much is logged.
 pub const LOG_LEVEL: Key = Key {
@@ -160,6 +174,8 @@ pub struct NodeConfig {
     pub retry_max_s: u64,
     /// Seconds to finish what is under way.
     pub drain_seconds: u64,
+    /// Whether reads of personal data must say what for.
+    pub require_purpose: bool,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -199,6 +215,7 @@ impl NodeConfig {
             cache_bytes: mib("index.cache_mib"),
             retry_max_s: settings.whole("sync.retry_max_s"),
             drain_seconds: settings.whole("drain_seconds"),
+            require_purpose: settings.flag("require_purpose"),
             log: LogConfig::read(settings),
         }
     }

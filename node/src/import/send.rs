@@ -19,6 +19,7 @@ use super::report::Report;
 use super::row::{Reading, too_short};
 use super::sheet::{Row, Rows};
 use super::{ImportError, Sheet, Summary};
+use crate::caller::Caller;
 use crate::say;
 
 /// Rows of a batch; one batch is one write to the disk.
@@ -62,11 +63,11 @@ pub async fn known(
     records: &mut RecordsClient<Channel>,
     kind: &'static Kind,
     site: SiteCode,
+    caller: &Caller,
     mut on: impl FnMut(u64),
 ) -> Result<Known, ImportError> {
     let mut known = Known::new(kind, site);
-    let mut request =
-        pb::ListRequest { kind: kind.number, page_size: PAGE, deleted: true, ..pb::ListRequest::default() };
+    let mut request = pb::ListRequest { deleted: true, ..caller.list(kind.number, PAGE) };
     let (mut seen, mut any_deleted) = (0, false);
     loop {
         let page = records.list(request.clone()).await?.into_inner();
@@ -84,7 +85,7 @@ pub async fn known(
     }
     if any_deleted {
         // A tombstone holds nothing; what the record held until then stands in the log alone.
-        let mut deleted = records.deleted(pb::DeletedRequest { kind: kind.number }).await?.into_inner();
+        let mut deleted = records.deleted(caller.deleted(kind.number)).await?.into_inner();
         while let Some(record) = deleted.message().await? {
             let Some(id) = RecordId::from_slice(&record.record) else { continue };
             let fields = Fields::split(record.fields).unwrap_or_default();

@@ -33,7 +33,12 @@ impl Site {
     /// [`SiteError`].
     pub fn greet(&self, nonce: [u8; 16], hub_key: VerifyingKey) -> Result<Standing, SiteError> {
         let nonce = Bytes::copy_from_slice(&nonce);
-        let tried = pb::NonceTried { nonce: nonce.clone() };
+        let audit = self.audit.durable_end();
+        let tried = pb::NonceTried {
+            nonce: nonce.clone(),
+            audit_number: audit.number,
+            audit_hash: Bytes::copy_from_slice(&audit.hash),
+        };
         let end = self.note(record_kind::TRIED, &tried.encode_to_vec(), |row| row.nonces.push(nonce))?;
         self.log.sync_to(end)?;
         let head = *self.durable.borrow();

@@ -34,6 +34,11 @@ impl Paths {
         self.dir.join("index")
     }
 
+    /// The audit log: who did what.
+    pub fn audit(&self) -> PathBuf {
+        self.dir.join("audit")
+    }
+
     /// What the site signs with: the secret half.
     pub fn signing_key(&self) -> PathBuf {
         self.dir.join("keys").join("signing.key")

@@ -34,6 +34,7 @@ use liandong_proto::state::RecordState;
 use prost::Message as _;
 use tokio::sync::watch;
 
+use crate::audit::Audit;
 use crate::index::{Check, Index, Staged, check_of};
 use crate::log::{Batch, DirLock, Log, Pos};
 use crate::now::now_ms;
@@ -61,6 +62,7 @@ pub struct Site {
     lineage: Lineage,
     /// Signs the heads of the own log.
     signer: SigningKey,
+    audit: Arc<Audit>,
     /// Own entries of the epochs before this one: what places in the log are counted from.
     mark_base: u64,
     /// Whoever holds it may write: own entries have one order.
@@ -211,6 +213,7 @@ impl Site {
     /// # Errors
     /// [`SiteError`]; nothing is lost, the next start replays the log.
     pub fn close(&self) -> Result<(), SiteError> {
+        self.audit.close();
         self.log.sync_to(self.log.end())?;
         self.index.close()?;
         Ok(())
@@ -354,6 +357,10 @@ impl Records for Site {
 
     fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
         self.run_verify(progress)
+    }
+
+    fn audit(&self) -> &Arc<Audit> {
+        &self.audit
     }
 }
 

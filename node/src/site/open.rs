@@ -23,6 +23,7 @@ use super::{
     Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
     begun, fold_own, patches, proved, record_kind,
 };
+use crate::audit::Audit;
 use crate::index::{Index, IndexOptions, Pace, Staged};
 use crate::log::{self, Batch, DirLock, Log, Pos};
 use crate::now::{generator, random};
@@ -41,6 +42,8 @@ pub struct SiteOptions {
     pub overlay_bytes: usize,
     /// Cache of the store in bytes.
     pub cache_bytes: u64,
+    /// Whether reads of personal data must name a purpose.
+    pub require_purpose: bool,
 }
 
 impl SiteOptions {
@@ -52,6 +55,7 @@ impl SiteOptions {
             segment_bytes: 16 << 20,
             overlay_bytes: 40 << 20,
             cache_bytes: 32 << 20,
+            require_purpose: false,
         }
     }
 }
@@ -123,6 +127,7 @@ impl Site {
         author.anchor = row.anchor.as_ref().and_then(Anchor::from_pb);
         let (durable, _) = watch::channel(author.head);
         let (confirmed, _) = watch::channel(row.confirmed_seq);
+        let audit = Audit::open(&paths.audit(), options.require_purpose);
         let site = Arc::new(Site {
             paths,
             _lock: lock,
@@ -130,6 +135,7 @@ impl Site {
             index: Arc::new(index.0),
             lineage,
             signer,
+            audit,
             mark_base: row.mark_base,
             writer: Mutex::new(Writer::new(author, row)),
             erasing: Mutex::new(()),

@@ -1,5 +1,7 @@
 //! The record API as both sites have it: put, get, list, history, delete.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use liandong_proto::entry::{Op, Patch};
 use liandong_proto::fields::Fields;
@@ -9,6 +11,7 @@ use liandong_proto::stamp::Stamp;
 use liandong_proto::state::Held;
 
 use super::SiteError;
+use crate::audit::Audit;
 
 /// One change to one record.
 #[derive(Clone, Debug)]
@@ -187,4 +190,7 @@ pub trait Records: Send + Sync + 'static {
     /// # Errors
     /// [`SiteError`] when that was not possible; what is damaged stands in the answer.
     fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError>;
+
+    /// Where reads and other acts are recorded.
+    fn audit(&self) -> &Arc<Audit>;
 }

@@ -17,8 +17,10 @@ use liandong_proto::session::node::check_receipt;
 use liandong_proto::sign::VerifyingKey;
 
 use super::{Findings, Missing, OnProgress, Progress, Query, Record, Site, SiteError, lacks, locked, view};
+use crate::audit::{Audit, End};
 use crate::index::Index;
 use crate::log::Pos;
+use crate::text::Said;
 use crate::trust::Membership;
 
 impl Site {
@@ -31,6 +33,7 @@ impl Site {
         let link = self.link();
         let (counts, open_findings) = counted(&self.index)?;
         let index = self.index.health();
+        let audit = self.audit.standing();
         Ok(pb::StatusResponse {
             site: origin.site.0,
             epoch: Bytes::copy_from_slice(&origin.epoch.0),
@@ -66,6 +69,9 @@ impl Site {
             rss_bytes: crate::process::peak_rss_bytes(),
             index_failure: index.failure.unwrap_or_default(),
             index_damaged: index.damaged,
+            audit_number: audit.end.number,
+            audit_hash: Bytes::copy_from_slice(&audit.end.hash),
+            audit_failure: audit.failure,
         })
     }
 
@@ -76,6 +82,7 @@ impl Site {
         let hub_key = Membership::load(&self.paths)?.map(|member| member.hub_key()).transpose()?;
         let mut receipts = Receipts { site: self.code(), hub_key, origin: None, open: VecDeque::new() };
         let mut missing = Missing::default();
+        let mut noted = Vec::new();
         let (total, mut done) = (self.log.bytes_from(Pos::default()), 0);
         for raw in self.log.read(Pos::default()) {
             let raw = match raw {
@@ -111,6 +118,10 @@ impl Site {
                     }
                     Err(error) => found.fault("条目与其哈希不符", &error.to_string()),
                 },
+                Ok(Record::Tried(tried)) => {
+                    let hash = tried.audit_hash.as_ref().try_into().unwrap_or_default();
+                    noted.push(End { number: tried.audit_number, hash });
+                }
                 Ok(Record::Confirmed(receipt)) => receipts.check(&receipt, &mut found),
                 Ok(_) => {}
                 Err(error) => found.fault("日志记录无法读取", &error.to_string()),
@@ -124,6 +135,7 @@ impl Site {
                 format!("entry {seq} lacks a payload that its header names, and its record was not erased");
             found.fault(&format!("条目 {seq} 缺少内容，而其记录并未彻底删除"), &en);
         }
+        found.audit(&self.audit, &noted);
         let mut step = |done, total| progress(Progress { what: "index", done, total });
         match self.index.flush().and_then(|()| self.index.verify(&mut step)) {
             Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
@@ -178,6 +190,13 @@ impl Findings {
     /// Notes a fault.
     pub fn fault(&mut self, zh: &str, en: &str) {
         self.faults.push((zh.into(), en.into()));
+    }
+
+    /// Checks the audit log, and where the site's log says that it stood.
+    pub fn audit(&mut self, audit: &Audit, noted: &[End]) {
+        let faults = audit.verify(noted).faults.into_iter();
+        let told = |said: Said| (format!("审计日志：{}", said.zh), format!("audit log: {}", said.en));
+        self.faults.extend(faults.map(told));
     }
 }
 

@@ -98,6 +98,18 @@ impl Day {
         Self { year: year as u16, month: month as u8, day: day as u8 }
     }
 
+    /// The Unix time in milliseconds at which the day begins in China; 0 for days before 1970.
+    ///
+    /// Civil date to day count after Howard Hinnant, "chrono-compatible low-level date algorithms".
+    pub const fn begins_in_china(self) -> u64 {
+        let year = self.year as u64 - (self.month <= 2) as u64;
+        let (era, year_of_era) = (year / 400, year % 400);
+        let shifted_month = (self.month as u64 + 9) % 12;
+        let of_year = (153 * shifted_month + 2) / 5 + self.day as u64 - 1;
+        let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+        (days * 86_400).saturating_sub(719_468 * 86_400 + 8 * 3600) * 1000
+    }
+
     /// The year, four digits.
     pub const fn year(self) -> u16 {
         self.year
@@ -183,6 +195,18 @@ impl Date {
             (_, 0) => Precision::Month,
             _ => Precision::Day,
         }
+    }
+
+    /// The Unix time in milliseconds at which the day begins in China; 0 for days before 1970.
+    ///
+    /// Civil date to day count after Howard Hinnant, "chrono-compatible low-level date algorithms".
+    pub const fn begins_in_china(self) -> u64 {
+        let year = self.year as u64 - (self.month <= 2) as u64;
+        let (era, year_of_era) = (year / 400, year % 400);
+        let shifted_month = (self.month as u64 + 9) % 12;
+        let of_year = (153 * shifted_month + 2) / 5 + self.day as u64 - 1;
+        let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+        (days * 86_400).saturating_sub(719_468 * 86_400 + 8 * 3600) * 1000
     }
 
     /// The year, four digits.

@@ -152,6 +152,17 @@ fn a_date_without_a_month_has_no_day() {
 }
 
 #[test]
+fn a_day_begins_when_the_one_before_ends() {
+    for n in (0..84_000u64).step_by(13).chain([0, 1, 59, 60, 365, 11_016]) {
+        let day = Day::in_china(n * 86_400_000);
+        let begins = day.begins_in_china();
+        assert_eq!(Day::in_china(begins), day);
+        assert!(begins == 0 || Day::in_china(begins - 1) < day, "{day}");
+    }
+    assert_eq!(Day::new(1900, 1, 1).map(Day::begins_in_china), Some(0));
+}
+
+#[test]
 fn the_day_turns_at_midnight_in_china() {
     let day = |unix_ms| Day::in_china(unix_ms).to_string();
     assert_eq!(day(0), "1970-01-01");

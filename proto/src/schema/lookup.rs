@@ -36,6 +36,12 @@ impl Kind {
         let fields = self.fields;
         fields.iter().find(|field| field.name == name)
     }
+
+    /// Whether such records say anything about a person: reading them is recorded.
+    pub fn is_personal(&self) -> bool {
+        let fields = self.fields;
+        fields.iter().any(|field| field.pii >= Pii::Indirect)
+    }
 }
 
 impl Enum {

@@ -59,7 +59,7 @@ impl Door {
     /// [`ClusterError::Status`].
     pub async fn verify(&self) -> Result<pb::UpkeepProgress, ClusterError> {
         let mut upkeep = UpkeepClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES);
-        let mut steps = upkeep.verify(pb::UpkeepRequest {}).await?.into_inner();
+        let mut steps = upkeep.verify(pb::UpkeepRequest::default()).await?.into_inner();
         let mut last = pb::UpkeepProgress::default();
         while let Some(step) = steps.message().await? {
             last = step;
@@ -123,6 +123,7 @@ impl Door {
             kind,
             filters: filters.iter().map(filter).collect(),
             page_size: PAGE,
+            reader: AUTHOR.into(),
             ..pb::ListRequest::default()
         };
         let mut records = Vec::new();
@@ -141,7 +142,8 @@ impl Door {
     /// # Errors
     /// [`ClusterError::Status`].
     pub async fn get(&self, kind: u32, record: RecordId) -> Result<Option<pb::Record>, ClusterError> {
-        let request = pb::GetRequest { kind, record: record.0.to_vec().into() };
+        let record = record.0.to_vec().into();
+        let request = pb::GetRequest { kind, record, reader: AUTHOR.into(), ..pb::GetRequest::default() };
         match self.records().get(request).await {
             Ok(record) => Ok(Some(record.into_inner())),
             Err(status) if status.code() == tonic::Code::NotFound => Ok(None),

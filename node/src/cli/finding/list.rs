@@ -1,6 +1,5 @@
 //! `finding list`.
 
-use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::pb::record::v1::FindingStatus;
 
 use super::{decode, kind, subject_text};
@@ -23,7 +22,7 @@ pub struct ListArgs {
 
 pub(super) async fn run(door: &Door, args: &ListArgs, screen: &Screen) -> Result<Exit, Failure> {
     let kind = kind();
-    let mut request = pb::ListRequest { kind: kind.number, page_size: PAGE, ..pb::ListRequest::default() };
+    let mut request = door.caller().list(kind.number, PAGE);
     let (mut listed, mut records) = (0, door.records());
     loop {
         let page = records.list(request.clone()).await?.into_inner();

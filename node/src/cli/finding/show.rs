@@ -4,7 +4,6 @@ use bytes::Bytes;
 use liandong_proto::fields::Fields;
 use liandong_proto::id::SiteCode;
 use liandong_proto::pb::log::v1::HeldValue;
-use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::pb::record::v1::FindingSubject;
 use liandong_proto::schema::{self, Kind};
 use serde_json::{Value, json};
@@ -62,7 +61,7 @@ pub(super) async fn run(door: &Door, args: &ShowArgs, screen: &Screen) -> Result
 /// The subject's record, when this site has it.
 async fn look_up(door: &Door, subject: &FindingSubject) -> Result<Option<Subject>, Failure> {
     let Some(kind) = schema::kind(subject.kind) else { return Ok(None) };
-    let request = pb::GetRequest { kind: kind.number, record: subject.record.clone() };
+    let request = door.caller().get(kind.number, subject.record.clone());
     let record = match door.records().get(request).await {
         Ok(record) => record.into_inner(),
         Err(status) if status.code() == tonic::Code::NotFound => return Ok(None),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use liandong_proto::pb::node::v1 as pb;
 
-use super::{exit_of, find, id_of, kind_of, problem_lines, result_json};
+use super::{exit_of, find_for, id_of, kind_of, problem_lines, result_json};
 use crate::cli::door::Door;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
@@ -29,7 +29,7 @@ pub struct DeleteArgs {
 pub async fn run(door: &Door, args: &DeleteArgs, author: &str, screen: &Screen) -> Result<Exit, Failure> {
     let kind = args.kind.as_deref().map(kind_of).transpose()?;
     let id = id_of(&args.id)?;
-    let (kind, _) = find(door, kind, id).await?;
+    let (kind, _) = find_for(door, kind, id, &door.caller().doing("delete")).await?;
     let request = pb::DeleteRequest {
         kind: kind.number,
         record: Bytes::copy_from_slice(&id.0),

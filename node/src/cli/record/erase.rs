@@ -26,6 +26,9 @@ pub struct EraseArgs {
     /// 记录种类；不写则逐类查找 · Kind of record; all are searched unless given
     #[arg(long)]
     kind: Option<String>,
+    /// 理由，如“本人申请”；不要写姓名 · Why, such as "asked for by the person"; do not name anybody
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
     /// 不再询问 · Do not ask
     #[arg(long)]
     yes: bool,
@@ -54,6 +57,7 @@ pub(super) async fn run(
         kind: kind.number,
         records: ids.iter().map(|id| Bytes::copy_from_slice(&id.0)).collect(),
         author: author.to_owned(),
+        reason: args.reason.clone(),
     };
     let answer = door.records().erase(request).await?.into_inner();
     let json = json!({

@@ -33,7 +33,7 @@ pub async fn run(door: &Door, args: &HistoryArgs, screen: &Screen) -> Result<Exi
     let kind = args.kind.as_deref().map(kind_of).transpose()?;
     let id = id_of(&args.id)?;
     let (kind, _) = find(door, kind, id).await?;
-    let request = pb::GetRequest { kind: kind.number, record: Bytes::copy_from_slice(&id.0) };
+    let request = door.caller().get(kind.number, Bytes::copy_from_slice(&id.0));
     let items = door.records().history(request).await?.into_inner().items;
     let mut known = Fields::default();
     for item in &items {

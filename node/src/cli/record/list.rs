@@ -46,13 +46,8 @@ pub async fn run(door: &Door, args: &ListArgs, screen: &Screen) -> Result<Exit, 
     let filters = args.filters.iter().map(|filter| compile(kind, filter)).collect::<Result<_, _>>()?;
     let heads = columns.iter().map(|field| screen.of(field.label).to_owned());
     let mut table = Table::new([screen.lang.pick("编号", "id").to_owned()].into_iter().chain(heads));
-    let mut request = pb::ListRequest {
-        kind: kind.number,
-        filters,
-        page_size: PAGE,
-        deleted: args.deleted,
-        ..pb::ListRequest::default()
-    };
+    let mut request =
+        pb::ListRequest { filters, deleted: args.deleted, ..door.caller().list(kind.number, PAGE) };
     let (mut listed, mut records) = (0, door.records());
     loop {
         let left = if args.limit == 0 { u64::MAX } else { args.limit - listed };

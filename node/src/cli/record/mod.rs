@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::door::Door;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
+use crate::caller::Caller;
 use crate::json::{kind_named, to_json};
 use crate::say;
 
@@ -99,10 +100,23 @@ pub async fn find(
     kind: Option<&'static Kind>,
     id: RecordId,
 ) -> Result<(&'static Kind, pb::Record), Failure> {
+    find_for(door, kind, id, door.caller()).await
+}
+
+/// The same for a command that says by itself what it reads for.
+///
+/// # Errors
+/// When there is none.
+pub async fn find_for(
+    door: &Door,
+    kind: Option<&'static Kind>,
+    id: RecordId,
+    caller: &Caller,
+) -> Result<(&'static Kind, pb::Record), Failure> {
     let mut records = door.records();
     let kinds: Vec<&'static Kind> = kind.map_or_else(|| schema::kinds().iter().collect(), |kind| vec![kind]);
     for kind in kinds {
-        let request = pb::GetRequest { kind: kind.number, record: Bytes::copy_from_slice(&id.0) };
+        let request = caller.get(kind.number, Bytes::copy_from_slice(&id.0));
         match records.get(request).await {
             Ok(record) => return Ok((kind, record.into_inner())),
             Err(status) if status.code() == tonic::Code::NotFound => {}

@@ -86,7 +86,7 @@ async fn check_is_there(door: &Door, put: &pb::Put) -> Result<(), Failure> {
     if put.record.is_empty() {
         return Ok(());
     }
-    let request = pb::GetRequest { kind: put.kind, record: put.record.clone() };
+    let request = door.caller().doing("put").get(put.kind, put.record.clone());
     match door.records().get(request).await {
         Ok(_) => Ok(()),
         Err(status) if status.code() == tonic::Code::NotFound => {

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::super::Log;
 use super::super::disk::Unwritten;
 
 /// What the disk of one log does wrong. Nothing, until a test says so.
@@ -49,5 +50,23 @@ impl Faults {
             wait();
         }
         if self.no_sync.load(Ordering::Relaxed) { Err(io::Error::other("medium error")) } else { Ok(()) }
+    }
+}
+
+/// For whoever keeps something in a log, and has to live with a disk that fails.
+impl Log {
+    /// From now on there is room for so many bytes; `None`: for all.
+    pub(crate) fn leave_room(&self, bytes: Option<usize>) {
+        *self.disk.faults.room.lock().unwrap() = bytes;
+    }
+
+    /// From now on no sync succeeds.
+    pub(crate) fn fail_syncs(&self) {
+        self.disk.faults.no_sync.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs something before each sync.
+    pub(crate) fn before_sync(&self, run: impl Fn() + Send + 'static) {
+        *self.disk.faults.before_sync.lock().unwrap() = Some(Box::new(run));
     }
 }
