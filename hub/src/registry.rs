@@ -14,8 +14,10 @@ use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::hub::Admission;
 use liandong_proto::session::{head_to_pb, refusal};
 use liandong_proto::sign::VerifyingKey;
+use liandong_proto::validate;
 use prost::Message as _;
 
+use crate::agreements::{Agreements, Lack};
 use crate::ca::Identity;
 use crate::members::Members;
 
@@ -27,6 +29,8 @@ pub struct Registry {
     changed: BTreeSet<Origin>,
     /// Which cities are members.
     pub members: Members,
+    /// Which of them may sync.
+    pub agreements: Agreements,
 }
 
 /// Whether a node's epoch goes on from the end of what is held of the living one.
@@ -55,7 +59,8 @@ impl Registry {
     /// # Errors
     /// [`SiteError`].
     pub fn load(index: &Index) -> Result<Registry, SiteError> {
-        let mut out = Registry { members: Members::load(index)?, ..Registry::default() };
+        let (members, agreements) = (Members::load(index)?, Agreements::load(index)?);
+        let mut out = Registry { members, agreements, ..Registry::default() };
         for row in index.scan(rows::ORIGINS, Some(&rows::after_prefix(rows::ORIGINS))) {
             let (key, value) = row?;
             let Some(origin) = rows::parse_origin(&key) else { continue };
@@ -158,12 +163,18 @@ impl Registry {
         &self,
         identity: Identity,
         hello: &sync::Hello,
+        now_ms: u64,
     ) -> Result<(Origin, Bytes, VerifyingKey), Box<Admission>> {
         use sync::diverged::Cause;
         let site = identity.site;
         let Some(signing_key) = self.members.signing_key(identity) else {
             return Err(Box::new(Admission::Refused(not_a_member())));
         };
+        // What a city wrote is its own to have back.
+        if !hello.restore {
+            let until = self.agreements.check(site, validate::today(now_ms), &[signing_key]);
+            until.map_err(|lack: Lack| Box::new(Admission::Refused(lack.refusal())))?;
+        }
         let epoch = Epoch::from_slice(&hello.epoch).unwrap_or_default();
         let origin = Origin { site, epoch };
         let nonce = hello.nonces.last().cloned().unwrap_or_default();

@@ -6,11 +6,12 @@ use std::sync::{Arc, PoisonError, mpsc};
 use liandong_node::log::{LogError, Pos};
 use liandong_node::site::SiteError;
 use liandong_proto::entry::Head;
-use liandong_proto::id::SiteCode;
+use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::session::hub::Input;
 use liandong_proto::session::refusal;
 
+use crate::agreements::{self, Term};
 use crate::commit::{Round, Told};
 use crate::hub::{Shared, locked, stage_row};
 
@@ -46,8 +47,9 @@ impl Writer {
             self.shared.log.sync_to(end)?;
             end
         };
+        let agreements = agreements::changed(&round.rows);
         stage_row(&self.shared.index, &round.told.row, round.rows, end)?;
-        self.tell(round.told);
+        self.tell(round.told, agreements);
         Ok(())
     }
 
@@ -69,7 +71,7 @@ impl Writer {
         }
     }
 
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: Told, agreements: Vec<(RecordId, Option<Term>)>) {
         let origins = told.heads.iter().map(|(origin, _)| origin.site);
         self.shared.scanned.touch(origins.chain(told.moved.iter().copied()), told.at.hub_seq);
         let heads: Vec<(SiteCode, Head)> = {
@@ -77,6 +79,9 @@ impl Writer {
             published.row = told.row;
             for (site, row) in &told.cities {
                 published.registry.members.publish(*site, row.clone());
+            }
+            for (id, term) in agreements {
+                published.registry.agreements.take(id, term);
             }
             told.heads
                 .into_iter()

@@ -67,10 +67,18 @@ impl UplinkError {
             | UplinkError::Ended => true,
             UplinkError::Refused(refusal) => {
                 // Cut off is not for good: a fresh invitation may come at any time.
-                matches!(refusal.code(), Code::SiteBusy | Code::Unavailable | Code::Frozen | Code::NotAMember)
+                use Code::{Frozen, NoAgreement, NotAMember, SiteBusy, Unavailable};
+                matches!(refusal.code(), SiteBusy | Unavailable | Frozen | NotAMember | NoAgreement)
             }
             UplinkError::Diverged(_) | UplinkError::Site(_) => false,
         }
+    }
+}
+
+impl UplinkError {
+    /// Whether the province has to do something before the next try can succeed.
+    fn is_the_provinces(&self) -> bool {
+        matches!(self, UplinkError::Refused(refusal) if matches!(refusal.code(), Code::NotAMember | Code::NoAgreement))
     }
 }
 
@@ -105,6 +113,10 @@ pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Recei
         if now_ms().saturating_sub(started) > 10_000 {
             pause = first_pause;
         }
+        if error.is_the_provinces() {
+            // People have to act first: nothing is gained by asking often.
+            pause = options.retry_max;
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.changed() => return,
@@ -125,7 +137,7 @@ fn report(site: &Site, error: &UplinkError) {
             let zh = "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响；如果这台机器是新装的，请改用 restore";
             (Link::Diverged, zh.to_owned())
         }
-        UplinkError::Refused(refusal) if error.is_passing() && refusal.code() != Code::NotAMember => {
+        UplinkError::Refused(refusal) if error.is_passing() && !error.is_the_provinces() => {
             (Link::Offline, refusal.zh.clone())
         }
         UplinkError::Refused(refusal) => (Link::Refused, format!("省级枢纽拒绝：{}", refusal.zh)),

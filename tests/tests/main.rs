@@ -1,5 +1,6 @@
 //! Integration tests over real processes: one binary, one module for each promise.
 
+mod agreement;
 mod concurrent;
 mod doors;
 mod federation;

@@ -98,6 +98,14 @@ impl Day {
         Self { year: year as u16, month: month as u8, day: day as u8 }
     }
 
+    /// Days since the beginning of March of the year 0: what lies between two days is their difference.
+    pub const fn number(self) -> i32 {
+        let shifted = if self.month > 2 { self.month as i32 - 3 } else { self.month as i32 + 9 };
+        let year = self.year as i32 - (self.month <= 2) as i32;
+        let of_year = (153 * shifted + 2) / 5 + self.day as i32 - 1;
+        year * 365 + year / 4 - year / 100 + year / 400 + of_year
+    }
+
     /// The year, four digits.
     pub const fn year(self) -> u16 {
         self.year

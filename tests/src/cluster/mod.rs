@@ -110,7 +110,17 @@ async fn join(hub: &Home, node: &Home) -> Result<(), ClusterError> {
     let invitation = hub.answer(&["city", "invite", &node.site.to_string(), "--json"]).await?;
     let invitation: serde_json::Value = serde_json::from_str(&invitation).unwrap_or_default();
     let code = invitation["code"].as_str().unwrap_or_default();
-    node.answer(&["join", code]).await.map(drop)
+    node.answer(&["join", code]).await?;
+    agree(hub, node.site).await
+}
+
+/// Registers an agreement with a city that has joined: for the key that it has enrolled, and for as long as anybody
+/// works with these directories.
+async fn agree(hub: &Home, city: SiteCode) -> Result<(), ClusterError> {
+    let city = city.to_string();
+    let agreed = ["city", "agree", &city, "--role", "provide", "--fingerprint", "enrolled"];
+    let terms = ["--from", "2020-01-01", "--to", "2099-12-31", "--document", "粤社协〔2026〕1号"];
+    hub.answer(&[&agreed[..], &terms, &["--purpose", "省级汇总、评选和自律"]].concat()).await.map(drop)
 }
 
 /// Starts a node; one that is no member yet joins first, when there is a hub to join. Without one it works on its own.
@@ -205,7 +215,16 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes a city a member of the federation: an invitation by the hub's command line, taken at the node's.
+    /// Registers an agreement with a city, for the signing key that it has enrolled last.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn agree(&self, city: SiteCode) -> Result<(), ClusterError> {
+        agree(&self.hub.home, city).await
+    }
+
+    /// Makes a city a member of the federation: an invitation by the hub's command line, taken at the node's, and an
+    /// agreement, without which it would not sync.
     ///
     /// # Errors
     /// [`ClusterError`].
