@@ -87,6 +87,9 @@ impl City {
             let hub = Arc::clone(&province.hub);
             tokio::task::spawn_blocking(move || agree(&hub, code)).await.expect("agreed");
         }
+        if !*site.outbound_accepted().borrow() {
+            site.accept_outbound(&site.rules().fingerprint(), "a", false).expect("accepted");
+        }
         let (stop, stopped) = watch::channel(false);
         let options =
             UplinkOptions { hub: Some(province.addr.to_string()), retry_max: Duration::from_millis(200) };

@@ -6,6 +6,7 @@ mod doors;
 mod federation;
 mod index_gone;
 mod killed;
+mod outbound;
 mod poison;
 mod privacy;
 mod province;

@@ -1,6 +1,7 @@
 //! The site's services on its Unix socket: records, upkeep, health. The same at node and hub.
 
 mod convert;
+mod outbound;
 
 use std::future::Future;
 use std::io;
@@ -19,6 +20,8 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
+
+pub use outbound::outbound;
 
 use crate::site::{Class, Put, Query, Records, SiteError};
 

@@ -81,6 +81,7 @@ impl Layers {
                     continue;
                 }
                 DeValue::String(text) => Given::Text(text.to_string()),
+                DeValue::Boolean(is) => Given::Flag(*is),
                 DeValue::Integer(number) if number.radix() == 10 => Given::Whole(number.as_str().to_owned()),
                 other => Given::Other(other.type_str()),
             };

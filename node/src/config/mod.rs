@@ -53,6 +53,8 @@ pub enum Value {
     Text(String),
     /// A whole number.
     Whole(u64),
+    /// Yes or no.
+    Flag(bool),
     /// A path; a relative one has been joined to what it is relative to.
     Path(PathBuf),
 }
@@ -62,6 +64,7 @@ impl fmt::Display for Value {
         match self {
             Value::Text(text) => f.write_str(text),
             Value::Whole(number) => number.fmt(f),
+            Value::Flag(is) => is.fmt(f),
             Value::Path(path) => path.display().fmt(f),
         }
     }
@@ -127,6 +130,11 @@ impl Settings {
             Some((Value::Whole(number), _)) => *number,
             _ => panic!("the table of keys gives no default for {key}"),
         }
+    }
+
+    /// Whether something is set to `true`.
+    pub fn flag(&self, key: &str) -> bool {
+        matches!(self.values.get(key), Some((Value::Flag(true), _)))
     }
 
     /// Every value that is set, with where it comes from, in the order of names.

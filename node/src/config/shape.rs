@@ -16,6 +16,8 @@ pub enum Shape {
         /// The greatest.
         most: u64,
     },
+    /// Yes or no: `true` or `false`.
+    Flag,
     /// One of some words.
     Choice(&'static [&'static str]),
     /// A file or directory, which need not exist.
@@ -35,6 +37,8 @@ pub(super) enum Given {
     Text(String),
     /// A whole number of TOML.
     Whole(String),
+    /// Yes or no of TOML.
+    Flag(bool),
     /// Something else of TOML.
     Other(&'static str),
 }
@@ -47,7 +51,14 @@ impl Shape {
             (Shape::Whole { .. }, _) => {
                 return Err(say!("应为整数，不加引号", "a whole number without quotes is wanted"));
             }
+            (Shape::Flag, Given::Flag(is)) => return Ok(Value::Flag(*is)),
+            (Shape::Flag, _) => {
+                return Err(say!("应为 true 或 false，不加引号", "true or false is wanted, without quotes"));
+            }
             (_, Given::Text(text)) => text,
+            (_, Given::Flag(_)) => {
+                return Err(say!("不能是 true 或 false", "neither true nor false can stand here"));
+            }
             (_, Given::Whole(_)) => {
                 return Err(say!("应为文字，请加引号", "a text is wanted; put it in quotes"));
             }
@@ -62,6 +73,11 @@ impl Shape {
                     say!("应为 {least} 至 {most} 的整数", "a whole number from {least} to {most} is wanted")
                 })
             }
+            Shape::Flag => text
+                .trim()
+                .parse()
+                .map(Value::Flag)
+                .map_err(|_| say!("应为 true 或 false", "true or false is wanted")),
             Shape::Choice(words) if words.contains(&text.as_str()) => Ok(Value::Text(text.clone())),
             Shape::Choice(words) => {
                 let (zh, en) = (words.join("、"), words.join(", "));

@@ -23,6 +23,8 @@ pub mod record_kind {
     pub const WELCOMED: u8 = 5;
     /// The hub holds own entries up to a place: `Receipt`.
     pub const CONFIRMED: u8 = 6;
+    /// What leaves the site was accepted: `RulesAccepted`.
+    pub const ACCEPTED: u8 = 8;
     /// At the hub, a commit: `Commit`.
     pub const COMMIT: u8 = 16;
     /// At the hub, a start: `GenerationStart`.
@@ -48,6 +50,8 @@ pub enum Record {
     Welcomed(pb::Welcomed),
     /// The hub holds own entries up to a place.
     Confirmed(sync::Receipt),
+    /// What leaves the site was accepted.
+    Accepted(pb::RulesAccepted),
 }
 
 impl Record {
@@ -64,6 +68,7 @@ impl Record {
             record_kind::TRIED => decode(payload).map(Record::Tried),
             record_kind::WELCOMED => decode(payload).map(Record::Welcomed),
             record_kind::CONFIRMED => decode(payload).map(Record::Confirmed),
+            record_kind::ACCEPTED => decode(payload).map(Record::Accepted),
             other => Err(format!("a record of kind {other}, which no node writes")),
         };
         read.map_err(|why| SiteError::corrupt(format!("log record at {:?}", raw.pos), why))

@@ -11,6 +11,7 @@ use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::{generations_from_pb, position_from_pb};
 use liandong_proto::share::CityKey;
+use liandong_proto::share::rules::Rules;
 use liandong_proto::sign::SigningKey;
 use liandong_proto::stamp::{Clock, Stamp};
 use liandong_proto::state::RecordState;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 use super::deliver::{Fold, learn};
 use super::files::{make_private_dir, read_city_key, read_linking_key, write_key};
+use super::outbound::accept;
 use super::{
     Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
     fold_own, patches, record_kind,
@@ -41,6 +43,8 @@ pub struct SiteOptions {
     pub overlay_bytes: usize,
     /// Cache of the store in bytes.
     pub cache_bytes: u64,
+    /// How far fields travel: what somebody has to accept before anything is sent.
+    pub rules: Rules,
 }
 
 impl SiteOptions {
@@ -52,6 +56,7 @@ impl SiteOptions {
             segment_bytes: 16 << 20,
             overlay_bytes: 40 << 20,
             cache_bytes: 32 << 20,
+            rules: Rules::in_force(),
         }
     }
 }
@@ -123,6 +128,8 @@ impl Site {
         author.anchor = row.anchor.as_ref().and_then(Anchor::from_pb);
         let (durable, _) = watch::channel(author.head);
         let (confirmed, _) = watch::channel(row.confirmed_seq);
+        let rules = options.rules.clone();
+        let (accepted, _) = watch::channel(row.accepted_rules == rules.fingerprint().as_slice());
         Ok(Arc::new(Site {
             paths,
             _lock: lock,
@@ -134,6 +141,8 @@ impl Site {
             writer: Mutex::new(Writer::new(author, row)),
             durable,
             confirmed,
+            rules,
+            accepted,
             link: Mutex::new(LinkState::default()),
             wire: Wire::default(),
         }))
@@ -316,6 +325,7 @@ impl<'a> Replay<'a> {
             Record::Confirmed(receipt) => {
                 self.row.confirmed_seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
             }
+            Record::Accepted(accepted) => accept(&mut self.row, &accepted),
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! fields only inside the city's own ciphertext. The raw values of the last two stand in `sealed`, which
 //! the hub stores and cannot read: it is the city's backup.
 
+pub mod rules;
 mod seal;
 mod token;
 

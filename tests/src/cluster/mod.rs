@@ -140,6 +140,8 @@ pub struct Cluster {
     nodes: BTreeMap<SiteCode, Place>,
     /// Where the hub listens, once it has been started; it listens there again.
     ports: Option<Ports>,
+    /// The city at which a person accepts what leaves; all others have the setting for unattended installs.
+    by_hand: Option<SiteCode>,
 }
 
 impl Cluster {
@@ -153,7 +155,7 @@ impl Cluster {
         let place = |site: SiteCode| Place::new(program, dir, site);
         let hub = place(SiteCode::PROVINCE);
         let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None };
+        let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, by_hand: None };
         let key = cluster.linking_key();
         fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
         // A key that others may read is refused.
@@ -232,12 +234,17 @@ impl Cluster {
         join(&self.hub.home, self.node(city)).await
     }
 
+    /// Has a city wait, from its next start on, until somebody has accepted what leaves it.
+    pub fn accept_by_hand(&mut self, city: SiteCode) {
+        self.by_hand = Some(city);
+    }
+
     /// Starts a city's node.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub async fn start_node(&mut self, city: SiteCode) -> Result<(), ClusterError> {
-        let (settings, hub) = (self.node_settings(), self.inviting());
+        let (settings, hub) = (self.node_settings(city), self.inviting());
         let node = self.nodes.get_mut(&city).ok_or(ClusterError::NotRunning(city))?;
         start(node, &settings, hub.as_ref()).await
     }
@@ -247,9 +254,11 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn start_nodes(&mut self) -> Result<(), ClusterError> {
-        let (settings, hub) = (self.node_settings(), self.inviting());
+        let hub = self.inviting();
+        let settings: BTreeMap<SiteCode, String> =
+            self.cities().map(|city| (city, self.node_settings(city))).collect();
         self.each_node(|mut node| {
-            let (settings, hub) = (settings.clone(), hub.clone());
+            let (settings, hub) = (settings[&node.home.site].clone(), hub.clone());
             async move {
                 if !node.runs() {
                     start(&mut node, &settings, hub.as_ref()).await?;
@@ -260,8 +269,9 @@ impl Cluster {
         .await
     }
 
-    fn node_settings(&self) -> String {
-        format!("linking_key = {:?}\n[sync]\nretry_max_s = 1\n", self.linking_key().display().to_string())
+    fn node_settings(&self, city: SiteCode) -> String {
+        let (key, unattended) = (self.linking_key().display().to_string(), self.by_hand != Some(city));
+        format!("linking_key = {key:?}\naccept_outbound_unattended = {unattended}\n[sync]\nretry_max_s = 1\n")
     }
 
     /// The hub, if it can invite anybody now.
