@@ -2,6 +2,7 @@
 
 mod agreement;
 mod concurrent;
+mod consent;
 mod doors;
 mod federation;
 mod index_gone;

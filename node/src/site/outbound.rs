@@ -8,9 +8,9 @@ use liandong_proto::fields::Fields;
 use liandong_proto::id::{Origin, RecordId, hex};
 use liandong_proto::pb::log::v1 as log_pb;
 use liandong_proto::pb::node::v1 as pb;
-use liandong_proto::schema;
-use liandong_proto::share::rules::{Change, Rules, number};
-use liandong_proto::share::{self};
+use liandong_proto::schema::{self, Share};
+use liandong_proto::share::rules::{Change, Rules};
+use liandong_proto::share::{self, Withdrawn};
 use liandong_proto::state::RecordState;
 use prost::Message as _;
 use tokio::sync::watch;
@@ -47,12 +47,18 @@ impl Leaving {
         self.deleted = op == Op::Delete;
     }
 
-    fn row(&self, record: RecordId, waiting: bool) -> pb::OutboundRow {
+    /// `shown` is what the site shows of the record.
+    fn row(&self, kind: u32, record: RecordId, shown: &Fields, waiting: bool) -> pb::OutboundRow {
+        let withdrawn = |tag: &u32| {
+            let kind = schema::kind(kind);
+            let field = kind.and_then(|kind| kind.field(*tag)).filter(|field| field.share != Share::Sealed);
+            kind.zip(field).is_some_and(|(kind, field)| Withdrawn::of(kind, shown).holds(field))
+        };
         pb::OutboundRow {
             record: Bytes::copy_from_slice(&record.0),
             open: self.open.bytes().clone(),
             sealed: self.sealed.iter().copied().collect(),
-            withdrawn: Vec::new(),
+            withdrawn: self.sealed.iter().copied().filter(withdrawn).collect(),
             waiting,
             deleted: self.deleted,
         }
@@ -182,9 +188,12 @@ impl Site {
             kind,
             waiting_changes: waiting.changes,
             waiting_records: waiting.records.len() as u64,
-            records: 0,
-            rows: waiting.rows.iter().map(|(record, leaving)| leaving.row(*record, true)).collect(),
+            ..pb::OutboundKind::default()
         };
+        for (record, leaving) in &waiting.rows {
+            let shown = self.state(kind, *record)?.map(|(state, _)| state.visible()).unwrap_or_default();
+            out.rows.push(leaving.row(kind, *record, &shown, true));
+        }
         let prefix = rows::records_of(kind);
         for row in self.index.scan(&prefix, Some(&rows::after_prefix(&prefix))) {
             let (key, value) = row?;
@@ -193,12 +202,16 @@ impl Site {
                 continue;
             }
             out.records += 1;
+            let shown = state.visible();
+            let is_withdrawn = schema::kind(kind).is_some_and(|kind| !Withdrawn::of(kind, &shown).is_empty());
+            out.withdrawn_records += u64::from(is_withdrawn);
             // With nothing waiting a person sees what the rules make of what is here.
             let Some((_, record)) = rows::parse_record(&key).filter(|_| waiting.changes == 0) else {
                 continue;
             };
             if out.rows.len() < rows {
-                out.rows.extend(as_if_new(kind, &state, keys).map(|leaving| leaving.row(record, false)));
+                let leaving = as_if_new(kind, &shown, keys);
+                out.rows.extend(leaving.map(|leaving| leaving.row(kind, record, &shown, false)));
             }
         }
         Ok(out)
@@ -231,8 +244,8 @@ pub(super) fn accept(row: &mut log_pb::SiteRow, accepted: &log_pb::RulesAccepted
 }
 
 /// What would leave of a record that is written now.
-fn as_if_new(kind: u32, state: &RecordState, keys: &Keys) -> Option<Leaving> {
-    let patch = Patch { set: state.visible(), cleared: Vec::new() };
+fn as_if_new(kind: u32, shown: &Fields, keys: &Keys) -> Option<Leaving> {
+    let patch = Patch { set: shown.clone(), cleared: Vec::new() };
     let projection = share::project(schema::kind(kind)?, &Fields::default(), &patch, keys.linking.as_ref());
     let mut leaving = Leaving::default();
     leaving.add(&projection.open, &projection.sealed, Op::Put);
@@ -242,10 +255,10 @@ fn as_if_new(kind: u32, state: &RecordState, keys: &Keys) -> Option<Leaving> {
 fn change_to_pb(change: Change) -> pb::RuleChange {
     use pb::rule_change::Change as What;
     let (what, rule, before) = match change {
-        Change::New(rule) => (What::New, rule, 0),
-        Change::Further(rule, before) => (What::Further, rule, number(before)),
-        Change::Less(rule, before) => (What::Less, rule, number(before)),
-        Change::Gone(rule) => (What::Gone, rule, 0),
+        Change::New(rule) => (What::New, rule, None),
+        Change::Further(rule, before) => (What::Further, rule, Some(before.to_pb())),
+        Change::Less(rule, before) => (What::Less, rule, Some(before.to_pb())),
+        Change::Gone(rule) => (What::Gone, rule, None),
     };
     pb::RuleChange { change: what as i32, rule: Some(rule.to_pb()), before }
 }

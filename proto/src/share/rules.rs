@@ -23,6 +23,8 @@ pub struct Rule {
     pub part: u32,
     /// Its share class.
     pub share: Share,
+    /// The group whose withdrawn consent keeps it in the city; empty when there is none.
+    pub consent: String,
 }
 
 /// All of them.
@@ -39,10 +41,10 @@ pub struct Rules {
 pub enum Change {
     /// A field that there was not.
     New(Rule),
-    /// It travels further; how far it did.
-    Further(Rule, Share),
-    /// It travels less far; how far it did.
-    Less(Rule, Share),
+    /// It travels further, or no longer stops when consent is withdrawn; as it was.
+    Further(Rule, Rule),
+    /// It travels less far; as it was.
+    Less(Rule, Rule),
     /// There is no such field any more.
     Gone(Rule),
 }
@@ -54,14 +56,27 @@ impl Rule {
 
     /// As it is written down.
     pub fn to_pb(&self) -> pb::SharingRule {
-        let share = number(self.share);
-        pb::SharingRule { kind: self.kind, tag: self.tag, part: self.part, share, consent: String::new() }
+        let (share, consent) = (number(self.share), self.consent.clone());
+        pb::SharingRule { kind: self.kind, tag: self.tag, part: self.part, share, consent }
     }
 
     fn from_pb(rule: &pb::SharingRule) -> Rule {
         // One of a later version is none that was accepted here: as if nothing of it might leave.
         let share = share_of(rule.share).unwrap_or(Share::Sealed);
-        Rule { kind: rule.kind, tag: rule.tag, part: rule.part, share }
+        Rule { kind: rule.kind, tag: rule.tag, part: rule.part, share, consent: rule.consent.clone() }
+    }
+
+    /// Whether it lets more travel than `then` did, or less.
+    fn against(&self, then: &Rule) -> Ordering {
+        let by_share = number(then.share).cmp(&number(self.share));
+        let by_consent =
+            match (self.consent == then.consent, self.consent.is_empty(), then.consent.is_empty()) {
+                (true, _, _) => Ordering::Equal,
+                (_, false, true) => Ordering::Less,
+                // Of another group: whoever withdrew the one before is not heard any more.
+                _ => Ordering::Greater,
+            };
+        by_share.then(by_consent)
     }
 }
 
@@ -112,9 +127,9 @@ impl Rules {
         let is_gone = |rule: &&Rule| !self.rules.iter().any(|other| other.place() == rule.place());
         let now = self.rules.iter().filter_map(|rule| match then(rule) {
             None => Some(Change::New(rule.clone())),
-            Some(then) => match number(rule.share).cmp(&number(then.share)) {
-                Ordering::Less => Some(Change::Further(rule.clone(), then.share)),
-                Ordering::Greater => Some(Change::Less(rule.clone(), then.share)),
+            Some(then) => match rule.against(then) {
+                Ordering::Greater => Some(Change::Further(rule.clone(), then.clone())),
+                Ordering::Less => Some(Change::Less(rule.clone(), then.clone())),
                 Ordering::Equal => None,
             },
         });
@@ -124,7 +139,10 @@ impl Rules {
 
 /// What of a kind a city may write: the province's fields never leave one.
 fn of_kind(kind: &Kind) -> Vec<Rule> {
-    let rule = |field: &Field, tag, part| Rule { kind: kind.number, tag, part, share: field.share };
+    let rule = |field: &Field, tag, part| {
+        let consent = field.consent.to_owned();
+        Rule { kind: kind.number, tag, part, share: field.share, consent }
+    };
     let fields = kind.fields.iter().filter(|field| field.owner != Party::Province);
     let with_parts = fields.flat_map(|field| {
         let parts = match field.ty {
@@ -142,8 +160,12 @@ mod tests {
     use super::*;
 
     fn rules(shares: &[(u32, Share)]) -> Rules {
-        let rule = |(tag, share): &(u32, Share)| Rule { kind: 1, tag: *tag, part: 0, share: *share };
-        Rules { projection: PROJECTION, rules: shares.iter().map(rule).collect() }
+        let rules = shares.iter().map(|(tag, share)| rule(*tag, *share)).collect();
+        Rules { projection: PROJECTION, rules }
+    }
+
+    fn rule(tag: u32, share: Share) -> Rule {
+        Rule { kind: 1, tag, part: 0, share, consent: String::new() }
     }
 
     #[test]
@@ -151,7 +173,11 @@ mod tests {
         let all = Rules::in_force();
         let member = schema::kind_by_name("member").expect("a kind");
         let number = member.field_by_name("id_number").expect("a field");
-        assert!(all.rules.contains(&Rule { kind: 1, tag: number.tag, part: 0, share: Share::Token }));
+        assert!(all.rules.contains(&rule(number.tag, Share::Token)));
+        let employer = member.field_by_name("employer").expect("a field");
+        assert!(
+            all.rules.contains(&Rule { consent: "employment".into(), ..rule(employer.tag, Share::Open) })
+        );
         let sealed = all.rules.iter().filter(|rule| rule.kind == 1 && rule.share == Share::Sealed).count();
         assert_eq!(sealed, member.fields.iter().filter(|field| field.share == Share::Sealed).count());
         for rule in &all.rules {
@@ -171,6 +197,10 @@ mod tests {
             rules(&[(1, Open)]),
             rules(&[(1, Open), (3, Sealed)]),
             Rules { projection: PROJECTION + 1, ..rules(&[(1, Open), (2, Sealed)]) },
+            Rules {
+                projection: PROJECTION,
+                rules: vec![Rule { consent: "contact".into(), ..rule(1, Open) }, rule(2, Sealed)],
+            },
         ];
         let prints: std::collections::BTreeSet<Hash> = all.iter().map(Rules::fingerprint).collect();
         assert_eq!(prints.len(), all.len());
@@ -184,16 +214,22 @@ mod tests {
         let now = rules(&[(1, Open), (2, Token), (3, Sealed), (5, Open)]);
         let written =
             pb::RulesAccepted { projection: before.projection, rules: before.to_pb(), ..Default::default() };
-        let rule = |tag, share| Rule { kind: 1, tag, part: 0, share };
         assert_eq!(
             now.changes_since(&Rules::from_pb(&written)),
             [
-                Change::Further(rule(2, Token), Sealed),
-                Change::Less(rule(3, Sealed), Token),
+                Change::Further(rule(2, Token), rule(2, Sealed)),
+                Change::Less(rule(3, Sealed), rule(3, Token)),
                 Change::New(rule(5, Open)),
                 Change::Gone(rule(4, Open)),
             ]
         );
         assert_eq!(now.changes_since(&now), []);
+        let bound = Rule { consent: "contact".into(), ..rule(1, Open) };
+        let bound = |consent: &str| Rule { consent: consent.into(), ..bound.clone() };
+        let one = |rule: Rule| Rules { projection: PROJECTION, rules: vec![rule] };
+        let change = |from: &str, to: &str| one(bound(to)).changes_since(&one(bound(from)));
+        assert_eq!(change("contact", ""), [Change::Further(bound(""), bound("contact"))]);
+        assert_eq!(change("", "contact"), [Change::Less(bound("contact"), bound(""))]);
+        assert_eq!(change("contact", "other"), [Change::Further(bound("other"), bound("contact"))]);
     }
 }

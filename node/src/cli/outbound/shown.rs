@@ -41,6 +41,7 @@ fn kind_json(preview: &pb::PreviewResponse, counted: &pb::OutboundKind) -> Optio
         "waiting_changes": counted.waiting_changes,
         "waiting_records": counted.waiting_records,
         "records": counted.records,
+        "withdrawn_records": counted.withdrawn_records,
         "fields": { "open": named(Share::Open), "token": named(Share::Token), "sealed": named(Share::Sealed) },
         "rows": counted.rows.iter().map(|row| row_json(kind, row)).collect::<Vec<_>>(),
     }))
@@ -77,7 +78,10 @@ fn change_json(change: &pb::RuleChange) -> Value {
     out.insert("field".into(), json!(field.map(|field| field.name)));
     out.insert("part".into(), json!(part.map(|part| part.name)));
     out.insert("share".into(), json!(share_of(rule.share).map(word)));
-    out.insert("before".into(), json!(share_of(change.before).map(word)));
+    out.insert("consent".into(), json!(rule.consent));
+    let before = change.before.as_ref();
+    out.insert("share_before".into(), json!(before.and_then(|rule| share_of(rule.share)).map(word)));
+    out.insert("consent_before".into(), json!(before.map(|rule| &rule.consent)));
     Value::Object(out)
 }
 
@@ -148,8 +152,8 @@ fn change_text(change: &pb::RuleChange, lang: Lang) -> String {
     let (field, part) = named(&rule);
     let field = field.map_or_else(|| rule.tag.to_string(), |field| lang.of(field.label).to_owned());
     let part = part.map(|part| format!(" / {}", lang.of(part.label))).unwrap_or_default();
-    let now = share_of(rule.share).map(|share| class(share, lang)).unwrap_or_default();
-    let before = share_of(change.before).map(|share| class(share, lang)).unwrap_or_default();
+    let now = how_far(&rule, lang);
+    let before = change.before.as_ref().map(|rule| how_far(rule, lang)).unwrap_or_default();
     let what = match change.change() {
         Change::New => lang.pick(format!("新增，{now}"), format!("new, {now}")),
         Change::Further => lang
@@ -160,6 +164,17 @@ fn change_text(change: &pb::RuleChange, lang: Lang) -> String {
         Change::Unspecified => String::new(),
     };
     format!("{kind} · {field}{part}{}{what}", lang.pick("：", ": "))
+}
+
+fn how_far(rule: &SharingRule, lang: Lang) -> String {
+    let share = share_of(rule.share).map(|share| class(share, lang)).unwrap_or_default();
+    match rule.consent.as_str() {
+        "" => share.to_owned(),
+        group => lang.pick(
+            format!("{share}（撤回同意即密封：{group}）"),
+            format!("{share} (sealed without consent: {group})"),
+        ),
+    }
 }
 
 fn class(share: Share, lang: Lang) -> &'static str {
@@ -190,6 +205,18 @@ fn kind_text(
             lines.push(format!("  {}{}{labels}", class(share, lang), lang.pick("：", ": ")));
         }
     }
+    let bound: Vec<&str> = fields(preview, kind, Share::Open)
+        .chain(fields(preview, kind, Share::Token))
+        .filter(|field| !field.consent.is_empty())
+        .map(|field| lang.of(field.label))
+        .collect();
+    if !bound.is_empty() {
+        let (labels, records) = (bound.join(lang.pick("、", ", ")), counted.withdrawn_records);
+        lines.push(lang.pick(
+            format!("  撤回同意即密封：{labels}；已撤回的有 {records} 条记录"),
+            format!("  sealed once consent is withdrawn: {labels}; records with a withdrawal {records}"),
+        ));
+    }
     for row in &counted.rows {
         row_text(kind, row, lang, lines);
     }
@@ -208,11 +235,10 @@ fn row_text(kind: &'static Kind, row: &pb::OutboundRow, lang: Lang, lines: &mut 
         lines.push(format!("    {}  {value}", lang.of(field.label)));
     }
     for field in row.sealed.iter().filter_map(|tag| kind.field(*tag)) {
-        // Of a field whose token leaves, the raw value goes along sealed.
-        let withdrawn = row.withdrawn.contains(&field.tag);
-        let word = match withdrawn {
-            true => lang.pick("密封，同意已撤回", "sealed, consent withdrawn"),
-            false => lang.pick("密封", "sealed"),
+        let word = match (row.withdrawn.contains(&field.tag), field.share) {
+            (true, _) => lang.pick("密封，同意已撤回", "sealed, consent withdrawn"),
+            (false, Share::Token) => lang.pick("号码本身密封", "the number itself sealed"),
+            (false, _) => lang.pick("密封", "sealed"),
         };
         lines.push(format!("    {}  {word}", lang.of(field.label)));
     }

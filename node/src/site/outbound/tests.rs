@@ -5,6 +5,7 @@ use std::path::Path;
 use liandong_proto::id::SiteCode;
 use liandong_proto::pb::record::v1 as record;
 use liandong_proto::schema::Share;
+use liandong_proto::share::rules::number;
 use pb::rule_change::Change as What;
 
 use super::*;
@@ -70,9 +71,10 @@ fn changed_rules_have_to_be_accepted_anew_and_the_preview_says_what_has_changed(
     assert_eq!((preview.accepted, preview.accepted_by.as_str()), (false, "A7"));
     let [change] = preview.changes.as_slice() else { panic!("one change: {:?}", preview.changes) };
     assert_eq!(change.change(), What::Further);
+    let before = change.before.as_ref().map(|rule| rule.share);
     assert_eq!(
-        (change.rule.as_ref().map(|rule| rule.tag), change.before),
-        (Some(EMAIL), number(Share::Sealed))
+        (change.rule.as_ref().map(|rule| rule.tag), before),
+        (Some(EMAIL), Some(number(Share::Sealed)))
     );
     accept(&site);
     let preview = site.preview_outbound(1).expect("a preview");
