@@ -14,6 +14,7 @@ use liandong_proto::schema::{Field, Kind, Share};
 use liandong_proto::share::{LinkingKey, Projection, Withdrawn, is_draft, is_token, leaks, project};
 use liandong_proto::stamp::Stamp;
 use liandong_proto::state::RecordState;
+use liandong_proto::validate::{self, View};
 use prost::Message as _;
 
 const ID_NUMBER: &str = "440100198503121239";
@@ -287,6 +288,25 @@ fn a_record_that_leaves_its_draft_leaves_what_is_withdrawn_sealed() {
         show(&projection.open).into_iter().filter(|it| !it.starts_with("consents")).collect();
     assert_eq!(open, ["name=陈志强", "mobile=(token)", "status=4"]);
     assert_eq!(show(&projection.sealed), ["post=督导", "-name", "-status", "-consents"]);
+}
+
+/// What the hub makes of a required field that its city takes out: no rule is broken, the record is not whole any more.
+#[test]
+fn a_required_field_that_is_taken_out_leaves_the_record_incomplete() {
+    let origin = Origin { site: SiteCode(440_100), epoch: Epoch([1; 16]) };
+    let take = |state: Option<RecordState>, seq: u64, patch: &Patch| {
+        let (kind, record, op) = (member().number, RecordId([1; 16]), Op::Put);
+        let (stamp, base, hub_seq) = (Stamp(seq), seq - 1, seq);
+        let change = Change { origin, seq, stamp, base, hub_seq, kind, record, op, patch };
+        let today = validate::today(1_777_600_000_000);
+        let verdicts = merge::judge(state.as_ref(), &change, &Lineage::default(), today, Some(View::Shared));
+        assert_eq!(verdicts, [], "change {seq}");
+        merge::apply(state, &change, &verdicts, &Lineage::default())
+    };
+    let state = take(None, 1, &patch(&[("name", "陈志强"), ("employer", "甲"), ("status", "ACTIVE")], &[]));
+    assert!(!merge::incomplete(member(), &state));
+    let state = take(Some(state), 2, &patch(&[], &["name", "employer"]));
+    assert!(merge::incomplete(member(), &state) && state.fields.str(tag(member(), "name")).is_none());
 }
 
 /// One life of a record at its city, change by change, as the node folds it.
