@@ -1,6 +1,8 @@
 //! Consent taken back (Personal Information Protection Law, article 15): which groups of a record's fields stay in the
 //! city, by the entries that travel with the record.
 
+use bytes::Bytes;
+
 use crate::fields::{self, Fields, Value};
 use crate::schema::{self, Field, Kind, Share, Type};
 
@@ -49,7 +51,7 @@ impl Withdrawn {
 /// One entry: its group, the day, and whether consent was taken back. `None` for one that cannot be read.
 fn entry(message: &str, value: Value<'_>) -> Option<(&'static str, String, bool)> {
     let Value::Delimited(bytes) = value else { return None };
-    let entry = Fields::split(bytes.to_vec()).ok()?;
+    let entry = Fields::split(Bytes::copy_from_slice(bytes)).ok()?;
     let part = |name: &str| schema::parts(message)?.iter().find(|part| part.name == name);
     let choice = |name: &str| match part(name).map(|part| (part.tag, part.ty)) {
         Some((tag, Type::Enum(choices))) => choices.value(entry.number(tag)).map(|value| value.name),
