@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use liandong_node::api::{ServeError, Socket, blocking, services};
 use liandong_node::audit::{Note, What};
+use liandong_node::now::now_ms;
 use liandong_node::rows;
 use liandong_node::site::{By, Put, Records, SiteError};
 use liandong_proto::city;
@@ -19,11 +20,13 @@ use liandong_proto::pb::record::v1 as record;
 use liandong_proto::schema;
 use liandong_proto::sign::VerifyingKey;
 use liandong_proto::state::RecordState;
+use liandong_proto::validate;
 use pb::hub_server::{Hub as HubRpc, HubServer};
 use prost::Message as _;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
+use crate::agreements::Lack;
 use crate::findings::{self, Choice};
 use crate::hub::{Hub, locked};
 
@@ -114,6 +117,7 @@ impl Hub {
         let published = self.published();
         let counted = self.count_by_city()?;
         let learned = locked(&self.shared.cities).clone();
+        let today = validate::today(now_ms());
         let mut cities = Vec::new();
         for city in city::cities() {
             let (origin, row) = published
@@ -128,7 +132,10 @@ impl Hub {
             let member = published.registry.members.city(city.code).cloned().unwrap_or_default();
             let enrolment = member.enrolment.as_ref();
             let signing_key = enrolment.and_then(|it| VerifyingKey::from_slice(&it.signing_key));
+            let agreed = published.registry.agreements.check(city.code, today, signing_key.as_slice());
             cities.push(pb::City {
+                agreement_to: agreed.map(|day| day.to_string()).unwrap_or_default(),
+                agreement_of_other_key: agreed == Err(Lack::OtherKey),
                 standing: member.standing as u32,
                 certificate_until_ms: enrolment.map_or(0, |it| it.until_ms),
                 invited_until_ms: member.invitation.as_ref().map_or(0, |it| it.until_ms),

@@ -213,7 +213,7 @@ impl Judge {
     }
 
     fn knock(&mut self, knock: Knock, batch: &mut Batch, told: &mut Told) {
-        let admission = match self.registry.admit(knock.identity, &knock.hello, &self.generations) {
+        let admission = match self.registry.admit(knock.identity, &knock.hello, &self.generations, now_ms()) {
             // Whoever only takes its entries back begins no session that a copy could be told from.
             Ok((origin, _, signing_key)) if knock.hello.restore => Admission::Welcome {
                 held: self.registry.head(origin),
@@ -360,6 +360,7 @@ impl Judge {
             told.answers.push(Box::new(move || (write.answer)(answers)));
         }
         let folded = fold.finish();
+        self.registry.agreements.fold(&folded.rows);
         self.sanctions = sanctions;
         self.ahead = ahead;
         self.registry.erasures = erasures;

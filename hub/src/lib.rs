@@ -1,6 +1,7 @@
 //! The province's hub: a site that also listens. It orders, merges and reconciles what the cities sync, and
 //! sends decisions back.
 
+pub mod agreements;
 pub mod api;
 pub mod audience;
 mod audited;

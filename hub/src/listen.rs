@@ -31,7 +31,6 @@ use crate::ca::{CaError, Identity as CityIdentity};
 use crate::enrol::{EnrolmentService, MembershipService, member};
 use crate::hub::{Hub, locked};
 use crate::queue::{Job, Knock, Pushed};
-use crate::registry::not_a_member;
 
 /// Why the hub cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -200,6 +199,8 @@ impl Driver {
         mut stopping: watch::Receiver<bool>,
     ) {
         let mut registered = false;
+        let mut needs_agreement = true;
+        let mut look = tokio::time::interval(limits::LOOK_AGAIN);
         loop {
             let input = tokio::select! {
                 message = inbound.message() => match message {
@@ -216,11 +217,19 @@ impl Driver {
                 },
                 // A sender that is gone means stop as well.
                 _ = stopping.wait_for(|stop| *stop) => unavailable(),
+                // Whoever has nothing to say is looked at as well; another read of the feed does no harm.
+                _ = look.tick() => Input::FeedMoved,
             };
-            // Whoever is cut off is cut off with its next message, whatever else goes wrong.
-            if self.hub.member_key(self.identity).is_none() {
-                self.session_input(Input::Stop(not_a_member()));
+            // Whoever is cut off is cut off with its next message, whatever else goes wrong. A hello is answered by
+            // the registry.
+            if let Some(why) = self.hub.cut_off(self.identity, registered && needs_agreement) {
+                self.session_input(Input::Stop(why));
                 break;
+            }
+            if !registered
+                && let Input::Received(pb::Up { message: Some(pb::up::Message::Hello(hello)) }) = &input
+            {
+                needs_agreement = !hello.restore;
             }
             if matches!(&input, Input::Received(up) if matches!(up.message, Some(pb::up::Message::Hello(_))))
                 && !registered

@@ -15,8 +15,10 @@ use liandong_proto::position::Generations;
 use liandong_proto::session::hub::Admission;
 use liandong_proto::session::{generations_from_pb, head_to_pb, refusal};
 use liandong_proto::sign::VerifyingKey;
+use liandong_proto::validate;
 use prost::Message as _;
 
+use crate::agreements::{Agreements, Lack};
 use crate::ca::Identity;
 use crate::erasures::Erasures;
 use crate::members::Members;
@@ -31,6 +33,8 @@ pub struct Registry {
     pub members: Members,
     /// Which records are erased.
     pub erasures: Erasures,
+    /// Which of them may sync.
+    pub agreements: Agreements,
 }
 
 /// Whether a node's epoch goes on from the end of what is held of the living one.
@@ -66,8 +70,9 @@ impl Registry {
     /// # Errors
     /// [`SiteError`].
     pub fn load(index: &Index) -> Result<Registry, SiteError> {
-        let (members, erasures) = (Members::load(index)?, Erasures::load(index)?);
-        let mut out = Registry { members, erasures, ..Registry::default() };
+        let (members, agreements) = (Members::load(index)?, Agreements::load(index)?);
+        let erasures = Erasures::load(index)?;
+        let mut out = Registry { members, agreements, erasures, ..Registry::default() };
         for row in index.scan(rows::ORIGINS, Some(&rows::after_prefix(rows::ORIGINS))) {
             let (key, value) = row?;
             let Some(origin) = rows::parse_origin(&key) else { continue };
@@ -171,12 +176,18 @@ impl Registry {
         identity: Identity,
         hello: &sync::Hello,
         history: &Generations,
+        now_ms: u64,
     ) -> Result<(Origin, Bytes, VerifyingKey), Box<Admission>> {
         use sync::diverged::Cause;
         let site = identity.site;
         let Some(signing_key) = self.members.signing_key(identity) else {
             return Err(Box::new(Admission::Refused(not_a_member())));
         };
+        // What a city wrote is its own to have back.
+        if !hello.restore {
+            let until = self.agreements.check(site, validate::today(now_ms), &[signing_key]);
+            until.map_err(|lack: Lack| Box::new(Admission::Refused(lack.refusal())))?;
+        }
         let epoch = Epoch::from_slice(&hello.epoch).unwrap_or_default();
         let origin = Origin { site, epoch };
         let nonce = hello.nonces.last().cloned().unwrap_or_default();

@@ -204,6 +204,7 @@ impl Replay {
             }
         }
         let folded = fold.finish();
+        self.registry.agreements.fold(&folded.rows);
         self.sanctions = sanctions;
         self.row.received_at_ms = commit.received_at_ms;
         chain::advance(&mut self.row, hash_of(&commit));

@@ -3,14 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, mpsc};
 
-use liandong_node::log::{LogError, Pos};
+use liandong_node::log::{Log, LogError, Pos};
 use liandong_node::site::SiteError;
 use liandong_proto::entry::Head;
-use liandong_proto::id::SiteCode;
+use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::session::hub::Input;
 use liandong_proto::session::refusal;
 
+use crate::agreements::{self, Term};
 use crate::commit::{Round, Told};
 use crate::hub::{Shared, locked, stage_row};
 
@@ -46,22 +47,29 @@ impl Writer {
             self.shared.log.sync_to(end)?;
             end
         };
+        let agreements = agreements::changed(&round.rows);
         stage_row(&self.shared.index, &round.told.row, round.rows, end)?;
         if !round.told.erasures.is_empty() {
             // What is erased lies before; nobody else appends.
-            self.shared.log.begin_segment(round.told.row.hub_seq + 1)?;
+            let mark = round.told.row.hub_seq + 1;
+            self.with_space(|log| log.begin_segment(mark))?;
         }
-        self.tell(round.told);
+        self.tell(round.told, agreements);
         Ok(())
     }
 
-    /// Appends, waiting for space on a full disk: nothing is acknowledged meanwhile, nothing is lost.
+    /// Appends a round.
     fn append(&self, round: &Round) -> Result<Pos, SiteError> {
+        self.with_space(|log| log.append(&round.batch, round.mark)).map(|span| span.end)
+    }
+
+    /// Waits for space on a full disk: nothing is acknowledged meanwhile, nothing is lost.
+    fn with_space<T>(&self, write: impl Fn(&Log) -> Result<T, LogError>) -> Result<T, SiteError> {
         loop {
-            match self.shared.log.append(&round.batch, round.mark) {
-                Ok(span) => {
+            match write(&self.shared.log) {
+                Ok(written) => {
                     *locked(&self.shared.full) = None;
-                    return Ok(span.end);
+                    return Ok(written);
                 }
                 Err(error @ LogError::Full { .. }) => {
                     tracing::error!(%error, "waiting for space");
@@ -73,7 +81,7 @@ impl Writer {
         }
     }
 
-    fn tell(&self, told: Told) {
+    fn tell(&self, told: Told, agreements: Vec<(RecordId, Option<Term>)>) {
         let erases = !told.erasures.is_empty();
         let origins = told.heads.iter().map(|(origin, _)| origin.site);
         self.shared.scanned.touch(origins.chain(told.moved.iter().copied()), told.at.hub_seq);
@@ -85,6 +93,9 @@ impl Writer {
             }
             for (key, row) in told.erasures {
                 published.registry.erasures.publish(key, row);
+            }
+            for (id, term) in agreements {
+                published.registry.agreements.take(id, term);
             }
             told.heads
                 .into_iter()

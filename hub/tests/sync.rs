@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use liandong_hub::agreements::AGREEMENT;
 use liandong_hub::hub::{Hub, HubOptions};
 use liandong_hub::listen::Listener;
 use liandong_node::log::{self, Log};
@@ -83,6 +84,11 @@ impl City {
             let invited = tokio::task::spawn_blocking(move || hub.invite(code, &address, "")).await;
             let (invitation, _) = invited.expect("joined").expect("invited");
             trust::join(&invitation, site.code(), site.paths()).await.expect("a member");
+            let hub = Arc::clone(&province.hub);
+            tokio::task::spawn_blocking(move || agree(&hub, code)).await.expect("agreed");
+        }
+        if !*site.outbound_accepted().borrow() {
+            site.accept_outbound(&site.rules().fingerprint(), "a", false).expect("accepted");
         }
         let (stop, stopped) = watch::channel(false);
         let options =
@@ -113,6 +119,21 @@ impl City {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// Registers an agreement: without one nothing syncs.
+fn agree(hub: &Hub, city: SiteCode) {
+    let agreement = record::Agreement {
+        city: city.0,
+        role: record::AgreementRole::Provide as i32,
+        purpose: "汇总".into(),
+        from: "2020-01-01".into(),
+        to: "2099-12-31".into(),
+        document: "1".into(),
+        status: record::AgreementStatus::InForce as i32,
+        ..record::Agreement::default()
+    };
+    write(hub, vec![put(AGREEMENT, None, &agreement)]);
 }
 
 fn member(n: u32) -> record::Member {

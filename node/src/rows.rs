@@ -2,7 +2,7 @@
 //!
 //! | key | means | moved by | if lost |
 //! |---|---|---|---|
-//! | `h` | where the site stands: head, cursor, nonces ([`SiteRow`](liandong_proto::pb::log::v1::SiteRow)) | every append | replay from the start of the log |
+//! | `h` | where the site stands: head, cursor, nonces, at a node also the sharing rules accepted last and where in the log that stands ([`SiteRow`](liandong_proto::pb::log::v1::SiteRow)) | every append | replay from the start of the log |
 //! | `r` kind(2) id(16) | state of one record | own changes, deliveries; at the hub the merge | the record is not shown until a rebuild |
 //! | `o` site(4) epoch(16) | at the hub: what it holds of an origin | commits, sessions | nodes would be asked for everything again |
 //! | `c` site(4) | at the hub: a city as a member, its keys and invitation ([`CityRow`](liandong_proto::pb::log::v1::CityRow)) | registry changes | no city could sync, invitations would be void |

@@ -38,6 +38,12 @@ pub enum UplinkError {
     /// The certificate is over; a fresh invitation helps, and may come at any time.
     #[error("this site's certificate is over: ask the province for a fresh invitation, then run `join`")]
     Expired,
+    /// Nobody has accepted what leaves this site by the rules in force.
+    #[error(
+        "nothing is sent before somebody has accepted what leaves this site: look at it with `outbound preview`, then run \
+         `outbound accept`"
+    )]
+    NotAccepted,
     /// The hub cannot be reached; worth another try.
     #[error("the hub cannot be reached: {0}")]
     Unreachable(#[from] tonic::transport::Error),
@@ -66,15 +72,24 @@ impl UplinkError {
         match self {
             UplinkError::NotJoined
             | UplinkError::Expired
+            | UplinkError::NotAccepted
             | UplinkError::Unreachable(_)
             | UplinkError::Cut(_)
             | UplinkError::Ended => true,
             UplinkError::Refused(refusal) => {
                 // Cut off is not for good: a fresh invitation may come at any time.
-                matches!(refusal.code(), Code::SiteBusy | Code::Unavailable | Code::Frozen | Code::NotAMember)
+                use Code::{Frozen, NoAgreement, NotAMember, SiteBusy, Unavailable};
+                matches!(refusal.code(), SiteBusy | Unavailable | Frozen | NotAMember | NoAgreement)
             }
             UplinkError::Diverged(_) | UplinkError::Site(_) => false,
         }
+    }
+}
+
+impl UplinkError {
+    /// Whether the province has to do something before the next try can succeed.
+    fn is_the_provinces(&self) -> bool {
+        matches!(self, UplinkError::Refused(refusal) if matches!(refusal.code(), Code::NotAMember | Code::NoAgreement))
     }
 }
 
@@ -109,6 +124,19 @@ pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Recei
         if now_ms().saturating_sub(started) > 10_000 {
             pause = first_pause;
         }
+        if error.is_the_provinces() {
+            // People have to act first: nothing is gained by asking often.
+            pause = options.retry_max;
+        }
+        if matches!(error, UplinkError::NotAccepted) {
+            let mut accepted = site.outbound_accepted();
+            tokio::select! {
+                _ = accepted.wait_for(|yes| *yes) => continue,
+                // Its certificate is renewed meanwhile.
+                () = tokio::time::sleep(RENEWAL) => continue,
+                _ = stop.changed() => return,
+            }
+        }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.changed() => return,
@@ -125,11 +153,15 @@ fn report(site: &Site, error: &UplinkError) {
         UplinkError::Expired => {
             (Link::Offline, "证书已过期：请向省协会索取新的邀请码，再运行 join；本地工作不受影响".to_owned())
         }
+        UplinkError::NotAccepted => {
+            let zh = "还没有人确认哪些内容会离开本市，因此什么都不发送：请用 outbound preview 查看，再运行 outbound accept";
+            (Link::Waiting, zh.to_owned())
+        }
         UplinkError::Diverged(_) => {
             let zh = "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响；如果这台机器是新装的，请改用 restore";
             (Link::Diverged, zh.to_owned())
         }
-        UplinkError::Refused(refusal) if error.is_passing() && refusal.code() != Code::NotAMember => {
+        UplinkError::Refused(refusal) if error.is_passing() && !error.is_the_provinces() => {
             (Link::Offline, refusal.zh.clone())
         }
         UplinkError::Refused(refusal) => (Link::Refused, format!("省级枢纽拒绝：{}", refusal.zh)),
@@ -137,6 +169,7 @@ fn report(site: &Site, error: &UplinkError) {
         _ => (Link::Offline, "暂时无法连接省级枢纽；本地工作不受影响，恢复后自动同步".to_owned()),
     };
     match link {
+        Link::Waiting => tracing::warn!(%error, "sync waits"),
         Link::Offline | Link::None => tracing::info!(%error, "offline; trying again"),
         _ => tracing::error!(%error, "sync has stopped"),
     }
@@ -152,6 +185,10 @@ async fn connect(site: &Site, hub: Option<&str>) -> Result<(Channel, VerifyingKe
     if now_ms() >= membership.not_after_ms {
         return Err(UplinkError::Expired);
     }
+    let is_accepted = *site.outbound_accepted().borrow();
+    if !is_accepted && !membership.is_due(now_ms(), site.code()) {
+        return Err(UplinkError::NotAccepted);
+    }
     let hub_key = membership.hub_key()?;
     let address = hub.unwrap_or(&membership.hub).to_owned();
     let mut channel = trust::endpoint(&address, &membership)?.connect().await?;
@@ -164,6 +201,9 @@ async fn connect(site: &Site, hub: Option<&str>) -> Result<(Channel, VerifyingKe
             // There is time: the old one is good for another while.
             Err(error) => tracing::warn!(%error, "the certificate cannot be renewed now"),
         }
+    }
+    if !is_accepted {
+        return Err(UplinkError::NotAccepted);
     }
     Ok((channel, hub_key))
 }

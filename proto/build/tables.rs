@@ -61,6 +61,10 @@ impl Tables {
             "NoCity" => "None".to_owned(),
             other => other.to_owned(),
         };
+        let consents = match kind.string("consents") {
+            none if none.is_empty() => None,
+            name => Some(message.get_field_by_name(&name).ok_or(format!("no field {name}"))?.number()),
+        };
         let mut status = None;
         for field in message.fields() {
             if self.option(&field)?.choice("merge").as_deref() == Some("Status")
@@ -71,13 +75,14 @@ impl Tables {
         }
         Ok(format!(
             "Kind {{ number: {}, name: {:?}, message: {:?}, title: {}, owner: Party::{}, audience: \
-             Audience::{audience}, status: {status:?}, identity: {}, fields: {} }}",
+             Audience::{audience}, status: {status:?}, identity: {}, consents: {:?}, fields: {} }}",
             kind.number("number"),
             snake(message.name()),
             message.full_name(),
             kind.text("title"),
             must(kind, "owner", message.full_name())?,
             tags(message, &kind.strings("identity"))?,
+            consents,
             self.fields(message)?,
         ))
     }
@@ -120,7 +125,7 @@ impl Tables {
         Ok(format!(
             "Field {{ tag: {}, name: {:?}, label: {}, description: {}, aliases: &{:?}, owner: Party::{}, merge: \
              Merge::{}, share: Share::{}, pii: Pii::{pii}, group: &{group:?}, format: Format::{format}, required: \
-             {}, unit: {:?}, ty: {}, repeated: {} }}",
+             {}, unit: {:?}, consent: {:?}, ty: {}, repeated: {} }}",
             field.number(),
             field.name(),
             option.text("label"),
@@ -131,6 +136,7 @@ impl Tables {
             must(option, "share", name)?,
             option.flag("required"),
             option.string("unit"),
+            option.string("consent"),
             self.wire_type(field)?,
             field.is_list(),
         ))

@@ -61,7 +61,43 @@ fn faults(kind: &Kind) -> Vec<String> {
             found.push(format!("{}: its audience is not named by site codes", kind.name));
         }
     }
+    found.extend(consent_faults(kind));
     found.extend(claimed_twice(kind));
+    found
+}
+
+/// Groups of fields that stay in the city without consent: each has to be one that an entry can name, and its fields the
+/// city's own alone, which nobody else writes.
+fn consent_faults(kind: &Kind) -> Vec<String> {
+    let parts = match kind.consents.and_then(|tag| kind.field(tag)).map(|field| field.ty) {
+        Some(Type::Message(name)) => parts(name).unwrap_or_default(),
+        _ => &[],
+    };
+    let group = parts.iter().find(|part| part.name == "group").map(|part| part.ty);
+    let is_group = |name: &str| match group {
+        Some(Type::Enum(groups)) => groups.values.iter().any(|group| group.name.to_lowercase() == name),
+        _ => false,
+    };
+    let mut found = Vec::new();
+    for field in kind.fields.iter().filter(|field| !field.consent.is_empty()) {
+        let mut fault = |fault: &str| found.push(format!("{}.{}: {fault}", kind.name, field.name));
+        if !is_group(field.consent) {
+            fault(&format!("no consent can be given to {}", field.consent));
+        }
+        if field.owner != Party::Home || field.merge == Merge::Status || Some(field.tag) == kind.consents {
+            fault("it cannot stay in the city");
+        }
+        if field.group.iter().filter_map(|tag| kind.field(*tag)).any(|other| other.consent != field.consent) {
+            fault("it merges with a field of another consent");
+        }
+    }
+    if kind.consents.is_some() {
+        for name in ["group", "basis", "given_on", "withdrawn_on"] {
+            if !parts.iter().any(|part| part.name == name) {
+                found.push(format!("{}: consents have no {name}", kind.name));
+            }
+        }
+    }
     found
 }
 
@@ -227,6 +263,7 @@ const PLAIN: Field = Field {
     format: Format::Text,
     required: false,
     unit: "",
+    consent: "",
     ty: Type::String,
     repeated: false,
 };
@@ -258,6 +295,7 @@ fn check(fields: &'static [Field], expected: &[&str]) {
         fields,
         status: fields.iter().find(|field| field.merge == Merge::Status).map(|field| field.tag),
         identity: &[],
+        consents: None,
     };
     // The texts of the made-up choices are empty, and so all mean the same.
     let found: Vec<String> = faults(&kind).into_iter().filter(|fault| !fault.contains("“”")).collect();
@@ -284,6 +322,26 @@ fn broken_fields_are_found() {
     check(&[NUMBER], &["made_up.plain: its format does not fit its type"]);
     const SITES: Field = Field { owner: Party::Sites, ..PLAIN };
     check(&[SITES], &["made_up: owned by sites that no field names"]);
+}
+
+#[test]
+fn a_consent_that_nobody_can_give_is_found() {
+    const LOST: Field = Field { consent: "contact", ..PLAIN };
+    check(&[LOST], &["made_up.plain: no consent can be given to contact"]);
+    const SHARED: Field = Field { owner: Party::Shared, ..LOST };
+    check(
+        &[SHARED],
+        &["made_up.plain: no consent can be given to contact", "made_up.plain: it cannot stay in the city"],
+    );
+    const WITH: Field = Field { group: &[1, 2], ..LOST };
+    const WITHOUT: Field = Field { tag: 2, name: "second", consent: "", ..WITH };
+    check(
+        &[WITH, WITHOUT],
+        &[
+            "made_up.plain: no consent can be given to contact",
+            "made_up.plain: it merges with a field of another consent",
+        ],
+    );
 }
 
 #[test]

@@ -9,10 +9,13 @@ use liandong_proto::entry::{Op, Patch};
 use liandong_proto::fields::{Fields, FieldsBuilder};
 use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode};
 use liandong_proto::merge::{self, Change, Lineage};
-use liandong_proto::schema::Kind;
-use liandong_proto::share::{LinkingKey, Projection, is_draft, is_token, leaks, project};
+use liandong_proto::pb::record::v1::{Consent, ConsentBasis, ConsentGroup, Member};
+use liandong_proto::schema::{Field, Kind, Share};
+use liandong_proto::share::{LinkingKey, Projection, Withdrawn, is_draft, is_token, leaks, project};
 use liandong_proto::stamp::Stamp;
 use liandong_proto::state::RecordState;
+use liandong_proto::validate::{self, View};
+use prost::Message as _;
 
 const ID_NUMBER: &str = "440100198503121239";
 const MOBILE: &str = "13800138000";
@@ -161,12 +164,158 @@ fn raw_values_where_tokens_belong_are_found() {
     assert!(leaks(member(), &number_on_the_wire));
 }
 
+/// Entries of consent: group, basis, when it was given, when it was taken back.
+type Entries = Vec<(ConsentGroup, ConsentBasis, String, String)>;
+
+/// The field with these entries, as bytes of the message.
+fn consents(entries: &Entries) -> Vec<u8> {
+    let entry =
+        |(group, basis, given_on, withdrawn_on): &(ConsentGroup, ConsentBasis, String, String)| Consent {
+            group: *group as i32,
+            basis: *basis as i32,
+            given_on: given_on.clone(),
+            withdrawn_on: withdrawn_on.clone(),
+            document: String::new(),
+        };
+    Member { consents: entries.iter().map(entry).collect(), ..Member::default() }.encode_to_vec()
+}
+
+fn given(
+    group: ConsentGroup,
+    given_on: &str,
+    withdrawn_on: &str,
+) -> (ConsentGroup, ConsentBasis, String, String) {
+    (group, ConsentBasis::Consent, given_on.into(), withdrawn_on.into())
+}
+
+/// A patch of these fields with entries of consent among them.
+fn with_consents(set: &[(&str, &str)], entries: &Entries) -> Patch {
+    let mut patch = patch(set, &[]);
+    patch.set = patch.set.patched(&Fields::split(consents(entries)).expect("a message"), &[]);
+    patch
+}
+
+/// [`check`] over a record that has entries of consent; those themselves are left out of what is shown.
+#[track_caller]
+fn check_consents(before: &Patch, change: &Patch, open: &[&str], sealed: &[&str]) {
+    let projection = project(member(), &before.set, change, Some(&key()));
+    let shown = |patch: &Patch| -> Vec<String> {
+        show(patch).into_iter().filter(|line| !line.starts_with("consents")).collect()
+    };
+    assert_eq!(shown(&projection.open), open, "open");
+    assert_eq!(shown(&projection.sealed), sealed, "sealed");
+}
+
+const FULL: [(&str, &str); 6] = [
+    ("name", "陈志强"),
+    ("mobile", MOBILE),
+    ("address", "某路"),
+    ("employer", "甲"),
+    ("post", "主任"),
+    ("status", "ACTIVE"),
+];
+
+#[test]
+fn the_change_that_withdraws_consent_takes_the_fields_out_and_seals_them() {
+    use ConsentGroup::{Contact, Employment};
+    let before = with_consents(&FULL, &vec![given(Employment, "2024-01-01", "")]);
+    let withdrawn = vec![given(Employment, "2024-01-01", "2026-03-01")];
+    let change = with_consents(&[], &withdrawn);
+    check_consents(&before, &change, &["-employer", "-post"], &["employer=甲", "post=主任"]);
+    // A number's token goes; the number is sealed already, the address never travelled.
+    let change = with_consents(&[], &vec![given(Contact, "2024-01-01", "2026-03-01")]);
+    check_consents(&before, &change, &["-mobile"], &[&format!("mobile={MOBILE}")]);
+    // What else the same change does.
+    let mut change = with_consents(&[("employer", "乙"), ("name", "陈强")], &withdrawn);
+    change.cleared = vec![tag(member(), "post")];
+    check_consents(&before, &change, &["name=陈强", "-employer", "-post"], &["employer=乙", "-post"]);
+}
+
+#[test]
+fn without_consent_later_edits_stay_sealed_and_a_new_consent_opens_the_fields() {
+    use ConsentGroup::{Contact, Employment};
+    let mut entries =
+        vec![given(Employment, "2024-01-01", "2026-03-01"), given(Contact, "2024-01-01", "2026-03-01")];
+    let before = with_consents(&FULL, &entries);
+    let edit = patch(&[("employer", "乙"), ("name", "陈强"), ("mobile", MOBILE)], &["post", "address"]);
+    let mobile = format!("mobile={MOBILE}");
+    check_consents(&before, &edit, &["name=陈强"], &[&mobile, "employer=乙", "-address", "-post"]);
+    entries.push(given(Employment, "2026-04-01", ""));
+    let anew = with_consents(&[("post", "督导")], &entries);
+    check_consents(&before, &anew, &["employer=甲", "post=督导"], &["-employer", "-post"]);
+    entries.push(given(Contact, "2026-04-01", ""));
+    let both = with_consents(&[], &entries);
+    check_consents(
+        &before,
+        &both,
+        &["mobile=(token)", "employer=甲", "post=主任"],
+        &[&mobile, "-employer", "-post"],
+    );
+    // Without any entries nothing is withdrawn.
+    let cleared = Patch { set: Fields::default(), cleared: vec![tag(member(), "consents")] };
+    let open = ["mobile=(token)", "employer=甲", "post=主任", "-consents"];
+    let projection = project(member(), &before.set, &cleared, Some(&key()));
+    assert_eq!(show(&projection.open), open);
+}
+
+#[test]
+fn of_one_group_the_newest_entry_counts_and_only_consent_can_be_withdrawn() {
+    use ConsentGroup::Employment;
+    let withdrawn = |entries: &Entries| {
+        let fields = Fields::split(consents(entries)).expect("a message");
+        let employer = member().field_by_name("employer").expect("a field");
+        Withdrawn::of(member(), &fields).holds(employer)
+    };
+    let (old, new) = (given(Employment, "2024-01-01", "2025-01-01"), given(Employment, "2026-01-01", ""));
+    assert!(withdrawn(&vec![old.clone()]));
+    assert!(!withdrawn(&vec![old.clone(), new.clone()]) && !withdrawn(&vec![new, old.clone()]));
+    assert!(withdrawn(&vec![given(Employment, "2024-01-01", ""), old.clone()]), "the later in the list");
+    let duty = (Employment, ConsentBasis::LegalDuty, "2024-01-01".to_owned(), "2025-01-01".to_owned());
+    assert!(!withdrawn(&vec![duty]));
+    assert!(!withdrawn(&vec![given(ConsentGroup::Contact, "2024-01-01", "2025-01-01")]));
+    assert!(!withdrawn(&Vec::new()));
+}
+
+#[test]
+fn a_record_that_leaves_its_draft_leaves_what_is_withdrawn_sealed() {
+    let mut draft = FULL;
+    draft[5].1 = "DRAFT";
+    let entries = vec![given(ConsentGroup::Employment, "2024-01-01", "2026-03-01")];
+    let before = with_consents(&draft, &entries);
+    let change = patch(&[("status", "ACTIVE"), ("post", "督导")], &[]);
+    let projection = project(member(), &before.set, &change, Some(&key()));
+    let open: Vec<String> =
+        show(&projection.open).into_iter().filter(|it| !it.starts_with("consents")).collect();
+    assert_eq!(open, ["name=陈志强", "mobile=(token)", "status=4"]);
+    assert_eq!(show(&projection.sealed), ["post=督导", "-name", "-status", "-consents"]);
+}
+
+/// What the hub makes of a required field that its city takes out: no rule is broken, the record is not whole any more.
+#[test]
+fn a_required_field_that_is_taken_out_leaves_the_record_incomplete() {
+    let origin = Origin { site: SiteCode(440_100), epoch: Epoch([1; 16]) };
+    let take = |state: Option<RecordState>, seq: u64, patch: &Patch| {
+        let (kind, record, op) = (member().number, RecordId([1; 16]), Op::Put);
+        let (stamp, base, hub_seq) = (Stamp(seq), seq - 1, seq);
+        let change = Change { origin, seq, stamp, base, hub_seq, kind, record, op, patch };
+        let today = validate::today(1_777_600_000_000);
+        let verdicts = merge::judge(state.as_ref(), &change, &Lineage::default(), today, Some(View::Shared));
+        assert_eq!(verdicts, [], "change {seq}");
+        merge::apply(state, &change, &verdicts, &Lineage::default())
+    };
+    let state = take(None, 1, &patch(&[("name", "陈志强"), ("employer", "甲"), ("status", "ACTIVE")], &[]));
+    assert!(!merge::incomplete(member(), &state));
+    let state = take(Some(state), 2, &patch(&[], &["name", "employer"]));
+    assert!(merge::incomplete(member(), &state) && state.fields.str(tag(member(), "name")).is_none());
+}
+
 /// One life of a record at its city, change by change, as the node folds it.
 fn live(seed: u64) {
     let mut random = Random(seed);
     let origin = Origin { site: SiteCode(440_100), epoch: Epoch([1; 16]) };
     let mut whole: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     let mut state: Option<RecordState> = None;
+    let mut entries = Entries::new();
     for seq in 1..2 + random.next() % 10 {
         let mut set = BTreeMap::new();
         for _ in 0..1 + random.below(4) {
@@ -186,8 +335,19 @@ fn live(seed: u64) {
         if random.percent(20) {
             set.insert(1900, text(1900, "x"));
         }
+        if random.percent(30) {
+            let group = random.pick(&[ConsentGroup::Contact, ConsentGroup::Employment]);
+            match entries.iter_mut().rfind(|entry| entry.0 == group && entry.3.is_empty()) {
+                Some(entry) => entry.3 = "2026-03-01".into(),
+                None => entries.push(given(group, &format!("2025-01-{seq:02}"), "")),
+            }
+            let tag = tag(member(), "consents");
+            let raw = Fields::split(consents(&entries)).expect("a message");
+            set.insert(tag, raw.get(tag).expect("there are some").to_vec());
+        }
         let status = tag(member(), "status");
-        let gone = whole.keys().copied().filter(|tag| !set.contains_key(tag) && *tag != status);
+        let kept = [status, tag(member(), "consents")];
+        let gone = whole.keys().copied().filter(|tag| !set.contains_key(tag) && !kept.contains(tag));
         let gone: Vec<u32> = gone.filter(|_| random.percent(20)).collect();
         let change = Patch::new(history::fields(&set), gone.clone()).expect("tags in range");
         let before = state.as_ref().map(RecordState::visible).unwrap_or_default();
@@ -223,11 +383,15 @@ fn live(seed: u64) {
         if draft {
             assert!(next.fields.is_empty(), "seed {seed}: nothing of a draft is open");
         } else {
-            let open_now = whole.keys().filter(|tag| {
-                member()
-                    .field(**tag)
-                    .is_some_and(|field| field.share != liandong_proto::schema::Share::Sealed)
-            });
+            // Of each group the last entry is the newest.
+            let may_travel = |field: &Field| {
+                let last = entries.iter().rfind(|entry| match entry.0 {
+                    ConsentGroup::Contact => field.consent == "contact",
+                    _ => field.consent == "employment",
+                });
+                field.share != Share::Sealed && last.is_none_or(|entry| entry.3.is_empty())
+            };
+            let open_now = whole.keys().filter(|tag| member().field(**tag).is_some_and(may_travel));
             let tags: Vec<u32> = next.fields.iter().map(|(tag, _)| tag).collect();
             assert_eq!(
                 tags,

@@ -212,11 +212,12 @@ async fn every_message_out_of_its_place_or_for_another_city_is_refused() {
     if let Up::Push(push) = &mut other_key {
         push.after_seq = 0;
     }
+    let never = sync::Applied { cursor: Some(sync::Position { generation: 0, hub_seq: 1 << 40 }) };
     let behind = [
         ("a second hello", hello(GUANGZHOU, epoch), Refused::UnexpectedMessage),
         ("another city's entry", push_of(foreign, &signer), Refused::WrongOrigin),
         ("a push signed by another key", other_key, Refused::Signature),
-        ("an applied of nothing", Up::Applied(sync::Applied::default()), Refused::UnexpectedMessage),
+        ("an applied of what was never delivered", Up::Applied(never), Refused::UnexpectedMessage),
         (
             "a restore in a session that syncs",
             Up::Restore(sync::RestoreAsk::default()),

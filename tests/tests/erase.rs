@@ -183,6 +183,7 @@ async fn nothing_of_an_erased_person_stays_anywhere_and_every_holder_proves_it()
     let (code, file) = (province.invited("440100").await, file.display().to_string());
     let restore = ["restore", &code, "--site", "440100", "--recovery-key", &file];
     province.node(GUANGZHOU).answer(&restore).await.expect("restored");
+    province.agree(GUANGZHOU).await.expect("an agreement that names its new key");
     province.start_node(GUANGZHOU).await.expect("it starts");
     province.equal().await;
     let members = province.door(GUANGZHOU).await.list(MEMBER, &[]).await.expect("a list");

@@ -1,12 +1,15 @@
 //! Integration tests over real processes: one binary, one module for each promise.
 
+mod agreement;
 mod audit;
 mod concurrent;
+mod consent;
 mod doors;
 mod erase;
 mod federation;
 mod index_gone;
 mod killed;
+mod outbound;
 mod poison;
 mod privacy;
 mod province;

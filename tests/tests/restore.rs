@@ -73,6 +73,8 @@ async fn a_lost_city_is_restored_from_the_hub_with_what_the_hub_could_not_read()
     assert!(beside.exists(), "what was not made by the attempt stays");
     let output = restore(&province, GUANGZHOU, &key).await;
     assert!(output.status.success(), "{output:?}");
+    // It signs with another key from now on.
+    province.agree(GUANGZHOU).await.expect("agreed");
     province.start_node(GUANGZHOU).await.expect("it starts");
     province.equal().await;
     assert_eq!(fields(&province, GUANGZHOU).await, before);
@@ -104,6 +106,8 @@ async fn a_lost_city_is_restored_from_the_hub_with_what_the_hub_could_not_read()
     std::fs::create_dir_all(&dir).expect("a new one");
     let output = restore(&province, GUANGZHOU, &key).await;
     assert!(output.status.success(), "{output:?}");
+    // It signs with another key from now on.
+    province.agree(GUANGZHOU).await.expect("agreed");
     province.start_node(GUANGZHOU).await.expect("it starts");
     province.equal().await;
     assert_eq!(province.door(GUANGZHOU).await.list(MEMBER, &[]).await.expect("a list").len(), 42);
@@ -112,6 +116,7 @@ async fn a_lost_city_is_restored_from_the_hub_with_what_the_hub_could_not_read()
     std::fs::rename(&before, &dir).expect("it turns up");
     let code = province.invited("440100").await;
     province.node(GUANGZHOU).answer(&["join", &code]).await.expect("joined");
+    province.agree(GUANGZHOU).await.expect("agreed");
     province.start_node(GUANGZHOU).await.expect("it starts");
     let node = province.door(GUANGZHOU).await;
     // It is told that it has parted.
@@ -130,6 +135,8 @@ async fn a_city_that_died_before_it_wrote_anything_comes_back_as_well() {
     std::fs::create_dir_all(&dir).expect("a new one");
     let output = restore(&province, GUANGZHOU, &key).await;
     assert!(output.status.success(), "{output:?}");
+    // It signs with another key from now on.
+    province.agree(GUANGZHOU).await.expect("agreed");
     province.start_node(GUANGZHOU).await.expect("it starts");
     province.door(GUANGZHOU).await.put(MEMBER, None, &member(1)).await.expect("a member");
     province.equal().await;

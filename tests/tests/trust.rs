@@ -83,6 +83,9 @@ async fn an_invitation_is_for_one_city_and_for_once() {
     assert_eq!(join(SHENZHEN, &replaced).await.status.code(), Some(6), "a later one took its place");
     assert_eq!(join(SHENZHEN, &code[..60]).await.status.code(), Some(2), "cut short in a message");
     assert!(join(SHENZHEN, &code).await.status.success());
+    for city in [GUANGZHOU, SHENZHEN] {
+        province.agree(city).await.expect("agreed");
+    }
     province.start_nodes().await.expect("the nodes start");
     province.equal().await;
     province.stop().await.expect("all stop");

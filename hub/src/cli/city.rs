@@ -2,7 +2,7 @@
 
 use liandong_node::cli::door::Door;
 use liandong_node::cli::exit::{Exit, Failure};
-use liandong_node::cli::global::city_named;
+use liandong_node::cli::global::{city_named, this_day};
 use liandong_node::cli::screen::Screen;
 use liandong_node::cli::table::{Table, moment};
 use liandong_node::config::check_address;
@@ -16,6 +16,7 @@ use liandong_proto::pb::log::v1::city_row::Standing;
 use serde_json::{Value, json};
 
 use super::Setup;
+use super::agree::{AgreeArgs, agree, term};
 
 /// What to do with cities.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -24,6 +25,8 @@ pub enum CityCommand {
     List,
     /// 邀请一个城市加入：给出一次性邀请码，24 小时内有效 · Invite a city: a code that is good once, within 24 hours
     Invite(InviteArgs),
+    /// 登记与一个城市的数据协议；没有生效的协议不同步 · Register the agreement with a city; without one in force nothing syncs
+    Agree(AgreeArgs),
     /// 停用一个城市的证书；重新邀请即可恢复 · Cut a city off; a fresh invitation lets it in again
     Revoke(ExcludeArgs),
     /// 一个城市永久退出 · A city leaves for good
@@ -58,6 +61,7 @@ pub async fn run(door: &Door, command: &CityCommand, setup: &Setup) -> Result<Ex
     match command {
         CityCommand::List => list(door, &setup.screen).await,
         CityCommand::Invite(args) => invite(door, args, setup).await,
+        CityCommand::Agree(args) => agree(door, args, setup).await,
         CityCommand::Revoke(args) => exclude(door, args, false, setup).await,
         CityCommand::Retire(args) => exclude(door, args, true, setup).await,
     }
@@ -113,10 +117,23 @@ async fn list(door: &Door, screen: &Screen) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Done);
     }
-    let zh = ["城市", "成员", "连接", "日志", "最近收到", "待下发", "记录", "草稿", "核对事项", "与本市核对"];
+    let zh = [
+        "城市",
+        "成员",
+        "协议",
+        "连接",
+        "日志",
+        "最近收到",
+        "待下发",
+        "记录",
+        "草稿",
+        "核对事项",
+        "与本市核对",
+    ];
     let en = [
         "city",
         "member",
+        "agreement",
         "link",
         "log",
         "last received",
@@ -131,6 +148,7 @@ async fn list(door: &Door, screen: &Screen) -> Result<Exit, Failure> {
         table.row([
             site_text(SiteCode(city.site), screen.lang),
             member(city, screen),
+            term(city, this_day(), screen.lang),
             screen.lang.pick(["离线", "在线"], ["offline", "online"])[usize::from(city.connected)].to_owned(),
             city.seq.to_string(),
             moment(city.last_received_ms),
@@ -188,6 +206,8 @@ fn city_json(city: &City) -> Value {
         "invited_until_ms": city.invited_until_ms,
         "signing_key": city.signing_key,
         "reason": city.reason,
+        "agreement_to": Some(&city.agreement_to).filter(|to| !to.is_empty()),
+        "agreement_of_other_key": city.agreement_of_other_key,
         "connected": city.connected,
         "seq": city.seq,
         "last_received_ms": city.last_received_ms,

@@ -1,5 +1,6 @@
 //! The hub's command line. What is general comes from the node's; here is what only a hub does.
 
+mod agree;
 mod city;
 mod entry;
 mod finding;

@@ -2,6 +2,7 @@
 
 mod audited;
 mod convert;
+mod outbound;
 
 use std::future::Future;
 use std::io;
@@ -23,6 +24,8 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::audit;
+pub use outbound::outbound;
+
 use crate::site::{Class, Put, Query, Records, SiteError};
 use audited::Reading;
 

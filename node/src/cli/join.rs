@@ -45,11 +45,14 @@ pub async fn run(door: &Door, args: &JoinArgs, setup: &Setup) -> Result<Exit, Fa
             "已加入，枢纽在 {address}；证书有效至 {until}，到期前自动更新\n\
              本站点签名密钥指纹  {own}\n\
              枢纽签名密钥指纹    {hub}\n\
-             请与省协会用电话等另外的途径核对这两个指纹，并写入协议",
+             请与省协会用电话等另外的途径核对这两个指纹，并写入协议；省协会登记协议（city agree）之后才会同步\n\
+             同步之前还要查看并确认哪些内容会离开本市：outbound preview，然后 outbound accept",
             "joined; the hub is at {address}; the certificate is good until {until} and renewed before that by itself\n\
              fingerprint of this site's signing key  {own}\n\
              fingerprint of the hub's signing key    {hub}\n\
-             Compare both with the province over another way, such as the telephone, and write them into the agreement"
+             Compare both with the province over another way, such as the telephone, and write them into the agreement; \
+             nothing syncs before the province has registered it (city agree)\n\
+             Nor before somebody here has looked at what leaves, and accepted it: outbound preview, then outbound accept"
         );
         said.in_lang(setup.screen.lang).to_owned()
     })?;

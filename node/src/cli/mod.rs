@@ -11,6 +11,7 @@ mod import;
 mod init;
 mod join;
 pub mod logs;
+mod outbound;
 pub mod progress;
 mod rebuild;
 pub mod record;
@@ -76,6 +77,9 @@ pub enum Command {
     /// 审计日志：何人何时因何查阅、导出、变更 · The audit log: who read, exported or changed what, when and what for
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// 哪些内容会离开本市：查看、确认 · What leaves this site: look at it, accept it
+    #[command(subcommand)]
+    Outbound(outbound::OutboundCommand),
     /// 检查日志和索引 · Check log and index
     Verify,
     /// 由日志重建索引 · Make the index again from the log
@@ -155,6 +159,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Import(args) => import::run(&door, args, &setup).await,
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup.screen).await,
+        Command::Outbound(command) => outbound::run(&door, &command, &setup).await,
         Command::Verify => verify::run(&door, &setup.screen).await,
         Command::Run(_)
         | Command::Config(_)

@@ -62,8 +62,9 @@ pub(super) fn opener(setup: &Setup) -> Open<Opened> {
     Arc::new(move |progress| {
         let site = Site::open(&options, progress)?;
         let records: Arc<dyn Records> = Arc::clone(&site) as Arc<dyn Records>;
+        let outbound = api::outbound(Arc::clone(&site));
         Ok(Opened {
-            routes: Box::pin(async { api::services(records).await }),
+            routes: Box::pin(async { api::services(records).await.add_service(outbound) }),
             close: Box::new(move || Ok(site.close()?)),
         })
     })
@@ -107,6 +108,10 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
     let (stop, stopping) = watch::channel(false);
     let listening = Socket::bind(&socket(&setup.data_dir))?;
     let routes = api::services(Arc::clone(&site) as Arc<dyn Records>).await;
+    let routes = routes.add_service(api::outbound(Arc::clone(&site)));
+    if setup.config.accept_outbound_unattended && !*site.outbound_accepted().borrow() {
+        site.accept_outbound(&site.rules().fingerprint(), &setup.author, true)?;
+    }
     let served = tokio::spawn(listening.serve(routes, stopped(stopping.clone())));
     site.set_link(|state| state.link = Link::None);
     let retry_max = Duration::from_secs(setup.config.retry_max_s);

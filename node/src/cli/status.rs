@@ -40,7 +40,7 @@ fn exit(status: &StatusResponse, is_running: bool) -> Exit {
             Exit::Internal
         }
         (Link::Refused, _) => Exit::Denied,
-        (Link::Diverged, _) | (_, Comparison::Different) => Exit::Review,
+        (Link::Diverged | Link::Waiting, _) | (_, Comparison::Different) => Exit::Review,
         (Link::Offline, _) => Exit::Unreachable,
         _ if status.open_findings > 0 => Exit::Review,
         _ => Exit::Done,
@@ -160,6 +160,9 @@ fn link(status: &StatusResponse, lang: Lang) -> String {
         Link::Connected => Text { zh: "已连接", en: "connected" },
         Link::Diverged => Text { zh: "已分叉，同步停止", en: "diverged, sync has stopped" },
         Link::Refused => Text { zh: "被拒绝，同步停止", en: "refused, sync has stopped" },
+        Link::Waiting => {
+            Text { zh: "等待确认，暂不同步", en: "waiting for a person, nothing syncs" }
+        }
     };
     let why = lang.pick(&status.link_zh, &status.link_en);
     if why.is_empty() {
@@ -263,6 +266,7 @@ mod tests {
         check(Link::Connected, Comparison::Equal, 2, Exit::Review);
         check(Link::Connected, Comparison::Different, 0, Exit::Review);
         check(Link::Diverged, Comparison::Equal, 0, Exit::Review);
+        check(Link::Waiting, Comparison::Unspecified, 0, Exit::Review);
         check(Link::Offline, Comparison::Equal, 0, Exit::Unreachable);
         check(Link::Refused, Comparison::Equal, 0, Exit::Denied);
     }

@@ -43,6 +43,17 @@ pub static KEYS: &[Key] = &[
         example: "\"/etc/liandong/linking.key\"",
     },
     Key {
+        name: "accept_outbound_unattended",
+        doc: Text {
+            zh: "无人值守安装用：不经人确认（outbound accept）就开始同步。设为 true 表示负责人已另行看过哪些内容会离开本市；记入本站点日志。",
+            en: "For unattended installs: sync begins without anybody having accepted what leaves this site (outbound \
+                 accept). True says that whoever is responsible has looked at it another way; the site's log records it.",
+        },
+        shape: Shape::Flag,
+        default: "false",
+        example: "",
+    },
+    Key {
         name: "log.segment_mib",
         doc: Text {
             zh: "每个日志段文件的大小（MiB）。", en: "Size of one segment file of the log, in MiB."
@@ -164,6 +175,8 @@ pub struct NodeConfig {
     pub hub: Option<String>,
     /// File with the province's linking key.
     pub linking_key: Option<PathBuf>,
+    /// Sync without anybody having accepted what leaves the site.
+    pub accept_outbound_unattended: bool,
     /// Size of a log segment in bytes.
     pub segment_bytes: u64,
     /// How much the index stages before it writes, in bytes.
@@ -210,6 +223,7 @@ impl NodeConfig {
             data_dir: settings.path("data_dir").map(Path::to_path_buf),
             hub: settings.text("hub").map(str::to_owned),
             linking_key: settings.path("linking_key").map(Path::to_path_buf),
+            accept_outbound_unattended: settings.flag("accept_outbound_unattended"),
             segment_bytes: mib("log.segment_mib"),
             overlay_bytes: mib("index.overlay_mib") as usize,
             cache_bytes: mib("index.cache_mib"),

@@ -88,7 +88,7 @@ impl Site {
     }
 
     /// Appends a record that only moves the site's own row.
-    fn note(
+    pub(super) fn note(
         &self,
         kind: u8,
         payload: &[u8],

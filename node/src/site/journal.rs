@@ -25,6 +25,8 @@ pub mod record_kind {
     pub const CONFIRMED: u8 = 6;
     /// A holder's proof that it has erased a record: `ErasureProof`.
     pub const ERASED: u8 = 7;
+    /// What leaves the site was accepted: `RulesAccepted`.
+    pub const ACCEPTED: u8 = 8;
     /// At the hub, a commit: `Commit`.
     pub const COMMIT: u8 = 16;
     /// At the hub, a start: `GenerationStart`.
@@ -52,6 +54,8 @@ pub enum Record {
     Confirmed(sync::Receipt),
     /// A record is erased here, or at the hub.
     Erased(pb::ErasureProof),
+    /// What leaves the site was accepted.
+    Accepted(pb::RulesAccepted),
 }
 
 impl Record {
@@ -69,6 +73,7 @@ impl Record {
             record_kind::WELCOMED => decode(payload).map(Record::Welcomed),
             record_kind::CONFIRMED => decode(payload).map(Record::Confirmed),
             record_kind::ERASED => decode(payload).map(Record::Erased),
+            record_kind::ACCEPTED => decode(payload).map(Record::Accepted),
             other => Err(format!("a record of kind {other}, which no node writes")),
         };
         read.map_err(|why| SiteError::corrupt(format!("log record at {:?}", raw.pos), why))

@@ -11,6 +11,7 @@ mod files;
 mod history;
 mod journal;
 mod open;
+mod outbound;
 mod records;
 mod recovery;
 mod refusal;
@@ -29,6 +30,7 @@ use liandong_proto::id::{Origin, RecordId, RecordMap, SiteCode};
 use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::node::v1 as node_pb;
+use liandong_proto::share::rules::Rules;
 use liandong_proto::sign::SigningKey;
 use liandong_proto::state::RecordState;
 use prost::Message as _;
@@ -73,6 +75,10 @@ pub struct Site {
     durable: watch::Sender<Head>,
     /// Newest own entry that the hub has confirmed.
     confirmed: watch::Sender<u64>,
+    /// How far fields travel.
+    rules: Rules,
+    /// Whether somebody has accepted that.
+    accepted: watch::Sender<bool>,
     /// How the uplink is, for `status`.
     link: Mutex<LinkState>,
     /// Bytes sent to and received from the hub.

@@ -11,6 +11,7 @@ use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::{generations_from_pb, position_from_pb};
 use liandong_proto::share::CityKey;
+use liandong_proto::share::rules::Rules;
 use liandong_proto::sign::SigningKey;
 use liandong_proto::stamp::{Clock, Stamp};
 use liandong_proto::state::RecordState;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 use super::deliver::{Fold, learn};
 use super::files::{make_private_dir, read_city_key, read_linking_key, write_key};
+use super::outbound::accept;
 use super::{
     Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
     begun, fold_own, patches, proved, record_kind,
@@ -44,6 +46,8 @@ pub struct SiteOptions {
     pub cache_bytes: u64,
     /// Whether reads of personal data must name a purpose.
     pub require_purpose: bool,
+    /// How far fields travel: what somebody has to accept before anything is sent.
+    pub rules: Rules,
 }
 
 impl SiteOptions {
@@ -56,6 +60,7 @@ impl SiteOptions {
             overlay_bytes: 40 << 20,
             cache_bytes: 32 << 20,
             require_purpose: false,
+            rules: Rules::in_force(),
         }
     }
 }
@@ -128,6 +133,8 @@ impl Site {
         let (durable, _) = watch::channel(author.head);
         let (confirmed, _) = watch::channel(row.confirmed_seq);
         let audit = Audit::open(&paths.audit(), options.require_purpose);
+        let rules = options.rules.clone();
+        let (accepted, _) = watch::channel(row.accepted_rules == rules.fingerprint().as_slice());
         let site = Arc::new(Site {
             paths,
             _lock: lock,
@@ -141,6 +148,8 @@ impl Site {
             erasing: Mutex::new(()),
             durable,
             confirmed,
+            rules,
+            accepted,
             link: Mutex::new(LinkState::default()),
             wire: Wire::default(),
         });
@@ -337,6 +346,7 @@ impl<'a> Replay<'a> {
             Record::Confirmed(receipt) => {
                 self.row.confirmed_seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
             }
+            Record::Accepted(accepted) => accept(&mut self.row, &accepted),
         }
         Ok(())
     }

@@ -21,6 +21,9 @@ pub const STREAMS: u32 = 8;
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 /// And has so long to answer.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the hub looks whether a member may go on, also when it has nothing to say: well within the minute in which
+/// whoever is cut off must be gone.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(20);
 /// Until a connection stands, TLS included.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What one stream may have under way, in bytes.

@@ -102,12 +102,17 @@ impl Day {
     ///
     /// Civil date to day count after Howard Hinnant, "chrono-compatible low-level date algorithms".
     pub const fn begins_in_china(self) -> u64 {
-        let year = self.year as u64 - (self.month <= 2) as u64;
-        let (era, year_of_era) = (year / 400, year % 400);
-        let shifted_month = (self.month as u64 + 9) % 12;
-        let of_year = (153 * shifted_month + 2) / 5 + self.day as u64 - 1;
-        let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
-        (days * 86_400).saturating_sub(719_468 * 86_400 + 8 * 3600) * 1000
+        // From then to 1970.
+        const EPOCH: u64 = 719_468;
+        (self.number() as u64 * 86_400).saturating_sub(EPOCH * 86_400 + 8 * 3600) * 1000
+    }
+
+    /// Days since the beginning of March of the year 0: what lies between two days is their difference.
+    pub const fn number(self) -> i32 {
+        let shifted = if self.month > 2 { self.month as i32 - 3 } else { self.month as i32 + 9 };
+        let year = self.year as i32 - (self.month <= 2) as i32;
+        let of_year = (153 * shifted + 2) / 5 + self.day as i32 - 1;
+        year * 365 + year / 4 - year / 100 + year / 400 + of_year
     }
 
     /// The year, four digits.

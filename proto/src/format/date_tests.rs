@@ -193,3 +193,28 @@ fn years_have_four_digits() {
         assert_eq!(check_year(text), Err(YEAR), "{text}");
     }
 }
+
+#[test]
+fn days_are_numbered_one_by_one() {
+    // Through two leap years, a century that is one and a century that is none.
+    let mut before = Day::new(1899, 12, 31).expect("a day").number();
+    let mut ms = 0;
+    for (from, to) in [(1900, 1905), (1999, 2001), (2095, 2101)] {
+        for year in from..=to {
+            for month in 1..=12 {
+                for day in 1..=days_in(year, month) {
+                    let number = Day::new(year, month, day).expect("a day").number();
+                    let follows = number == before + 1 || (month == 1 && day == 1 && year == from);
+                    assert!(follows, "{year}-{month}-{day}");
+                    before = number;
+                }
+            }
+        }
+    }
+    // And as the clock has them.
+    let first = Day::in_china(ms).number();
+    for n in 1..40_000 {
+        ms += 86_400_000;
+        assert_eq!(Day::in_china(ms).number(), first + n);
+    }
+}

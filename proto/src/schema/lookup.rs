@@ -77,9 +77,18 @@ mod tests {
 
     #[test]
     fn kinds_are_found_by_number_and_name() {
-        let names: Vec<_> = (1..=8).map(|number| kind(number).map(|kind| kind.name)).collect();
-        let expected =
-            ["member", "award_round", "nomination", "case", "sanction", "transfer", "finding", "person_link"];
+        let names: Vec<_> = (1..=9).map(|number| kind(number).map(|kind| kind.name)).collect();
+        let expected = [
+            "member",
+            "award_round",
+            "nomination",
+            "case",
+            "sanction",
+            "transfer",
+            "finding",
+            "person_link",
+            "agreement",
+        ];
         assert_eq!(names, expected.map(Some));
         assert_eq!(kinds().len(), expected.len());
         for known in kinds() {
@@ -87,7 +96,7 @@ mod tests {
             assert_eq!(kind_by_name(known.name), Some(known));
         }
         assert_eq!(kind(0), None);
-        assert_eq!(kind(9), None);
+        assert_eq!(kind(10), None);
         assert_eq!(kind_by_name("Member"), None);
     }
 

@@ -35,6 +35,8 @@ pub struct Kind {
     pub status: Option<u32>,
     /// Tags of fields of which each alone names one record of a city, in the order an import tries them.
     pub identity: &'static [u32],
+    /// Tag of the nested field that says on what basis each group of fields is handled: see [`Field::consent`].
+    pub consents: Option<u32>,
 }
 
 /// Who owns a field or a kind, or may make a status step.
@@ -92,6 +94,9 @@ pub struct Field {
     pub required: bool,
     /// Unit behind a number: `h`, `d`; empty when there is none.
     pub unit: &'static str,
+    /// The group of fields, in small letters, that is [`Share::Sealed`] while the person's consent to it is withdrawn;
+    /// empty when there is none.
+    pub consent: &'static str,
     /// Its type on the wire.
     pub ty: Type,
     /// Whether it holds a list.

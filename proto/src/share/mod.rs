@@ -4,6 +4,8 @@
 //! fields only inside the city's own ciphertext. The raw values of the last two stand in `sealed`, which
 //! the hub stores and cannot read: it is the city's backup.
 
+mod consent;
+pub mod rules;
 mod seal;
 mod token;
 
@@ -11,6 +13,7 @@ use crate::entry::Patch;
 use crate::fields::{self, Fields, FieldsBuilder, Value};
 use crate::schema::{Kind, Share, Type};
 
+pub use consent::Withdrawn;
 pub use seal::{CityKey, SealError, Sealed};
 pub use token::{LinkingKey, is_token};
 
@@ -28,6 +31,9 @@ pub struct Projection {
 /// `before` is what the site shows of the record without the patch. While the record is a draft (its
 /// status after the patch says so) everything is sealed; the patch that leaves the draft carries the whole
 /// open projection of the record. Without a linking key a `TOKEN` field travels sealed only.
+///
+/// While consent to a group of fields is withdrawn (see [`Withdrawn`]) they are sealed. The patch that withdraws it
+/// clears them in the open part and seals their values; the one with a new consent opens them again.
 pub fn project(kind: &Kind, before: &Fields, patch: &Patch, key: Option<&LinkingKey>) -> Projection {
     let was_draft = is_draft(kind, before) && !before.is_empty();
     let after_is_draft = match kind.status {
@@ -37,23 +43,44 @@ pub fn project(kind: &Kind, before: &Fields, patch: &Patch, key: Option<&Linking
     if after_is_draft {
         return Projection { open: Patch::default(), sealed: patch.clone() };
     }
+    let then = Withdrawn::of(kind, before);
+    let now = match kind.consents {
+        Some(tag) if patch.set.get(tag).is_some() => Withdrawn::of(kind, &patch.set),
+        Some(tag) if patch.cleared.contains(&tag) => Withdrawn::default(),
+        _ => then.clone(),
+    };
     if was_draft {
         let whole = before.patched(&patch.set, &patch.cleared);
-        let mut projection = split(kind, &whole, key);
+        let mut projection = split(kind, &whole, key, &now);
         // Raw values that stay as they were are in the city's log already.
         projection.sealed.set = projection.sealed.set.filtered(|tag| patch.set.get(tag).is_some());
-        let unsealed = |tag: &u32| share_of(kind, *tag) == Share::Open || patch.cleared.contains(tag);
+        let unsealed = |tag: &u32| share_of(kind, *tag, &now) == Share::Open || patch.cleared.contains(tag);
         projection.sealed.cleared = before.iter().map(|(tag, _)| tag).filter(unsealed).collect();
         return projection;
     }
-    let mut projection = split(kind, &patch.set, key);
+    let moved = if then == now { Vec::new() } else { moved(kind, before, &then, &now) };
+    let mut projection = if moved.is_empty() {
+        split(kind, &patch.set, key, &now)
+    } else {
+        // What the patch leaves as it is travels otherwise from here on.
+        let is_left = |tag| moved.contains(&tag) && !patch.cleared.contains(&tag);
+        split(kind, &before.filtered(is_left).patched(&patch.set, &[]), key, &now)
+    };
+    for tag in &moved {
+        match share_of(kind, *tag, &now) {
+            Share::Sealed => projection.open.cleared.push(*tag),
+            Share::Open => projection.sealed.cleared.push(*tag),
+            Share::Token => {}
+        }
+    }
     if key.is_none() {
         // A token that cannot be made anew would go on naming the old value.
-        let stale = patch.set.iter().map(|(tag, _)| tag).filter(|tag| share_of(kind, *tag) == Share::Token);
+        let stale =
+            patch.set.iter().map(|(tag, _)| tag).filter(|tag| share_of(kind, *tag, &now) == Share::Token);
         projection.open.cleared.extend(stale.filter(|tag| before.get(*tag).is_some()));
     }
     for tag in &patch.cleared {
-        match share_of(kind, *tag) {
+        match share_of(kind, *tag, &now) {
             Share::Open => projection.open.cleared.push(*tag),
             Share::Sealed => projection.sealed.cleared.push(*tag),
             Share::Token => {
@@ -62,17 +89,25 @@ pub fn project(kind: &Kind, before: &Fields, patch: &Patch, key: Option<&Linking
             }
         }
     }
-    projection.open.cleared.sort_unstable();
-    projection.open.cleared.dedup();
+    for cleared in [&mut projection.open.cleared, &mut projection.sealed.cleared] {
+        cleared.sort_unstable();
+        cleared.dedup();
+    }
     projection
 }
 
-fn split(kind: &Kind, set: &Fields, key: Option<&LinkingKey>) -> Projection {
+/// Fields of a record that travel otherwise than they did, because consent was withdrawn or given anew.
+fn moved(kind: &Kind, before: &Fields, then: &Withdrawn, now: &Withdrawn) -> Vec<u32> {
+    let tags = before.iter().map(|(tag, _)| tag);
+    tags.filter(|tag| share_of(kind, *tag, then) != share_of(kind, *tag, now)).collect()
+}
+
+fn split(kind: &Kind, set: &Fields, key: Option<&LinkingKey>, withdrawn: &Withdrawn) -> Projection {
     let mut open = FieldsBuilder::with_capacity(set.bytes().len() + 128);
     let mut sealed = FieldsBuilder::with_capacity(64);
     let mut cleared = Vec::new();
     for (tag, raw) in set.iter() {
-        match share_of(kind, tag) {
+        match share_of(kind, tag, withdrawn) {
             Share::Open => open.push(tag, raw),
             Share::Sealed => sealed.push(tag, raw),
             Share::Token => {
@@ -94,8 +129,8 @@ fn split(kind: &Kind, set: &Fields, key: Option<&LinkingKey>) -> Projection {
 }
 
 /// A field of a newer schema is sealed: whoever wrote it here did not know how far it may travel.
-fn share_of(kind: &Kind, tag: u32) -> Share {
-    kind.field(tag).map_or(Share::Sealed, |field| field.share)
+fn share_of(kind: &Kind, tag: u32, withdrawn: &Withdrawn) -> Share {
+    kind.field(tag).map_or(Share::Sealed, |field| withdrawn.share(field))
 }
 
 /// Whether the status in `fields` is a draft.

@@ -62,6 +62,7 @@ impl Group {
             for (city, node) in cities().iter().zip(&mut self.nodes) {
                 let code: String = hub.ask(&hub::Ask::Invite(city.code.0))?;
                 node.ask::<()>(&node::Ask::Join(code))?;
+                hub.ask::<()>(&hub::Ask::Agree(city.code.0))?;
             }
             self.joined = true;
         }

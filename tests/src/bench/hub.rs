@@ -5,11 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use liandong_hub::agreements::AGREEMENT;
 use liandong_hub::hub::{Hub, HubOptions};
 use liandong_hub::listen::Listener;
 use liandong_node::log::Pos;
 use liandong_node::process::peak_rss_bytes;
+use liandong_node::site::{By, Put};
+use liandong_proto::fields::Fields;
 use liandong_proto::id::SiteCode;
+use liandong_proto::pb::record::v1::{Agreement, AgreementRole, AgreementStatus};
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -36,6 +41,8 @@ pub enum Ask {
     Address,
     /// A code with which a city joins.
     Invite(u32),
+    /// Register an agreement with a city.
+    Agree(u32),
     /// Wait until everything up to this place of the order is durable and merged.
     Merged(u64),
     /// The newest place of the order.
@@ -89,6 +96,7 @@ impl Answers for Child {
             Ask::Invite(site) => {
                 json!(self.hub.invite(SiteCode(site), &self.enrolment, "")?.0.to_string())
             }
+            Ask::Agree(city) => json!(self.agree(city)?),
             Ask::Merged(place) => json!(self.hub.wait_merged(place)?),
             Ask::Place => json!(self.hub.published().row.hub_seq),
             Ask::CatchUp => {
@@ -104,5 +112,24 @@ impl Answers for Child {
             }),
             Ask::Close => json!(self.hub.close()?),
         })
+    }
+}
+
+impl Child {
+    fn agree(&self, city: u32) -> Result<(), BenchError> {
+        let agreement = Agreement {
+            city,
+            role: AgreementRole::Provide as i32,
+            purpose: "bench".into(),
+            from: "2020-01-01".into(),
+            to: "2099-12-31".into(),
+            document: "-".into(),
+            status: AgreementStatus::InForce as i32,
+            ..Agreement::default()
+        };
+        let fields = Fields::split(agreement.encode_to_vec()).expect("encoded as a message");
+        let answers = self.hub.write(vec![Put::set(AGREEMENT, None, fields)], &By::default(), false)?;
+        let refused = answers.iter().find_map(|answer| Some(answer.problems.first()?.en.clone()));
+        refused.map_or(Ok(()), |why| Err(BenchError::Child { name: SUBCOMMAND.into(), why }))
     }
 }

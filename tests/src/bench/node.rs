@@ -137,6 +137,7 @@ impl Answers for Node {
         let mut options = SiteOptions::new(&setup.data_dir);
         options.linking_key = Some(setup.linking_key.clone());
         let site = Site::open(&options, &mut |_| {})?;
+        site.accept_outbound(&site.rules().fingerprint(), "bench", true)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(BenchError::io("the runtime"))?;
         Ok(Node {

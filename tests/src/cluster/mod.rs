@@ -110,7 +110,17 @@ async fn join(hub: &Home, node: &Home) -> Result<(), ClusterError> {
     let invitation = hub.answer(&["city", "invite", &node.site.to_string(), "--json"]).await?;
     let invitation: serde_json::Value = serde_json::from_str(&invitation).unwrap_or_default();
     let code = invitation["code"].as_str().unwrap_or_default();
-    node.answer(&["join", code]).await.map(drop)
+    node.answer(&["join", code]).await?;
+    agree(hub, node.site).await
+}
+
+/// Registers an agreement with a city that has joined: for the key that it has enrolled, and for as long as anybody
+/// works with these directories.
+async fn agree(hub: &Home, city: SiteCode) -> Result<(), ClusterError> {
+    let city = city.to_string();
+    let agreed = ["city", "agree", &city, "--role", "provide", "--fingerprint", "enrolled"];
+    let terms = ["--from", "2020-01-01", "--to", "2099-12-31", "--document", "粤社协〔2026〕1号"];
+    hub.answer(&[&agreed[..], &terms, &["--purpose", "省级汇总、评选和自律"]].concat()).await.map(drop)
 }
 
 /// Starts a node; one that is no member yet joins first, when there is a hub to join. Without one it works on its own.
@@ -130,6 +140,8 @@ pub struct Cluster {
     nodes: BTreeMap<SiteCode, Place>,
     /// Where the hub listens, once it has been started; it listens there again.
     ports: Option<Ports>,
+    /// The city at which a person accepts what leaves; all others have the setting for unattended installs.
+    by_hand: Option<SiteCode>,
 }
 
 impl Cluster {
@@ -143,7 +155,7 @@ impl Cluster {
         let place = |site: SiteCode| Place::new(program, dir, site);
         let hub = place(SiteCode::PROVINCE);
         let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None };
+        let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, by_hand: None };
         let key = cluster.linking_key();
         fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
         // A key that others may read is refused.
@@ -205,7 +217,16 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes a city a member of the federation: an invitation by the hub's command line, taken at the node's.
+    /// Registers an agreement with a city, for the signing key that it has enrolled last.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn agree(&self, city: SiteCode) -> Result<(), ClusterError> {
+        agree(&self.hub.home, city).await
+    }
+
+    /// Makes a city a member of the federation: an invitation by the hub's command line, taken at the node's, and an
+    /// agreement, without which it would not sync.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -213,12 +234,17 @@ impl Cluster {
         join(&self.hub.home, self.node(city)).await
     }
 
+    /// Has a city wait, from its next start on, until somebody has accepted what leaves it.
+    pub fn accept_by_hand(&mut self, city: SiteCode) {
+        self.by_hand = Some(city);
+    }
+
     /// Starts a city's node.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub async fn start_node(&mut self, city: SiteCode) -> Result<(), ClusterError> {
-        let (settings, hub) = (self.node_settings(), self.inviting());
+        let (settings, hub) = (self.node_settings(city), self.inviting());
         let node = self.nodes.get_mut(&city).ok_or(ClusterError::NotRunning(city))?;
         start(node, &settings, hub.as_ref()).await
     }
@@ -228,9 +254,11 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn start_nodes(&mut self) -> Result<(), ClusterError> {
-        let (settings, hub) = (self.node_settings(), self.inviting());
+        let hub = self.inviting();
+        let settings: BTreeMap<SiteCode, String> =
+            self.cities().map(|city| (city, self.node_settings(city))).collect();
         self.each_node(|mut node| {
-            let (settings, hub) = (settings.clone(), hub.clone());
+            let (settings, hub) = (settings[&node.home.site].clone(), hub.clone());
             async move {
                 if !node.runs() {
                     start(&mut node, &settings, hub.as_ref()).await?;
@@ -241,8 +269,9 @@ impl Cluster {
         .await
     }
 
-    fn node_settings(&self) -> String {
-        format!("linking_key = {:?}\n[sync]\nretry_max_s = 1\n", self.linking_key().display().to_string())
+    fn node_settings(&self, city: SiteCode) -> String {
+        let (key, unattended) = (self.linking_key().display().to_string(), self.by_hand != Some(city));
+        format!("linking_key = {key:?}\naccept_outbound_unattended = {unattended}\n[sync]\nretry_max_s = 1\n")
     }
 
     /// The hub, if it can invite anybody now.

@@ -127,7 +127,13 @@ async fn carry_out(args: &Args, screen: &Screen) -> Result<(), Failure> {
 /// Everything from the start of the hub to the printed report.
 async fn tell(cluster: &mut Cluster, rosters: &[Roster], clock: &Clock) -> Result<(), Failure> {
     cluster.start_hub().await?;
+    // Somebody accepts what leaves a city: by the command at the first, by the setting at the others.
+    let first = cluster.cities().next();
+    first.into_iter().for_each(|city| cluster.accept_by_hand(city));
     cluster.start_nodes().await?;
+    if let Some(first) = first {
+        cluster.node(first).answer(&["outbound", "accept", "--yes"]).await?;
+    }
     endpoints::write(cluster, rosters)?;
     let (url, count) = (cluster.ports().map(|ports| ports.sync.clone()).unwrap_or_default(), rosters.len());
     let joined = counted(count as u64, "node");

@@ -63,6 +63,7 @@ const fn field(tag: u32, name: &'static str, format: Format, ty: Type) -> Field 
         format,
         required: false,
         unit: "",
+        consent: "",
         ty,
         repeated: false,
     }
@@ -168,6 +169,7 @@ static KIND: Kind = Kind {
     fields: &FIELDS,
     status: Some(STATUS),
     identity: &[ID_NUMBER],
+    consents: None,
 };
 
 fn now() -> Today {
