@@ -56,6 +56,7 @@
 //! | watermark | a place below which something holds; the name says what |
 //! | stamp | hybrid time ([`Stamp`](stamp::Stamp)); it chooses which of two concurrent values is shown and is never a place |
 //! | lag | how far something is behind; the name says of what, in changes or in milliseconds |
+//! | audit log | who did what at a site and what for: a log of its own, which knows no records |
 //!
 //! | between sites | |
 //! |---|---|
