@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use liandong_node::config::{Key, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, Settings, Shape, check_address};
+use liandong_node::api::Transport;
+use liandong_node::config::{Key, LANG, LOCAL, LOG_FORMAT, LOG_LEVEL, LogConfig, Settings, Shape, check_address, transport_of};
 use liandong_node::say;
 use liandong_node::text::Said;
 use liandong_proto::schema::Text;
@@ -88,6 +89,7 @@ pub static KEYS: &[Key] = &[
         default: "20",
         example: "",
     },
+    LOCAL,
     LOG_LEVEL,
     LOG_FORMAT,
     LANG,
@@ -123,6 +125,8 @@ pub struct HubConfig {
     pub cache_bytes: u64,
     /// Seconds to finish what is under way.
     pub drain_seconds: u64,
+    /// How commands on the same machine reach it.
+    pub local: Transport,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -147,6 +151,7 @@ impl HubConfig {
             overlay_bytes: mib("index.overlay_mib") as usize,
             cache_bytes: mib("index.cache_mib"),
             drain_seconds: settings.whole("drain_seconds"),
+            local: transport_of(settings),
             log: LogConfig::read(settings),
         }
     }

@@ -96,7 +96,7 @@ impl Setup {
     /// When it can neither be reached nor opened.
     pub async fn door(&self) -> Result<Door, Failure> {
         logs::start_quietly(&self.config.log, &self.screen)?;
-        Door::open(&run::socket(&self.data_dir), run::opener(self), &self.screen).await
+        Door::open(run::local(self), run::opener(self), &self.screen).await
     }
 }
 

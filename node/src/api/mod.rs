@@ -1,11 +1,12 @@
-//! The site's services on its Unix socket: records, upkeep, health. The same at node and hub.
+//! The site's services: records, upkeep, health. On this machine the same at node and hub.
 
 mod convert;
+pub mod local;
+mod loopback;
 
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,14 +14,14 @@ use liandong_proto::id::RecordId;
 use liandong_proto::pb::node::v1 as pb;
 use pb::records_server::{Records as RecordsRpc, RecordsServer};
 use pb::upkeep_server::{Upkeep as UpkeepRpc, UpkeepServer};
-use tokio::net::UnixListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::site::{Class, Put, Query, Records, SiteError};
+
+pub use local::{Local, Transport};
 
 /// The largest message either side of the socket takes, in bytes.
 pub const MESSAGE_BYTES: usize = 16 << 20;
@@ -56,58 +57,16 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// A bound socket that is not served yet: whoever connects waits.
-#[derive(Debug)]
-pub struct Socket {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl Socket {
-    /// Binds the socket for its owner alone (0600). A socket that a dead process left is replaced: the
-    /// caller holds the directory's lock.
-    ///
-    /// # Errors
-    /// [`ServeError::Socket`].
-    pub fn bind(path: &Path) -> Result<Socket, ServeError> {
-        let failed = |source| ServeError::Socket { path: path.to_path_buf(), source };
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Socket { listener, path: path.to_path_buf() })
-    }
-
-    /// Serves until `shutdown`; then answers what is under way and takes the socket away.
-    ///
-    /// # Errors
-    /// [`ServeError`].
-    pub async fn serve(
-        self,
-        routes: Routes,
-        shutdown: impl Future<Output = ()> + Send,
-    ) -> Result<(), ServeError> {
-        let incoming = UnixListenerStream::new(self.listener);
-        let served =
-            Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, shutdown).await;
-        // Whether or not it is still there: the next start replaces it.
-        let _ = std::fs::remove_file(&self.path);
-        Ok(served?)
-    }
-}
-
-/// Serves a site's own services on its socket until `shutdown`.
+/// Serves a site's own services on this machine until `shutdown`.
 ///
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(
     records: Arc<dyn Records>,
-    socket: &Path,
+    local: &Local,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    Socket::bind(socket)?.serve(services(records).await, shutdown).await
+    local.bind().await?.serve(services(records).await, shutdown).await
 }
 
 #[derive(Clone)]

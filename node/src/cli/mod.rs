@@ -19,6 +19,7 @@ pub mod run;
 pub mod screen;
 pub mod signals;
 pub mod status;
+pub mod supervisor;
 pub mod table;
 mod told;
 pub mod verify;
@@ -113,7 +114,7 @@ impl Setup {
     /// When it can neither be reached nor opened.
     pub async fn door(&self) -> Result<Door, Failure> {
         logs::start_quietly(&self.config.log, &self.screen)?;
-        Door::open(&run::socket(&self.data_dir), run::opener(self), &self.screen).await
+        Door::open(run::local(self), run::opener(self), &self.screen).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! `run`: what the process that stays is made of, step by step; `main` is their order.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use tokio::task::JoinHandle;
 
 use super::door::{Open, Opened, blocking, open_patiently};
 use super::exit::{Exit, Failure};
+use super::supervisor::{Pulse, Supervisor};
 use super::{PROGRAM, Setup};
-use crate::api::{self, ServeError, Socket};
+use crate::api::{self, Local, ServeError};
 use crate::config::{Flag, NodeConfig};
 use crate::say;
-use crate::site::{Records, Site, SiteError, SiteOptions};
+use crate::site::{OnProgress, Records, Site, SiteError, SiteOptions};
 use crate::uplink::{self, UplinkOptions};
 
 /// Flags of `run`.
@@ -39,9 +40,9 @@ impl RunArgs {
     }
 }
 
-/// The socket of the site in a directory.
-pub fn socket(data_dir: &Path) -> PathBuf {
-    data_dir.join("node.sock")
+/// The way to the site on this machine.
+pub fn local(setup: &Setup) -> Local {
+    Local::new(setup.config.local, &setup.data_dir, "node")
 }
 
 /// How the site is opened.
@@ -81,13 +82,19 @@ pub fn who_we_are(setup: &Setup) {
     );
 }
 
-/// Opens the site, with a bar when its index has to be made again.
+/// Opens the site, with a bar when its index has to be made again, and word of it to the service manager.
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn open(setup: &Setup) -> Result<Arc<Site>, Failure> {
-    let options = options(&setup.config, &setup.data_dir);
-    open_patiently(Arc::new(move |progress| Site::open(&options, progress)), &setup.screen).await
+pub async fn open(setup: &Setup, supervisor: &Arc<Supervisor>) -> Result<Arc<Site>, Failure> {
+    let (options, supervisor) = (options(&setup.config, &setup.data_dir), Arc::clone(supervisor));
+    let open = move |progress: OnProgress<'_>| {
+        Site::open(&options, &mut |now| {
+            supervisor.opening(now);
+            progress(now);
+        })
+    };
+    open_patiently(Arc::new(open), &setup.screen).await
 }
 
 /// What runs beside the waiting.
@@ -104,14 +111,15 @@ pub struct Running {
 /// [`Failure`] when the socket cannot be bound.
 pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
     let (stop, stopping) = watch::channel(false);
-    let listening = Socket::bind(&socket(&setup.data_dir))?;
+    let local = local(setup);
+    let listening = local.bind().await?;
     let routes = api::services(Arc::clone(&site) as Arc<dyn Records>).await;
     let served = tokio::spawn(listening.serve(routes, stopped(stopping.clone())));
     site.set_link(|state| state.link = Link::None);
     let retry_max = Duration::from_secs(setup.config.retry_max_s);
     let options = UplinkOptions { hub: setup.config.hub.clone(), retry_max };
     let uplink = tokio::spawn(uplink::run(Arc::clone(&site), options, stopping));
-    let (code, socket) = (site.code(), socket(&setup.data_dir));
+    let (code, socket) = (site.code(), local.file());
     tracing::info!(site = %code, socket = %socket.display(), "serving");
     if setup.screen.json {
         let json = json!({
@@ -131,6 +139,12 @@ pub async fn stopped(mut stopping: watch::Receiver<bool>) {
 }
 
 impl Running {
+    /// Whether what the site lives by is alive.
+    pub fn pulse(&self) -> Pulse {
+        let site = Arc::clone(&self.site);
+        Arc::new(move || site.alive())
+    }
+
     /// Waits until the socket is no longer served or the index has ended, which happens by itself only when
     /// something is wrong. A supervisor starts the site again, and that makes a damaged index anew.
     pub async fn broken(&mut self) -> Failure {
@@ -192,11 +206,14 @@ mod tests {
         let args = Args::parse_from([PROGRAM, "--data-dir", data_dir, "status"]);
         let mut screen = args.global.screen();
         let setup = Setup::load(&args.global, Vec::new(), &mut screen).expect("settings");
-        let site = open(&setup).await.expect("the site opens");
+        let site = open(&setup, &Supervisor::begin(screen.lang)).await.expect("the site opens");
         let mut running = start(&setup, Arc::clone(&site)).await.expect("it is served");
+        let pulse = running.pulse();
+        assert!(pulse().is_ok());
         site.index().condemn(IndexError::Damaged { prefix: 'r' });
         let ended = tokio::time::timeout(Duration::from_secs(30), running.broken()).await;
         assert_eq!(ended.expect("it ends").exit, Exit::Damaged);
+        assert!(pulse().is_err(), "the service manager does not hear of it any more");
         assert!(running.drain(&setup).await.is_err(), "the next start makes the index again");
     }
 }

@@ -17,7 +17,9 @@ use liandong_proto::schema::Text;
 use crate::text::{Said, counted};
 
 pub use layers::{Flag, Layers};
-pub use node::{KEYS as NODE_KEYS, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, NodeConfig, lang_of};
+pub use node::{
+    KEYS as NODE_KEYS, LANG, LOCAL, LOG_FORMAT, LOG_LEVEL, LogConfig, NodeConfig, lang_of, transport_of,
+};
 pub use shape::{Shape, check_address};
 pub use template::template;
 

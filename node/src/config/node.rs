@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use liandong_proto::schema::Text;
 
 use super::{Key, Settings, Shape, check_address};
+use crate::api::Transport;
 use crate::text::{Lang, Said};
 
 /// Every key of a node, in the order of the template.
@@ -88,10 +89,25 @@ pub static KEYS: &[Key] = &[
         default: "20",
         example: "",
     },
+    LOCAL,
     LOG_LEVEL,
     LOG_FORMAT,
     LANG,
 ];
+
+/// How commands on the same machine reach the site.
+pub const LOCAL: Key = Key {
+    name: "local",
+    doc: Text {
+        zh: "本机命令怎样连到站点：socket（数据目录中的 Unix 套接字）；loopback（127.0.0.1 上的随机端口，凭数据目录中的密钥文件），用于没有 \
+             Unix 套接字的系统。",
+        en: "How commands on this machine reach the site: socket (a Unix socket in the data directory); loopback (a random \
+             port of 127.0.0.1 with a secret in a file there), for systems without Unix sockets.",
+    },
+    shape: Shape::Choice(Transport::NAMES),
+    default: Transport::DEFAULT,
+    example: "",
+};
 
 /// How much is logged.
 pub const LOG_LEVEL: Key = Key {
@@ -160,6 +176,8 @@ pub struct NodeConfig {
     pub retry_max_s: u64,
     /// Seconds to finish what is under way.
     pub drain_seconds: u64,
+    /// How commands reach it.
+    pub local: Transport,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -186,6 +204,11 @@ pub fn lang_of(settings: &Settings) -> Option<Lang> {
     settings.text("lang").and_then(Lang::named)
 }
 
+/// What the settings say of [`LOCAL`].
+pub fn transport_of(settings: &Settings) -> Transport {
+    Transport::named(settings.text(LOCAL.name).unwrap_or_default())
+}
+
 impl NodeConfig {
     /// Reads checked settings of [`KEYS`].
     pub fn read(settings: &Settings) -> NodeConfig {
@@ -199,6 +222,7 @@ impl NodeConfig {
             cache_bytes: mib("index.cache_mib"),
             retry_max_s: settings.whole("sync.retry_max_s"),
             drain_seconds: settings.whole("drain_seconds"),
+            local: transport_of(settings),
             log: LogConfig::read(settings),
         }
     }

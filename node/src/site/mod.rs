@@ -202,6 +202,18 @@ impl Site {
         Ok(())
     }
 
+    /// Whether it can write: whoever runs the process starts it again when it cannot. Waits for a write that is under
+    /// way.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn alive(&self) -> Result<(), SiteError> {
+        if locked(&self.writer).torn {
+            return Err(SiteError::torn());
+        }
+        Ok(self.index.alive()?)
+    }
+
     /// Stops: everything staged goes into the store, so that the next start is quick.
     ///
     /// # Errors

@@ -35,3 +35,5 @@ pub const CONNECTIONS: usize = 64;
 pub const ENROLMENTS: usize = 16;
 /// An enrolment is over by then; whoever stays longer wants something else.
 pub const ENROLMENT_AGE: Duration = Duration::from_secs(30);
+/// Connections to the loopback port that have not proved yet that they know the secret.
+pub const LOOPBACK_HANDSHAKES: usize = 16;
