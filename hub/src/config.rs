@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use liandong_node::api::Transport;
-use liandong_node::config::{Key, LANG, LOCAL, LOG_FORMAT, LOG_LEVEL, LogConfig, Settings, Shape, check_address, transport_of};
-use liandong_node::say;
-use liandong_node::text::Said;
+use liandong_node::config::{
+    Key, LANG, LOCAL, LOG_FORMAT, LOG_LEVEL, LogConfig, Settings, Shape, check_address, check_listen,
+    transport_of,
+};
 use liandong_proto::schema::Text;
 
 /// Every key of the hub, in the order of the template.
@@ -94,17 +95,6 @@ pub static KEYS: &[Key] = &[
     LOG_FORMAT,
     LANG,
 ];
-
-/// Checks an address to listen on.
-pub fn check_listen(text: &str) -> Result<(), Said> {
-    match text.parse::<SocketAddr>() {
-        Ok(_) => Ok(()),
-        Err(_) => Err(say!(
-            "应为地址和端口，如 127.0.0.1:7443",
-            "an address with a port is wanted, such as 127.0.0.1:7443"
-        )),
-    }
-}
 
 /// What the hub is told.
 #[derive(Debug, Clone, PartialEq, Eq)]

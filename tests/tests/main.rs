@@ -1,14 +1,18 @@
 //! Integration tests over real processes: one binary, one module for each promise.
 
+mod access;
 mod concurrent;
 mod doors;
 mod federation;
 mod index_gone;
 mod killed;
+mod loopback;
 mod poison;
 mod privacy;
 mod province;
 mod rebuild;
 mod restore;
+mod service;
+mod site;
 mod tidy;
 mod trust;

@@ -1,11 +1,13 @@
 //! The site's services: records, upkeep, health. On this machine the same at node and hub.
 
+pub mod access;
 mod convert;
 pub mod local;
 mod loopback;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,9 +54,25 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The port for other systems.
+    #[error("cannot listen on {address}: {source}; set api_listen to another address, or stop what uses it")]
+    Port {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The certificate of that port.
+    #[error("api_certificate and api_key cannot be used together: {}", cause(.0))]
+    Certificate(tonic::transport::Error),
     /// The server.
     #[error(transparent)]
     Transport(#[from] tonic::transport::Error),
+}
+
+/// What stands behind an error that says little itself.
+fn cause(error: &tonic::transport::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Serves a site's own services on this machine until `shutdown`.
@@ -70,7 +88,7 @@ pub async fn serve(
 }
 
 #[derive(Clone)]
-struct Service {
+pub(crate) struct Service {
     records: Arc<dyn Records>,
 }
 
@@ -170,8 +188,9 @@ impl RecordsRpc for Service {
     }
 }
 
-type RecordStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::Record, Status>> + Send>>;
-type ProgressStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::UpkeepProgress, Status>> + Send>>;
+pub(crate) type RecordStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::Record, Status>> + Send>>;
+pub(crate) type ProgressStream =
+    Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::UpkeepProgress, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl UpkeepRpc for Service {

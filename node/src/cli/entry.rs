@@ -51,6 +51,7 @@ async fn carry_out(args: Args, screen: &mut Screen) -> Result<Exit, Failure> {
 async fn serve(global: &Global, flags: run::RunArgs, screen: &mut Screen) -> Result<Exit, Failure> {
     let setup = Setup::load(global, flags.flags(), screen)?;
     logs::start(&setup.config.log)?;
+    run::api_identity(&setup)?;
     run::who_we_are(&setup);
 
     let mut signals = Signals::listen()?;

@@ -1,5 +1,6 @@
 //! The command line: commands speak to a site through its socket ([`door`]). The hub's uses most of it too.
 
+mod api_token;
 pub mod config;
 pub mod door;
 mod entry;
@@ -72,6 +73,9 @@ pub enum Command {
     /// 查看与本市有关的核对事项 · Read the findings that name this city
     #[command(subcommand)]
     Finding(finding::FindingCommand),
+    /// 本单位其他系统的访问令牌 · Tokens for the city's other systems
+    #[command(subcommand)]
+    ApiToken(api_token::TokenCommand),
     /// 检查日志和索引 · Check log and index
     Verify,
     /// 由日志重建索引 · Make the index again from the log
@@ -131,6 +135,9 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::RecoveryKey(command) => {
             return recovery::run(&command, &Setup::load(global, Vec::new(), screen)?);
         }
+        Command::ApiToken(command) => {
+            return api_token::run(&command, &Setup::load(global, Vec::new(), screen)?);
+        }
         _ => {}
     }
     let setup = Setup::load(global, Vec::new(), screen)?;
@@ -147,7 +154,8 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Init(_)
         | Command::Restore(_)
         | Command::Rebuild
-        | Command::RecoveryKey(_) => Ok(Exit::Done),
+        | Command::RecoveryKey(_)
+        | Command::ApiToken(_) => Ok(Exit::Done),
     };
     let closed = door.close().await;
     let exit = ended?;

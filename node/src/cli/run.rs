@@ -13,8 +13,10 @@ use super::door::{Open, Opened, blocking, open_patiently};
 use super::exit::{Exit, Failure};
 use super::supervisor::{Pulse, Supervisor};
 use super::{PROGRAM, Setup};
+use crate::api::access::{Identity, Listener, Listening};
 use crate::api::{self, Local, ServeError};
 use crate::config::{Flag, NodeConfig};
+use crate::now::now_ms;
 use crate::say;
 use crate::site::{OnProgress, Records, Site, SiteError, SiteOptions};
 use crate::uplink::{self, UplinkOptions};
@@ -102,6 +104,8 @@ pub struct Running {
     site: Arc<Site>,
     stop: watch::Sender<bool>,
     served: JoinHandle<Result<(), ServeError>>,
+    /// For the city's other systems; without end where they are not served.
+    api: JoinHandle<Result<(), ServeError>>,
     uplink: JoinHandle<()>,
 }
 
@@ -114,22 +118,74 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
     let local = local(setup);
     let listening = local.bind().await?;
     let routes = api::services(Arc::clone(&site) as Arc<dyn Records>).await;
+    let port = api_port(setup, &site).await?;
     let served = tokio::spawn(listening.serve(routes, stopped(stopping.clone())));
+    let api = tokio::spawn(serve_api(port, Arc::clone(&site), stopped(stopping.clone())));
     site.set_link(|state| state.link = Link::None);
     let retry_max = Duration::from_secs(setup.config.retry_max_s);
     let options = UplinkOptions { hub: setup.config.hub.clone(), retry_max };
     let uplink = tokio::spawn(uplink::run(Arc::clone(&site), options, stopping));
     let (code, socket) = (site.code(), local.file());
     tracing::info!(site = %code, socket = %socket.display(), "serving");
+    let listening = site.listening.get().cloned();
+    if let Some(Listening { address, fingerprint }) = &listening {
+        tracing::info!(address, fingerprint, "serving the city's other systems");
+    }
     if setup.screen.json {
         let json = json!({
             "site": code.to_string(),
             "socket": socket.display().to_string(),
             "pid": std::process::id(),
+            "api": listening.as_ref().map(|it| &it.address),
+            "api_fingerprint": listening.as_ref().map(|it| &it.fingerprint),
         });
         setup.screen.line(&json.to_string())?;
     }
-    Ok(Running { site, stop, served, uplink })
+    Ok(Running { site, stop, served, api, uplink })
+}
+
+/// Binds the port for the city's other systems, if there is to be one.
+async fn api_port(setup: &Setup, site: &Site) -> Result<Option<Listener>, Failure> {
+    let Some(address) = setup.config.api_listen else { return Ok(None) };
+    let identity = match api_identity(setup)? {
+        Some((certificate, key)) => Identity::read(certificate, key)?,
+        None => Identity::own(site.paths(), address, now_ms())?,
+    };
+    let port = Listener::bind(address, identity).await?;
+    // Nobody else sets it.
+    let _ = site.listening.set(port.listening.clone());
+    Ok(Some(port))
+}
+
+async fn serve_api(
+    port: Option<Listener>,
+    site: Arc<Site>,
+    stopped: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let paths = site.paths().clone();
+    match port {
+        Some(port) => port.serve(site, &paths, stopped).await,
+        None => {
+            stopped.await;
+            Ok(())
+        }
+    }
+}
+
+/// The files of the certificate that was configured.
+///
+/// # Errors
+/// When only one of the two was.
+pub fn api_identity(setup: &Setup) -> Result<Option<(&Path, &Path)>, Failure> {
+    match &setup.config.api_identity {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (None, None) => Ok(None),
+        _ => Err(Failure::usage(say!(
+            "api_certificate 和 api_key 只设了一个，没有启动；请两个都设，或都不设（自动生成自签名证书）",
+            "only one of api_certificate and api_key is set, so nothing was started; set both, or neither for a \
+             self-signed one"
+        ))),
+    }
 }
 
 /// Ends when the process is told to stop.
@@ -154,6 +210,13 @@ impl Running {
                 Ok(Err(error)) => error.into(),
                 _ => Failure::internal(say!("本地接口意外停止", "the local socket has stopped by itself")),
             },
+            api = &mut self.api => match api {
+                Ok(Err(error)) => error.into(),
+                _ => Failure::internal(say!(
+                    "供其他系统使用的端口意外停止",
+                    "the port for other systems has stopped by itself"
+                )),
+            },
             error = index.ended() => SiteError::from(error).into(),
         }
     }
@@ -163,14 +226,16 @@ impl Running {
     /// # Errors
     /// [`Failure`] when the time was too short; what was answered is durable all the same.
     pub async fn drain(self, setup: &Setup) -> Result<Exit, Failure> {
-        let Running { site, stop, served, uplink } = self;
+        let Running { site, stop, served, api, uplink } = self;
         stop.send_replace(true);
         let seconds = setup.config.drain_seconds;
         let drained = tokio::time::timeout(Duration::from_secs(seconds), async move {
             // Whatever they ended with has been logged; the site is put away in any case.
             let _ = uplink.await;
-            if !served.is_finished() {
-                let _ = served.await;
+            for served in [served, api] {
+                if !served.is_finished() {
+                    let _ = served.await;
+                }
             }
             blocking(move || site.close()).await
         });

@@ -127,7 +127,11 @@ mod tests {
             [9_000, 9_001, 13_999, 14_000, 14_001].map(|now_ms| supervisor.is_time(now_ms)).to_vec();
         assert_eq!(told, [true, false, false, true, false]);
         let percent = |done, total| super::told(Progress { what: "replay", done, total }).en;
-        assert!(percent(1, 3).ends_with("33%") && percent(0, 0).ends_with(" 0%") && percent(9, 3).ends_with("100%"));
+        assert!(
+            percent(1, 3).ends_with("33%")
+                && percent(0, 0).ends_with(" 0%")
+                && percent(9, 3).ends_with("100%")
+        );
     }
 
     /// A pulse is asked for until it has said yes, no and yes: told is what was yes.

@@ -20,7 +20,7 @@ mod verify;
 pub mod view;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use liandong_proto::entry::{Encoded, Head, Op};
@@ -33,6 +33,7 @@ use liandong_proto::state::RecordState;
 use prost::Message as _;
 use tokio::sync::watch;
 
+use crate::api::access::Listening;
 use crate::index::{Check, Index, Staged, check_of};
 use crate::log::{Batch, DirLock, Log, Pos};
 use crate::now::now_ms;
@@ -71,6 +72,8 @@ pub struct Site {
     link: Mutex<LinkState>,
     /// Bytes sent to and received from the hub.
     pub wire: Wire,
+    /// Where the city's other systems are served, once they are.
+    pub listening: OnceLock<Listening>,
 }
 
 /// Bytes that went over the wire.

@@ -1,7 +1,7 @@
 //! Making, opening and replaying a site.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use liandong_proto::entry::{Anchor, Head, Header};
@@ -136,6 +136,7 @@ impl Site {
             confirmed,
             link: Mutex::new(LinkState::default()),
             wire: Wire::default(),
+            listening: OnceLock::new(),
         }))
     }
 }
