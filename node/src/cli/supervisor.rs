@@ -155,6 +155,7 @@ mod tests {
             () = beat(Duration::from_millis(1), pulse, tell) => unreachable!("it goes on for ever"),
             () = third.notified() => {}
         }
-        assert_eq!(*told.lock().expect("no panic"), [1, 3]);
+        // It may have gone on before it was stopped.
+        assert_eq!(told.lock().expect("no panic")[..2], [1, 3]);
     }
 }

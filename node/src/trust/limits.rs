@@ -1,4 +1,5 @@
-//! Every bound on connections and messages between node and hub, set explicitly on both sides.
+//! Every bound on connections and messages: between node and hub, set explicitly on both sides, and for the city's other
+//! systems (`API_…`).
 //!
 //! | bound | why |
 //! |---|---|
@@ -49,6 +50,8 @@ pub const API_ANSWER_BYTES: usize = 16 << 20;
 pub const API_AGE: Duration = Duration::from_secs(3_600);
 /// And is cut so long after it was asked.
 pub const API_AGE_GRACE: Duration = Duration::from_secs(60);
+/// By then a connection of another system has shown a token, or it is cut.
+pub const API_STRANGER: Duration = Duration::from_secs(30);
 /// Failed attempts to show a token, after which a connection is of no use any more.
 pub const API_FAILURES: u32 = 5;
 /// Tokens that one site gives out, those that are void included.

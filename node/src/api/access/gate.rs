@@ -31,6 +31,7 @@ pub(super) fn authenticate(tokens: &Tokens, mut request: Request<()>) -> Result<
     let found = text.map(|text| tokens.bearer(text.trim(), now_ms()));
     match found {
         Some(Ok(bearer)) => {
+            caller.known();
             request.extensions_mut().insert(bearer);
             return Ok(request);
         }

@@ -85,7 +85,7 @@ impl Listener {
         let tokens = Tokens::new(paths);
         let gate = Gate { inner: Service { records } };
         let connections = bounded::incoming(self.port, limits::API_CONNECTIONS, None)
-            .map(|connection| connection.map(Connection::new));
+            .map(|connection| connection.map(|stream| Connection::new(stream, limits::API_STRANGER)));
         Server::builder()
             .initial_stream_window_size(limits::STREAM_WINDOW)
             .initial_connection_window_size(limits::CONNECTION_WINDOW)
