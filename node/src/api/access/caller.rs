@@ -141,6 +141,7 @@ mod tests {
     async fn whoever_has_shown_one_may_be_silent() {
         let (client, mut connection) = connection(Duration::ZERO).await;
         connection.caller.known();
+        connection.until.as_mut().await;
         drop(client);
         let read = tokio::time::timeout(Duration::from_secs(20), connection.read_u8()).await;
         let ended = read.expect("in time").map_err(|error| error.kind());
