@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use liandong_node::api::{ServeError, Socket, blocking, services};
+use liandong_node::api::{Local, ServeError, blocking, services};
 use liandong_node::audit::{Note, What};
 use liandong_node::now::now_ms;
 use liandong_node::rows;
@@ -36,16 +35,16 @@ pub async fn routes(hub: Arc<Hub>) -> Routes {
     services(records).await.add_service(HubServer::new(Service { hub }))
 }
 
-/// Serves them on the hub's socket until `shutdown`.
+/// Serves them on the hub's machine until `shutdown`.
 ///
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(
     hub: Arc<Hub>,
-    socket: &Path,
+    local: &Local,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    Socket::bind(socket)?.serve(routes(hub).await, shutdown).await
+    local.bind().await?.serve(routes(hub).await, shutdown).await
 }
 
 struct Service {

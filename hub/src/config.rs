@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use liandong_node::api::Transport;
 use liandong_node::config::{
-    Key, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, REQUIRE_PURPOSE, Settings, Shape, check_address,
+    Key, LANG, LOCAL, LOG_FORMAT, LOG_LEVEL, LogConfig, REQUIRE_PURPOSE, Settings, Shape, check_address,
+    check_listen, transport_of,
 };
-use liandong_node::say;
-use liandong_node::text::Said;
 use liandong_proto::schema::Text;
 
 /// Every key of the hub, in the order of the template.
@@ -91,21 +91,11 @@ pub static KEYS: &[Key] = &[
         example: "",
     },
     REQUIRE_PURPOSE,
+    LOCAL,
     LOG_LEVEL,
     LOG_FORMAT,
     LANG,
 ];
-
-/// Checks an address to listen on.
-pub fn check_listen(text: &str) -> Result<(), Said> {
-    match text.parse::<SocketAddr>() {
-        Ok(_) => Ok(()),
-        Err(_) => Err(say!(
-            "应为地址和端口，如 127.0.0.1:7443",
-            "an address with a port is wanted, such as 127.0.0.1:7443"
-        )),
-    }
-}
 
 /// What the hub is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +118,8 @@ pub struct HubConfig {
     pub drain_seconds: u64,
     /// Whether reads of personal data must say what for.
     pub require_purpose: bool,
+    /// How commands on the same machine reach it.
+    pub local: Transport,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -153,6 +145,7 @@ impl HubConfig {
             cache_bytes: mib("index.cache_mib"),
             drain_seconds: settings.whole("drain_seconds"),
             require_purpose: settings.flag("require_purpose"),
+            local: transport_of(settings),
             log: LogConfig::read(settings),
         }
     }

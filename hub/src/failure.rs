@@ -58,6 +58,20 @@ impl Hub {
         self.shared.failure().unwrap_or_else(stopping)
     }
 
+    /// Whether its committer and its index live: whoever runs the process starts it again when they do not.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn alive(&self) -> Result<(), SiteError> {
+        if let Some(error) = self.shared.failure() {
+            return Err(error);
+        }
+        if !self.has_threads() {
+            return Err(SiteError::torn());
+        }
+        Ok(self.shared.index.alive()?)
+    }
+
     /// Waits until the hub cannot go on: its committer has failed, or its index has ended. A restart goes on from
     /// the log.
     pub async fn failed(&self) -> SiteError {

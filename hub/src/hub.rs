@@ -331,6 +331,12 @@ impl Hub {
         Ok(())
     }
 
+    /// Whether both threads of the committer work.
+    pub(crate) fn has_threads(&self) -> bool {
+        let threads = locked(&self.threads);
+        !threads.is_empty() && threads.iter().all(|thread| !thread.is_finished())
+    }
+
     /// Waits until the index has caught up.
     ///
     /// # Errors

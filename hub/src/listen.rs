@@ -1,8 +1,6 @@
 //! The two ports of the hub. The sync port drives the hub's half of a session with each member; who is at the other
 //! end is said by its certificate alone. The enrolment port takes whoever connects, and serves nothing but joining.
 
-mod bounded;
-
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,7 +9,7 @@ use std::sync::Arc;
 use liandong_node::audit::{Note, What};
 use liandong_node::now::now_ms;
 use liandong_node::site::SiteError;
-use liandong_node::trust::limits;
+use liandong_node::trust::{bounded, limits};
 use liandong_proto::entry::{Entry, Head};
 use liandong_proto::id::{Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;

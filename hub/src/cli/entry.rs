@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -10,6 +11,7 @@ use liandong_node::cli::global::Global;
 use liandong_node::cli::logs;
 use liandong_node::cli::screen::Screen;
 use liandong_node::cli::signals::Signals;
+use liandong_node::cli::supervisor::Supervisor;
 
 use super::{Args, Command, Setup, answer, run};
 
@@ -53,8 +55,11 @@ async fn serve(global: &Global, flags: run::RunArgs, screen: &mut Screen) -> Res
     run::who_we_are(&setup);
 
     let mut signals = Signals::listen()?;
-    let hub = run::open(&setup).await?;
+    let supervisor = Supervisor::begin(screen.lang);
+    let hub = run::open(&setup, &supervisor).await?;
     let mut running = run::start(&setup, hub).await?;
+    supervisor.ready();
+    let beating = tokio::spawn(Arc::clone(&supervisor).beat(running.pulse()));
 
     let broken = tokio::select! {
         signal = signals.next() => {
@@ -64,6 +69,8 @@ async fn serve(global: &Global, flags: run::RunArgs, screen: &mut Screen) -> Res
         failure = running.broken() => Some(failure),
     };
 
+    beating.abort();
+    supervisor.stopping(broken.as_ref());
     signals.end_at_next();
     let drained = running.drain(&setup).await;
     broken.map_or(drained, Err)

@@ -104,8 +104,7 @@ impl Setup {
     /// When it can neither be reached nor opened.
     pub async fn door(&self) -> Result<Door, Failure> {
         logs::start_quietly(&self.config.log, &self.screen)?;
-        let socket = run::socket(&self.data_dir);
-        Door::open(&socket, run::opener(self), self.caller.clone(), &self.screen).await
+        Door::open(run::local(self), run::opener(self), self.caller.clone(), &self.screen).await
     }
 }
 
@@ -121,8 +120,8 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Audit(command) => {
             let setup = Setup::load(global, Vec::new(), screen)?;
             logs::start_quietly(&setup.config.log, &setup.screen)?;
-            let socket = run::socket(&setup.data_dir);
-            return audit::run(command, &setup.data_dir, &socket, &setup.caller, &setup.screen).await;
+            let local = run::local(&setup);
+            return audit::run(command, &setup.data_dir, &local, &setup.caller, &setup.screen).await;
         }
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         _ => {}

@@ -1,17 +1,17 @@
 //! `run`: what the process that stays is made of, step by step; `main` is their order.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use liandong_node::api::{ServeError, Socket};
+use liandong_node::api::{Local, ServeError};
 use liandong_node::cli::audit;
 use liandong_node::cli::door::{Open, Opened, blocking, open_patiently};
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::run::stopped;
+use liandong_node::cli::supervisor::{Pulse, Supervisor};
 use liandong_node::config::Flag;
 use liandong_node::say;
-use liandong_node::site::Records as _;
+use liandong_node::site::{OnProgress, Records as _};
 use liandong_proto::id::SiteCode;
 use serde_json::json;
 use tokio::sync::watch;
@@ -37,9 +37,9 @@ impl RunArgs {
     }
 }
 
-/// The socket of the hub in a directory.
-pub fn socket(data_dir: &Path) -> PathBuf {
-    data_dir.join("hub.sock")
+/// The way to the hub on this machine.
+pub fn local(setup: &Setup) -> Local {
+    Local::new(setup.config.local, &setup.data_dir, "hub")
 }
 
 /// How the hub is opened.
@@ -73,13 +73,19 @@ pub fn who_we_are(setup: &Setup) {
     );
 }
 
-/// Opens the hub, with a bar when its index has to be made again.
+/// Opens the hub, with a bar when its index has to be made again, and word of it to the service manager.
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn open(setup: &Setup) -> Result<Arc<Hub>, Failure> {
-    let options = options(setup);
-    open_patiently(Arc::new(move |progress| Hub::open(&options, progress)), &setup.screen).await
+pub async fn open(setup: &Setup, supervisor: &Arc<Supervisor>) -> Result<Arc<Hub>, Failure> {
+    let (options, supervisor) = (options(setup), Arc::clone(supervisor));
+    let open = move |progress: OnProgress<'_>| {
+        Hub::open(&options, &mut |now| {
+            supervisor.opening(now);
+            progress(now);
+        })
+    };
+    open_patiently(Arc::new(open), &setup.screen).await
 }
 
 /// What runs beside the waiting.
@@ -97,21 +103,21 @@ pub struct Running {
 pub async fn start(setup: &Setup, hub: Arc<Hub>) -> Result<Running, Failure> {
     let (stop, stopping) = watch::channel(false);
     let port = Listener::bind(setup.config.listen, setup.config.enrolment).await.map_err(no_port)?;
-    let socket = socket(&setup.data_dir);
-    let listening = Socket::bind(&socket)?;
+    let local = local(setup);
+    let listening = local.bind().await?;
     let (sync, enrolment) = (port.addr.to_string(), port.enrolment_addr.to_string());
     let served =
         tokio::spawn(listening.serve(api::routes(Arc::clone(&hub)).await, stopped(stopping.clone())));
     tokio::spawn(agreements::watch(Arc::clone(&hub), stopping.clone()));
     let listened = tokio::spawn(port.serve(Arc::clone(&hub), stopped(stopping)));
     audit::started(hub.audit(), &setup.caller, env!("CARGO_PKG_VERSION"));
-    tracing::info!(%sync, %enrolment, socket = %socket.display(), "serving");
+    tracing::info!(%sync, %enrolment, socket = %local.file().display(), "serving");
     if setup.screen.json {
         let json = json!({
             "site": SiteCode::PROVINCE.to_string(),
             "sync": sync,
             "enrolment": enrolment,
-            "socket": socket.display().to_string(),
+            "socket": local.file().display().to_string(),
             "pid": std::process::id(),
         });
         setup.screen.line(&json.to_string())?;
@@ -126,6 +132,12 @@ fn no_port(error: ListenError) -> Failure {
 }
 
 impl Running {
+    /// Whether what the hub lives by is alive.
+    pub fn pulse(&self) -> Pulse {
+        let hub = Arc::clone(&self.hub);
+        Arc::new(move || hub.alive())
+    }
+
     /// Waits until the socket or the port is no longer served or the hub cannot go on, which happens by itself
     /// only when something is wrong. A supervisor starts the hub again, and that goes on from the log.
     pub async fn broken(&mut self) -> Failure {
@@ -194,11 +206,14 @@ mod tests {
         let mut flags = RunArgs { listen: Some("127.0.0.1:0".into()) }.flags();
         flags.push(Flag { flag: "-", key: "enrolment.listen", value: Some("127.0.0.1:0".into()) });
         let setup = Setup::load(&args.global, flags, &mut screen).expect("settings");
-        let hub = open(&setup).await.expect("the hub opens");
+        let hub = open(&setup, &Supervisor::begin(screen.lang)).await.expect("the hub opens");
         let mut running = start(&setup, Arc::clone(&hub)).await.expect("it is served");
+        let pulse = running.pulse();
+        assert!(pulse().is_ok());
         hub.shared.fail(SiteError::corrupt("a stored record", "a tag of no field"));
         let ended = tokio::time::timeout(Duration::from_secs(30), running.broken()).await;
         assert_eq!(ended.expect("it ends").exit, Exit::Damaged);
+        assert!(pulse().is_err(), "the service manager does not hear of it any more");
         running.drain(&setup).await.expect("it is put away in time");
     }
 }

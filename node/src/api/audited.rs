@@ -6,8 +6,9 @@ use liandong_proto::id::{RecordId, hex};
 use liandong_proto::pb::node::v1 as pb;
 use tonic::{Code, Request, Status};
 
+use super::access::Bearer;
 use super::{Service, status};
-use crate::audit::{self, Audit, AuditError, Note, What};
+use crate::audit::{self, Audit, AuditError, Note, Via, What};
 use crate::say;
 use crate::site::{Findings, PutAnswer, Records, SiteError};
 use crate::text::Said;
@@ -24,7 +25,8 @@ impl Reading {
     pub fn new<T>(call: &str, kind: u32, reader: &str, purpose: &str, request: &Request<T>) -> Reading {
         let (who, peer) = audit::who(reader, request);
         let (purpose, detail) = (purpose.to_owned(), call.to_owned());
-        let note = Note { what: What::Read, who, peer, kind, purpose, detail, ..Note::default() };
+        let via = if request.extensions().get::<Bearer>().is_some() { Via::Tcp } else { Via::Socket };
+        let note = Note { what: What::Read, who, via, peer, kind, purpose, detail, ..Note::default() };
         Reading { note, searches: false }
     }
 

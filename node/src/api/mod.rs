@@ -1,13 +1,16 @@
-//! The site's services on its Unix socket: records, upkeep, audit log, health. The same at node and hub.
+//! The site's services: records, upkeep, audit log, health. On this machine the same at node and hub.
 
+pub mod access;
 mod audited;
 mod convert;
+pub mod local;
+mod loopback;
 mod outbound;
 
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -16,18 +19,17 @@ use liandong_proto::pb::audit::v1::audit_log_server::AuditLogServer;
 use liandong_proto::pb::node::v1 as pb;
 use pb::records_server::{Records as RecordsRpc, RecordsServer};
 use pb::upkeep_server::{Upkeep as UpkeepRpc, UpkeepServer};
-use tokio::net::UnixListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::audit;
-pub use outbound::outbound;
-
 use crate::site::{Class, Put, Query, Records, SiteError};
 use audited::Reading;
+
+pub use local::{Local, Transport};
+pub use outbound::outbound;
 
 /// The largest message either side of the socket takes, in bytes.
 pub const MESSAGE_BYTES: usize = 16 << 20;
@@ -60,67 +62,41 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The port for other systems.
+    #[error("cannot listen on {address}: {source}; set api_listen to another address, or stop what uses it")]
+    Port {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The certificate of that port.
+    #[error("api_certificate and api_key cannot be used together: {}", cause(.0))]
+    Certificate(tonic::transport::Error),
     /// The server.
     #[error(transparent)]
     Transport(#[from] tonic::transport::Error),
 }
 
-/// A bound socket that is not served yet: whoever connects waits.
-#[derive(Debug)]
-pub struct Socket {
-    listener: UnixListener,
-    path: PathBuf,
+/// What stands behind an error that says little itself.
+fn cause(error: &tonic::transport::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-impl Socket {
-    /// Binds the socket for its owner alone (0600). A socket that a dead process left is replaced: the
-    /// caller holds the directory's lock.
-    ///
-    /// # Errors
-    /// [`ServeError::Socket`].
-    pub fn bind(path: &Path) -> Result<Socket, ServeError> {
-        let failed = |source| ServeError::Socket { path: path.to_path_buf(), source };
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Socket { listener, path: path.to_path_buf() })
-    }
-
-    /// Serves until `shutdown`; then answers what is under way and takes the socket away.
-    ///
-    /// # Errors
-    /// [`ServeError`].
-    pub async fn serve(
-        self,
-        routes: Routes,
-        shutdown: impl Future<Output = ()> + Send,
-    ) -> Result<(), ServeError> {
-        let incoming = UnixListenerStream::new(self.listener);
-        let served =
-            Server::builder().add_routes(routes).serve_with_incoming_shutdown(incoming, shutdown).await;
-        // Whether or not it is still there: the next start replaces it.
-        let _ = std::fs::remove_file(&self.path);
-        Ok(served?)
-    }
-}
-
-/// Serves a site's own services on its socket until `shutdown`.
+/// Serves a site's own services on this machine until `shutdown`.
 ///
 /// # Errors
 /// [`ServeError`].
 pub async fn serve(
     records: Arc<dyn Records>,
-    socket: &Path,
+    local: &Local,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    Socket::bind(socket)?.serve(services(records).await, shutdown).await
+    local.bind().await?.serve(services(records).await, shutdown).await
 }
 
 #[derive(Clone)]
-struct Service {
+pub(crate) struct Service {
     records: Arc<dyn Records>,
 }
 
@@ -279,8 +255,9 @@ impl RecordsRpc for Service {
     }
 }
 
-type RecordStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::Record, Status>> + Send>>;
-type ProgressStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::UpkeepProgress, Status>> + Send>>;
+pub(crate) type RecordStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::Record, Status>> + Send>>;
+pub(crate) type ProgressStream =
+    Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::UpkeepProgress, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl UpkeepRpc for Service {

@@ -7,8 +7,9 @@ use liandong_proto::pb::audit::v1 as pb;
 use pb::audit_log_server::AuditLog as AuditLogRpc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
+
+use crate::api::local::Account;
 
 use super::{Audit, AuditError, End, Note, What};
 
@@ -24,8 +25,8 @@ pub struct Service {
 
 /// Who calls, and the account they call from: the id they were given, the account's where there is none.
 pub fn who<T>(named: &str, request: &Request<T>) -> (String, String) {
-    let socket = request.extensions().get::<UdsConnectInfo>();
-    let peer = socket.and_then(|socket| socket.peer_cred).map(|peer| format!("uid:{}", peer.uid()));
+    let account = request.extensions().get::<Account>().and_then(|account| account.0);
+    let peer = account.map(|uid| format!("uid:{uid}"));
     let peer = peer.unwrap_or_default();
     (if named.is_empty() { peer.clone() } else { named.to_owned() }, peer)
 }

@@ -19,11 +19,12 @@ use pb::audit_log_client::AuditLogClient;
 use serde_json::{Value, json};
 use tokio_stream::Stream;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
-use super::door::blocking;
+use super::door::{blocking, reach};
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
+use crate::api::Local;
 use crate::audit::{self, Audit, What};
 use crate::caller::Caller;
 use crate::log::{DirLock, LogError};
@@ -64,7 +65,7 @@ pub struct Wanted {
 pub async fn run(
     command: AuditCommand,
     data_dir: &Path,
-    socket: &Path,
+    local: &Local,
     caller: &Caller,
     screen: &Screen,
 ) -> Result<Exit, Failure> {
@@ -72,15 +73,15 @@ pub async fn run(
     match command {
         AuditCommand::List(args) => {
             let asked = args.wanted.asked(caller)?;
-            list::run(Way::find(data_dir, socket).await?, &args, asked, screen).await
+            list::run(Way::find(data_dir, local).await?, &args, asked, screen).await
         }
         AuditCommand::Export(args) => {
             let asked = pb::ReadRequest { to_file: true, ..args.wanted.asked(caller)? };
-            export::run(Way::find(data_dir, socket).await?, &args, asked, screen).await
+            export::run(Way::find(data_dir, local).await?, &args, asked, screen).await
         }
         AuditCommand::Verify(args) => {
             let asked = args.asked(caller)?;
-            verify::run(Way::find(data_dir, socket).await?, asked, screen).await
+            verify::run(Way::find(data_dir, local).await?, asked, screen).await
         }
     }
 }
@@ -143,7 +144,7 @@ const TRIES: usize = 200;
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 impl Way {
-    async fn find(data_dir: &Path, socket: &Path) -> Result<Way, Failure> {
+    async fn find(data_dir: &Path, local: &Local) -> Result<Way, Failure> {
         let paths = Paths::new(data_dir);
         // An audit log alone will do: its site may have been lost.
         if !paths.log().exists() && !paths.audit().exists() {
@@ -159,7 +160,7 @@ impl Way {
                 Err(locked @ LogError::Locked { .. }) => locked,
                 Err(error) => return Err(SiteError::from(error).into()),
             };
-            if let Some(channel) = connect(socket).await {
+            if let Some(channel) = reach(local).await {
                 return Ok(Way::Elsewhere(AuditLogClient::new(channel)));
             }
             tries += 1;
@@ -189,11 +190,6 @@ impl Way {
             Way::Elsewhere(client) => Ok(client.verify(asked).await?.into_inner()),
         }
     }
-}
-
-async fn connect(socket: &Path) -> Option<Channel> {
-    let endpoint = Endpoint::from_shared(format!("unix:{}", socket.to_str()?)).ok()?;
-    endpoint.connect().await.ok()
 }
 
 /// The account of this process.

@@ -1,7 +1,7 @@
-//! The one way to a site's records: its socket, which this process serves itself when nobody does.
+//! The one way to a site's records: its socket (or loopback port), which this process serves itself when nobody does.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +11,6 @@ use hyper_util::rt::TokioIo;
 use liandong_proto::pb::node::v1::records_client::RecordsClient;
 use liandong_proto::pb::node::v1::upkeep_client::UpkeepClient;
 use liandong_proto::schema::Text;
-use tokio::net::UnixStream;
 use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tonic::codegen::Service;
@@ -22,7 +21,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::exit::Failure;
 use super::screen::Screen;
-use crate::api::{MESSAGE_BYTES, ServeError, Socket};
+use crate::api::local::{Local, Stream};
+use crate::api::{MESSAGE_BYTES, ServeError};
 use crate::caller::Caller;
 use crate::say;
 use crate::site::{Class, OnProgress, SiteError};
@@ -55,7 +55,7 @@ pub struct Door {
 }
 
 struct Way {
-    socket: PathBuf,
+    local: Local,
     open: Open<Opened>,
     screen: Screen,
     /// What this process serves itself.
@@ -74,13 +74,12 @@ impl Door {
     /// # Errors
     /// [`Failure`] when the site can neither be reached nor opened.
     pub async fn open(
-        socket: &Path,
+        local: Local,
         open: Open<Opened>,
         caller: Caller,
         screen: &Screen,
     ) -> Result<Door, Failure> {
-        let socket = socket.to_path_buf();
-        let way = Arc::new(Way { socket, open, screen: *screen, own: Mutex::new(None) });
+        let way = Arc::new(Way { local, open, screen: *screen, own: Mutex::new(None) });
         drop(way.stream().await?);
         // The address stands for nothing; the connector knows the way.
         let endpoint = Endpoint::from_static("http://site");
@@ -142,22 +141,22 @@ impl Door {
 
 impl Way {
     /// A connection to whoever serves the socket; when nobody does, that is this process from now on.
-    async fn stream(&self) -> Result<UnixStream, Failure> {
+    async fn stream(&self) -> Result<Stream, Failure> {
         let mut own = self.own.lock().await;
         for tries in 1.. {
-            if let Ok(stream) = UnixStream::connect(&self.socket).await {
+            if let Ok(stream) = self.local.connect().await {
                 return Ok(stream);
             }
             if own.is_some() {
                 break;
             }
             match try_open(&self.open, &self.screen).await? {
-                Ok(opened) => *own = Some(serve(&self.socket, opened).await?),
+                Ok(opened) => *own = Some(serve(&self.local, opened).await?),
                 Err(error) if is_passing(&error, tries) => tokio::time::sleep(TRY_AGAIN).await,
                 Err(error) => return Err(error.into()),
             }
         }
-        let shown = self.socket.display();
+        let shown = self.local.file().display();
         Err(Failure::internal(say!(
             "连不上自己的本地接口 {shown}；请重试",
             "this process's own socket {shown} cannot be reached; try again"
@@ -169,7 +168,7 @@ impl Way {
 struct Connector(Arc<Way>);
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<UnixStream>;
+    type Response = TokioIo<Stream>;
     type Error = Failure;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
 
@@ -183,9 +182,32 @@ impl Service<Uri> for Connector {
     }
 }
 
-async fn serve(socket: &Path, opened: Opened) -> Result<Own, Failure> {
+/// A channel to whoever serves a site; `None` when nobody does.
+pub async fn reach(local: &Local) -> Option<Channel> {
+    Endpoint::from_static("http://site").connect_with_connector(Straight(local.clone())).await.ok()
+}
+
+/// Leads every connection to whoever serves, and opens nothing.
+struct Straight(Local);
+
+impl Service<Uri> for Straight {
+    type Response = TokioIo<Stream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let local = self.0.clone();
+        Box::pin(async move { Ok(TokioIo::new(local.connect().await?)) })
+    }
+}
+
+async fn serve(local: &Local, opened: Opened) -> Result<Own, Failure> {
     let Opened { routes, close } = opened;
-    let listening = Socket::bind(socket)?;
+    let listening = local.bind().await?;
     let routes = routes.await;
     let (stop, stopped) = oneshot::channel();
     let served = tokio::spawn(listening.serve(routes, async {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -10,6 +11,7 @@ use super::exit::{Exit, Failure};
 use super::global::Global;
 use super::screen::Screen;
 use super::signals::Signals;
+use super::supervisor::Supervisor;
 use super::{Args, Command, Setup, answer, logs, run};
 
 /// Runs the program; the first of `args` is its name.
@@ -49,11 +51,15 @@ async fn carry_out(args: Args, screen: &mut Screen) -> Result<Exit, Failure> {
 async fn serve(global: &Global, flags: run::RunArgs, screen: &mut Screen) -> Result<Exit, Failure> {
     let setup = Setup::load(global, flags.flags(), screen)?;
     logs::start(&setup.config.log)?;
+    run::api_identity(&setup)?;
     run::who_we_are(&setup);
 
     let mut signals = Signals::listen()?;
-    let site = run::open(&setup).await?;
+    let supervisor = Supervisor::begin(screen.lang);
+    let site = run::open(&setup, &supervisor).await?;
     let mut running = run::start(&setup, site).await?;
+    supervisor.ready();
+    let beating = tokio::spawn(Arc::clone(&supervisor).beat(running.pulse()));
 
     let broken = tokio::select! {
         signal = signals.next() => {
@@ -63,6 +69,8 @@ async fn serve(global: &Global, flags: run::RunArgs, screen: &mut Screen) -> Res
         failure = running.broken() => Some(failure),
     };
 
+    beating.abort();
+    supervisor.stopping(broken.as_ref());
     signals.end_at_next();
     let drained = running.drain(&setup).await;
     broken.map_or(drained, Err)

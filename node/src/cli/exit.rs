@@ -261,6 +261,15 @@ impl From<Status> for Failure {
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Failure {
         let en = error.to_string();
+        if let ServeError::Port { .. } | ServeError::Transport(_) = error {
+            return Failure::internal(say!("端口无法使用：{en}", "a port cannot be used: {en}"));
+        }
+        if let ServeError::Certificate(_) = error {
+            return Failure::usage(say!(
+                "api_certificate 与 api_key 不能一起使用，没有启动；请检查两个文件是否成对：{en}",
+                "{en}; nothing was started, check that the two files belong together"
+            ));
+        }
         Failure::internal(say!(
             "无法在数据目录中提供本地接口：{en}；请检查目录权限，路径总长不要超过 100 字节",
             "the local socket in the data directory cannot be served: {en}; check the directory's \

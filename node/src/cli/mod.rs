@@ -1,5 +1,6 @@
 //! The command line: commands speak to a site through its socket ([`door`]). The hub's uses most of it too.
 
+mod api_token;
 pub mod audit;
 pub mod config;
 pub mod door;
@@ -21,6 +22,7 @@ pub mod run;
 pub mod screen;
 pub mod signals;
 pub mod status;
+pub mod supervisor;
 pub mod table;
 mod told;
 pub mod verify;
@@ -80,6 +82,9 @@ pub enum Command {
     /// 哪些内容会离开本市：查看、确认 · What leaves this site: look at it, accept it
     #[command(subcommand)]
     Outbound(outbound::OutboundCommand),
+    /// 本单位其他系统的访问令牌 · Tokens for the city's other systems
+    #[command(subcommand)]
+    ApiToken(api_token::TokenCommand),
     /// 检查日志和索引 · Check log and index
     Verify,
     /// 由日志重建索引 · Make the index again from the log
@@ -125,8 +130,7 @@ impl Setup {
     /// When it can neither be reached nor opened.
     pub async fn door(&self) -> Result<Door, Failure> {
         logs::start_quietly(&self.config.log, &self.screen)?;
-        let socket = run::socket(&self.data_dir);
-        Door::open(&socket, run::opener(self), self.caller.clone(), &self.screen).await
+        Door::open(run::local(self), run::opener(self), self.caller.clone(), &self.screen).await
     }
 }
 
@@ -143,11 +147,14 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Audit(command) => {
             let setup = Setup::load(global, Vec::new(), screen)?;
             logs::start_quietly(&setup.config.log, &setup.screen)?;
-            let socket = run::socket(&setup.data_dir);
-            return audit::run(command, &setup.data_dir, &socket, &setup.caller, &setup.screen).await;
+            let local = run::local(&setup);
+            return audit::run(command, &setup.data_dir, &local, &setup.caller, &setup.screen).await;
         }
         Command::RecoveryKey(command) => {
             return recovery::run(&command, &Setup::load(global, Vec::new(), screen)?);
+        }
+        Command::ApiToken(command) => {
+            return api_token::run(&command, &Setup::load(global, Vec::new(), screen)?);
         }
         _ => {}
     }
@@ -167,7 +174,8 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Restore(_)
         | Command::Rebuild
         | Command::Audit(_)
-        | Command::RecoveryKey(_) => Ok(Exit::Done),
+        | Command::RecoveryKey(_)
+        | Command::ApiToken(_) => Ok(Exit::Done),
     };
     let closed = door.close().await;
     let exit = ended?;

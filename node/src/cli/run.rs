@@ -1,6 +1,6 @@
 //! `run`: what the process that stays is made of, step by step; `main` is their order.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,14 @@ use tokio::task::JoinHandle;
 
 use super::door::{Open, Opened, blocking, open_patiently};
 use super::exit::{Exit, Failure};
+use super::supervisor::{Pulse, Supervisor};
 use super::{PROGRAM, Setup, audit};
-use crate::api::{self, ServeError, Socket};
+use crate::api::access::{Identity, Listener, Listening};
+use crate::api::{self, Local, ServeError};
 use crate::config::{Flag, NodeConfig};
+use crate::now::now_ms;
 use crate::say;
-use crate::site::{Records, Site, SiteError, SiteOptions};
+use crate::site::{OnProgress, Records, Site, SiteError, SiteOptions};
 use crate::uplink::{self, UplinkOptions};
 
 /// Flags of `run`.
@@ -39,9 +42,9 @@ impl RunArgs {
     }
 }
 
-/// The socket of the site in a directory.
-pub fn socket(data_dir: &Path) -> PathBuf {
-    data_dir.join("node.sock")
+/// The way to the site on this machine.
+pub fn local(setup: &Setup) -> Local {
+    Local::new(setup.config.local, &setup.data_dir, "node")
 }
 
 /// How the site is opened.
@@ -83,13 +86,19 @@ pub fn who_we_are(setup: &Setup) {
     );
 }
 
-/// Opens the site, with a bar when its index has to be made again.
+/// Opens the site, with a bar when its index has to be made again, and word of it to the service manager.
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn open(setup: &Setup) -> Result<Arc<Site>, Failure> {
-    let options = options(&setup.config, &setup.data_dir);
-    open_patiently(Arc::new(move |progress| Site::open(&options, progress)), &setup.screen).await
+pub async fn open(setup: &Setup, supervisor: &Arc<Supervisor>) -> Result<Arc<Site>, Failure> {
+    let (options, supervisor) = (options(&setup.config, &setup.data_dir), Arc::clone(supervisor));
+    let open = move |progress: OnProgress<'_>| {
+        Site::open(&options, &mut |now| {
+            supervisor.opening(now);
+            progress(now);
+        })
+    };
+    open_patiently(Arc::new(open), &setup.screen).await
 }
 
 /// What runs beside the waiting.
@@ -97,6 +106,8 @@ pub struct Running {
     site: Arc<Site>,
     stop: watch::Sender<bool>,
     served: JoinHandle<Result<(), ServeError>>,
+    /// For the city's other systems; without end where they are not served.
+    api: JoinHandle<Result<(), ServeError>>,
     uplink: JoinHandle<()>,
 }
 
@@ -106,29 +117,82 @@ pub struct Running {
 /// [`Failure`] when the socket cannot be bound.
 pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
     let (stop, stopping) = watch::channel(false);
-    let listening = Socket::bind(&socket(&setup.data_dir))?;
+    let local = local(setup);
+    let listening = local.bind().await?;
     let routes = api::services(Arc::clone(&site) as Arc<dyn Records>).await;
     let routes = routes.add_service(api::outbound(Arc::clone(&site)));
     if setup.config.accept_outbound_unattended && !*site.outbound_accepted().borrow() {
         site.accept_outbound(&site.rules().fingerprint(), &setup.author, true)?;
     }
+    let port = api_port(setup, &site).await?;
     let served = tokio::spawn(listening.serve(routes, stopped(stopping.clone())));
+    let api = tokio::spawn(serve_api(port, Arc::clone(&site), stopped(stopping.clone())));
     site.set_link(|state| state.link = Link::None);
     let retry_max = Duration::from_secs(setup.config.retry_max_s);
     let options = UplinkOptions { hub: setup.config.hub.clone(), retry_max };
     let uplink = tokio::spawn(uplink::run(Arc::clone(&site), options, stopping));
-    let (code, socket) = (site.code(), socket(&setup.data_dir));
+    let (code, socket) = (site.code(), local.file());
     audit::started(site.audit(), &setup.caller, env!("CARGO_PKG_VERSION"));
     tracing::info!(site = %code, socket = %socket.display(), "serving");
+    let listening = site.listening.get().cloned();
+    if let Some(Listening { address, fingerprint }) = &listening {
+        tracing::info!(address, fingerprint, "serving the city's other systems");
+    }
     if setup.screen.json {
         let json = json!({
             "site": code.to_string(),
             "socket": socket.display().to_string(),
             "pid": std::process::id(),
+            "api": listening.as_ref().map(|it| &it.address),
+            "api_fingerprint": listening.as_ref().map(|it| &it.fingerprint),
         });
         setup.screen.line(&json.to_string())?;
     }
-    Ok(Running { site, stop, served, uplink })
+    Ok(Running { site, stop, served, api, uplink })
+}
+
+/// Binds the port for the city's other systems, if there is to be one.
+async fn api_port(setup: &Setup, site: &Site) -> Result<Option<Listener>, Failure> {
+    let Some(address) = setup.config.api_listen else { return Ok(None) };
+    let identity = match api_identity(setup)? {
+        Some((certificate, key)) => Identity::read(certificate, key)?,
+        None => Identity::own(site.paths(), address, now_ms())?,
+    };
+    let port = Listener::bind(address, identity).await?;
+    // Nobody else sets it.
+    let _ = site.listening.set(port.listening.clone());
+    Ok(Some(port))
+}
+
+async fn serve_api(
+    port: Option<Listener>,
+    site: Arc<Site>,
+    stopped: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let paths = site.paths().clone();
+    match port {
+        Some(port) => port.serve(site, &paths, stopped).await,
+        None => {
+            stopped.await;
+            Ok(())
+        }
+    }
+}
+
+/// The files of the certificate that was configured.
+///
+/// # Errors
+/// When only one of the two was.
+pub fn api_identity(setup: &Setup) -> Result<Option<(&Path, &Path)>, Failure> {
+    match &setup.config.api_identity {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (None, None) => Ok(None),
+        _ => Err(Failure::usage(say!(
+            "api_certificate 和 api_key 只设了一个，没有启动；请两个都设，或都不设（自动生成自签名证书）",
+            "only one of api_certificate and api_key is set, so nothing was started; set both, or neither for a \
+             self-signed one"
+        ))),
+    }
 }
 
 /// Ends when the process is told to stop.
@@ -138,6 +202,12 @@ pub async fn stopped(mut stopping: watch::Receiver<bool>) {
 }
 
 impl Running {
+    /// Whether what the site lives by is alive.
+    pub fn pulse(&self) -> Pulse {
+        let site = Arc::clone(&self.site);
+        Arc::new(move || site.alive())
+    }
+
     /// Waits until the socket is no longer served or the index has ended, which happens by itself only when
     /// something is wrong. A supervisor starts the site again, and that makes a damaged index anew.
     pub async fn broken(&mut self) -> Failure {
@@ -146,6 +216,13 @@ impl Running {
             served = &mut self.served => match served {
                 Ok(Err(error)) => error.into(),
                 _ => Failure::internal(say!("本地接口意外停止", "the local socket has stopped by itself")),
+            },
+            api = &mut self.api => match api {
+                Ok(Err(error)) => error.into(),
+                _ => Failure::internal(say!(
+                    "供其他系统使用的端口意外停止",
+                    "the port for other systems has stopped by itself"
+                )),
             },
             error = index.ended() => SiteError::from(error).into(),
         }
@@ -156,15 +233,17 @@ impl Running {
     /// # Errors
     /// [`Failure`] when the time was too short; what was answered is durable all the same.
     pub async fn drain(self, setup: &Setup) -> Result<Exit, Failure> {
-        let Running { site, stop, served, uplink } = self;
+        let Running { site, stop, served, api, uplink } = self;
         stop.send_replace(true);
         let seconds = setup.config.drain_seconds;
         audit::stopped(site.audit(), &setup.caller);
         let drained = tokio::time::timeout(Duration::from_secs(seconds), async move {
             // Whatever they ended with has been logged; the site is put away in any case.
             let _ = uplink.await;
-            if !served.is_finished() {
-                let _ = served.await;
+            for served in [served, api] {
+                if !served.is_finished() {
+                    let _ = served.await;
+                }
             }
             blocking(move || site.close()).await
         });
@@ -200,11 +279,14 @@ mod tests {
         let args = Args::parse_from([PROGRAM, "--data-dir", data_dir, "status"]);
         let mut screen = args.global.screen();
         let setup = Setup::load(&args.global, Vec::new(), &mut screen).expect("settings");
-        let site = open(&setup).await.expect("the site opens");
+        let site = open(&setup, &Supervisor::begin(screen.lang)).await.expect("the site opens");
         let mut running = start(&setup, Arc::clone(&site)).await.expect("it is served");
+        let pulse = running.pulse();
+        assert!(pulse().is_ok());
         site.index().condemn(IndexError::Damaged { prefix: 'r' });
         let ended = tokio::time::timeout(Duration::from_secs(30), running.broken()).await;
         assert_eq!(ended.expect("it ends").exit, Exit::Damaged);
+        assert!(pulse().is_err(), "the service manager does not hear of it any more");
         assert!(running.drain(&setup).await.is_err(), "the next start makes the index again");
     }
 }

@@ -71,6 +71,8 @@ pub fn json(status: &StatusResponse, is_running: bool) -> Value {
         "last_sync_ms": status.last_sync_ms,
         "certificate_until_ms": status.certificate_until_ms,
         "signing_key": status.signing_key,
+        "api_address": status.api_address,
+        "api_fingerprint": status.api_fingerprint,
         "index_lag_changes": status.index_lag_changes,
         "index_damaged": status.index_damaged,
         "index_failure": status.index_failure,
@@ -127,6 +129,13 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
         lines.push((say("关联密钥", "linking key"), key.to_owned()));
     }
     lines.push((say("签名密钥指纹", "signing key"), status.signing_key.clone()));
+    if !status.api_address.is_empty() {
+        lines.push((say("其他系统的接口", "for other systems"), status.api_address.clone()));
+        // As long as it is to be compared by eye.
+        let halves = status.api_fingerprint.split_at_checked(48);
+        let shown = halves.map_or(status.api_fingerprint.clone(), |(a, b)| format!("{a}\n{b}"));
+        lines.push((say("其证书指纹 SHA-256", "its certificate, SHA-256"), shown));
+    }
     for count in &status.counts {
         if let Some(kind) = schema::kind(count.kind) {
             lines.push((lang.of(kind.title), count.records.to_string()));

@@ -18,9 +18,10 @@ use crate::text::{Said, counted};
 
 pub use layers::{Flag, Layers};
 pub use node::{
-    KEYS as NODE_KEYS, LANG, LOG_FORMAT, LOG_LEVEL, LogConfig, NodeConfig, REQUIRE_PURPOSE, lang_of,
+    KEYS as NODE_KEYS, LANG, LOCAL, LOG_FORMAT, LOG_LEVEL, LogConfig, NodeConfig, REQUIRE_PURPOSE, lang_of,
+    transport_of,
 };
-pub use shape::{Shape, check_address};
+pub use shape::{Shape, check_address, check_listen};
 pub use template::template;
 
 /// Before every name of a key in the environment; dots become underscores.

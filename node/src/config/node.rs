@@ -1,10 +1,12 @@
 //! The settings of a city's node.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use liandong_proto::schema::Text;
 
-use super::{Key, Settings, Shape, check_address};
+use super::{Key, Settings, Shape, check_address, check_listen};
+use crate::api::Transport;
 use crate::text::{Lang, Said};
 
 /// Every key of a node, in the order of the template.
@@ -100,6 +102,38 @@ pub static KEYS: &[Key] = &[
         example: "",
     },
     REQUIRE_PURPOSE,
+    LOCAL,
+    Key {
+        name: "api_listen",
+        doc: Text {
+            zh: "供本单位其他系统使用的记录接口的地址和端口，只用 TLS，凭 api-token 发放的令牌；不设即关闭。",
+            en: "Address and port where the city's other systems use the record API, over TLS with tokens of api-token; off \
+                 unless set.",
+        },
+        shape: Shape::Checked(check_listen_or_off),
+        default: "",
+        example: "\"192.168.1.10:7445\"",
+    },
+    Key {
+        name: "api_certificate",
+        doc: Text {
+            zh: "该接口的证书文件（PEM，可带中间证书），与 api_key 成对；都不设则自动生成一份自签名证书。",
+            en: "Its certificate (PEM, with those in between), together with api_key; a self-signed one is made where \
+                 neither is set.",
+        },
+        shape: Shape::File,
+        default: "",
+        example: "\"/etc/liandong/api.crt\"",
+    },
+    Key {
+        name: "api_key",
+        doc: Text {
+            zh: "该证书的私钥文件（PEM）。", en: "The private key of that certificate (PEM)."
+        },
+        shape: Shape::File,
+        default: "",
+        example: "\"/etc/liandong/api.key\"",
+    },
     LOG_LEVEL,
     LOG_FORMAT,
     LANG,
@@ -115,6 +149,20 @@ pub const REQUIRE_PURPOSE: Key = Key {
     },
     shape: Shape::Flag,
     default: "false",
+    example: "",
+};
+
+/// How commands on the same machine reach the site.
+pub const LOCAL: Key = Key {
+    name: "local",
+    doc: Text {
+        zh: "本机命令怎样连到站点：socket（数据目录中的 Unix 套接字）；loopback（127.0.0.1 上的随机端口，凭数据目录中的密钥文件），用于没有 \
+             Unix 套接字的系统。",
+        en: "How commands on this machine reach the site: socket (a Unix socket in the data directory); loopback (a random \
+             port of 127.0.0.1 with a secret in a file there), for systems without Unix sockets.",
+    },
+    shape: Shape::Choice(Transport::NAMES),
+    default: Transport::DEFAULT,
     example: "",
 };
 
@@ -156,6 +204,10 @@ pub const LANG: Key = Key {
     example: "",
 };
 
+fn check_listen_or_off(text: &str) -> Result<(), Said> {
+    if text.is_empty() { Ok(()) } else { check_listen(text) }
+}
+
 fn check_level(level: &str) -> Result<(), Said> {
     match tracing_subscriber::EnvFilter::try_new(level) {
         Ok(_) if !level.trim().is_empty() => Ok(()),
@@ -189,6 +241,12 @@ pub struct NodeConfig {
     pub drain_seconds: u64,
     /// Whether reads of personal data must say what for.
     pub require_purpose: bool,
+    /// How commands reach it.
+    pub local: Transport,
+    /// Where the city's other systems are served; `None` for not at all.
+    pub api_listen: Option<SocketAddr>,
+    /// Certificate and key for that, where they are not the site's own.
+    pub api_identity: (Option<PathBuf>, Option<PathBuf>),
     /// What is logged.
     pub log: LogConfig,
 }
@@ -215,10 +273,16 @@ pub fn lang_of(settings: &Settings) -> Option<Lang> {
     settings.text("lang").and_then(Lang::named)
 }
 
+/// What the settings say of [`LOCAL`].
+pub fn transport_of(settings: &Settings) -> Transport {
+    Transport::named(settings.text(LOCAL.name).unwrap_or_default())
+}
+
 impl NodeConfig {
     /// Reads checked settings of [`KEYS`].
     pub fn read(settings: &Settings) -> NodeConfig {
         let mib = |key| settings.whole(key) << 20;
+        let path = |key| settings.path(key).map(Path::to_path_buf);
         NodeConfig {
             data_dir: settings.path("data_dir").map(Path::to_path_buf),
             hub: settings.text("hub").map(str::to_owned),
@@ -230,6 +294,9 @@ impl NodeConfig {
             retry_max_s: settings.whole("sync.retry_max_s"),
             drain_seconds: settings.whole("drain_seconds"),
             require_purpose: settings.flag("require_purpose"),
+            local: transport_of(settings),
+            api_listen: settings.text("api_listen").and_then(|text| text.parse().ok()),
+            api_identity: (path("api_certificate"), path("api_key")),
             log: LogConfig::read(settings),
         }
     }

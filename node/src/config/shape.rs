@@ -1,5 +1,6 @@
 //! What may stand as the value of a key.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Value;
@@ -110,6 +111,17 @@ pub fn check_address(text: &str) -> Result<(), Said> {
         _ => Err(say!(
             "应为主机和端口，如 hub.example.org:7443",
             "a host with a port is wanted, such as hub.example.org:7443"
+        )),
+    }
+}
+
+/// Checks an address to listen on.
+pub fn check_listen(text: &str) -> Result<(), Said> {
+    match text.parse::<SocketAddr>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(say!(
+            "应为地址和端口，如 127.0.0.1:7443",
+            "an address with a port is wanted, such as 127.0.0.1:7443"
         )),
     }
 }

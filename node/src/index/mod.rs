@@ -183,6 +183,19 @@ impl Index {
         health
     }
 
+    /// Whether it still brings into the store what is staged.
+    ///
+    /// # Errors
+    /// Why not; [`IndexError::Closed`] where the thread that does it has ended.
+    pub fn alive(&self) -> Result<(), IndexError> {
+        if let Some(why) = self.end.why() {
+            return Err(why);
+        }
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_alive = writer.as_ref().is_some_and(|writer| !writer.is_finished());
+        if is_alive { Ok(()) } else { Err(IndexError::Closed) }
+    }
+
     /// Waits until the index can be used no more: then whoever runs the process ends it and starts it again.
     pub async fn ended(&self) -> IndexError {
         self.end.come().await

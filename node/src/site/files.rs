@@ -49,6 +49,17 @@ impl Paths {
         self.dir.join("keys").join("membership.json")
     }
 
+    /// Hashes of the tokens of the city's other systems.
+    pub fn api_tokens(&self) -> PathBuf {
+        self.dir.join("keys").join("api-tokens.json")
+    }
+
+    /// Certificate and key that these systems are shown, where none are configured.
+    pub fn api_identity(&self) -> (PathBuf, PathBuf) {
+        let keys = self.dir.join("keys");
+        (keys.join("api.crt"), keys.join("api.key"))
+    }
+
     /// The city's own key.
     pub fn city_key(&self) -> PathBuf {
         self.dir.join("keys").join("city.key")

@@ -22,7 +22,7 @@ mod verify;
 pub mod view;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use liandong_proto::entry::{Encoded, Head, Op};
@@ -36,6 +36,7 @@ use liandong_proto::state::RecordState;
 use prost::Message as _;
 use tokio::sync::watch;
 
+use crate::api::access::Listening;
 use crate::audit::Audit;
 use crate::index::{Check, Index, Staged, check_of};
 use crate::log::{Batch, DirLock, Log, Pos};
@@ -83,6 +84,8 @@ pub struct Site {
     link: Mutex<LinkState>,
     /// Bytes sent to and received from the hub.
     pub wire: Wire,
+    /// Where the city's other systems are served, once they are.
+    pub listening: OnceLock<Listening>,
 }
 
 /// Bytes that went over the wire.
@@ -212,6 +215,18 @@ impl Site {
             newer
         });
         Ok(())
+    }
+
+    /// Whether it can write: whoever runs the process starts it again when it cannot. Waits for a write that is under
+    /// way.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn alive(&self) -> Result<(), SiteError> {
+        if locked(&self.writer).torn {
+            return Err(SiteError::torn());
+        }
+        Ok(self.index.alive()?)
     }
 
     /// Stops: everything staged goes into the store, so that the next start is quick.

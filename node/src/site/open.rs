@@ -1,7 +1,7 @@
 //! Making, opening and replaying a site.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use liandong_proto::entry::{Anchor, Head, Header, Op};
@@ -152,6 +152,7 @@ impl Site {
             accepted,
             link: Mutex::new(LinkState::default()),
             wire: Wire::default(),
+            listening: OnceLock::new(),
         });
         if let Err(error) = site.finish_erasures() {
             tracing::error!(%error, "records wait to be erased, which will be tried again at the next start");

@@ -34,7 +34,10 @@ impl Site {
         let (counts, open_findings) = counted(&self.index)?;
         let index = self.index.health();
         let audit = self.audit.standing();
+        let listening = self.listening.get().cloned().unwrap_or_default();
         Ok(pb::StatusResponse {
+            api_address: listening.address,
+            api_fingerprint: listening.fingerprint,
             site: origin.site.0,
             epoch: Bytes::copy_from_slice(&origin.epoch.0),
             version: env!("CARGO_PKG_VERSION").into(),

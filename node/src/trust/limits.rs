@@ -1,4 +1,5 @@
-//! Every bound on connections and messages between node and hub, set explicitly on both sides.
+//! Every bound on connections and messages: between node and hub, set explicitly on both sides, and for the city's other
+//! systems (`API_…`).
 //!
 //! | bound | why |
 //! |---|---|
@@ -42,3 +43,23 @@ pub const CONNECTIONS: usize = 64;
 pub const ENROLMENTS: usize = 16;
 /// An enrolment is over by then; whoever stays longer wants something else.
 pub const ENROLMENT_AGE: Duration = Duration::from_secs(30);
+/// Connections to the loopback port that have not proved yet that they know the secret.
+pub const LOOPBACK_HANDSHAKES: usize = 16;
+/// Connections of the city's other systems.
+pub const API_CONNECTIONS: usize = 64;
+/// Streams of one of them.
+pub const API_STREAMS: u32 = 16;
+/// The largest request of another system, in bytes.
+pub const API_REQUEST_BYTES: usize = 4 << 20;
+/// The largest answer to one, in bytes: a page of a thousand records.
+pub const API_ANSWER_BYTES: usize = 16 << 20;
+/// A connection of another system is asked to come anew after that.
+pub const API_AGE: Duration = Duration::from_secs(3_600);
+/// And is cut so long after it was asked.
+pub const API_AGE_GRACE: Duration = Duration::from_secs(60);
+/// By then a connection of another system has shown a token, or it is cut.
+pub const API_STRANGER: Duration = Duration::from_secs(30);
+/// Failed attempts to show a token, after which a connection is of no use any more.
+pub const API_FAILURES: u32 = 5;
+/// Tokens that one site gives out, those that are void included.
+pub const API_TOKENS: usize = 256;

@@ -98,7 +98,7 @@ impl Membership {
 }
 
 /// Writes a file that only its owner can read, beside the old one and then in its place.
-fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension("new");
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;

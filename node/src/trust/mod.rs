@@ -7,7 +7,9 @@
 //! | `membership` | what a city keeps of both: one file, replaced as a whole |
 //! | `tls` | connections: to a pinned authority before joining, with both certificates after |
 //! | `limits` | every bound on connections and messages, for both sides |
+//! | `bounded` | connections that are counted, and cut when their time is over |
 
+pub mod bounded;
 pub mod invitation;
 pub mod join;
 pub mod limits;

@@ -1,0 +1,196 @@
+//! How commands on the same machine reach a site: a Unix socket, or a loopback port where there are none.
+//!
+//! | transport | who gets in |
+//! |---|---|
+//! | socket | the account that the file belongs to: 0600, in a directory 0700 |
+//! | loopback | whoever can read the file with address and secret, which is made like a key: 0600 |
+//!
+//! What differs between systems is in here and nowhere else.
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::Connected;
+
+use super::{ServeError, loopback};
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// A Unix socket.
+    Socket,
+    /// A port on 127.0.0.1, with a secret in a file.
+    Loopback,
+}
+
+impl Transport {
+    /// The words that stand in the settings.
+    pub const NAMES: &'static [&'static str] = &["socket", "loopback"];
+    /// What holds unless something else is set, as written in TOML.
+    pub const DEFAULT: &'static str = if cfg!(unix) { "\"socket\"" } else { "\"loopback\"" };
+
+    /// The transport with a name of [`NAMES`](Self::NAMES); the default for any other.
+    pub fn named(name: &str) -> Transport {
+        match name {
+            "loopback" => Transport::Loopback,
+            "socket" => Transport::Socket,
+            _ if cfg!(unix) => Transport::Socket,
+            _ => Transport::Loopback,
+        }
+    }
+}
+
+/// A connection on this machine.
+pub type Stream = Box<dyn Io>;
+
+/// What a connection is made of.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The account at the other end, where the system tells it.
+    fn account(&self) -> Account {
+        Account(None)
+    }
+}
+
+impl Io for TcpStream {}
+
+/// A user id of this machine, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Account(pub Option<u32>);
+
+impl Connected for Stream {
+    type ConnectInfo = Account;
+
+    fn connect_info(&self) -> Account {
+        self.account()
+    }
+}
+
+pub(super) type Incoming = Pin<Box<dyn tokio_stream::Stream<Item = io::Result<Stream>> + Send>>;
+
+/// The way to a site's services on its own machine.
+#[derive(Debug, Clone)]
+pub struct Local {
+    transport: Transport,
+    file: PathBuf,
+}
+
+impl Local {
+    /// That of a site (`node`, `hub`) in a directory.
+    pub fn new(transport: Transport, data_dir: &Path, program: &str) -> Local {
+        let extension = match transport {
+            Transport::Socket => "sock",
+            Transport::Loopback => "port",
+        };
+        Local { transport, file: data_dir.join(format!("{program}.{extension}")) }
+    }
+
+    /// The socket, or the file that says where the port is.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Connects to whoever serves it.
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub async fn connect(&self) -> io::Result<Stream> {
+        match self.transport {
+            Transport::Socket => socket::connect(&self.file).await,
+            Transport::Loopback => loopback::connect(&self.file).await,
+        }
+    }
+
+    /// Binds it, for its owner alone. What a dead process left is replaced: the caller holds the directory's lock.
+    ///
+    /// # Errors
+    /// [`ServeError::Socket`].
+    pub async fn bind(&self) -> Result<Bound, ServeError> {
+        let _ = std::fs::remove_file(&self.file);
+        let bound = match self.transport {
+            Transport::Socket => socket::bind(&self.file),
+            Transport::Loopback => loopback::bind(&self.file).await,
+        };
+        let failed = |source| ServeError::Socket { path: self.file.clone(), source };
+        Ok(Bound { incoming: bound.map_err(failed)?, file: self.file.clone() })
+    }
+}
+
+/// A way that is bound and not served yet: whoever connects waits.
+pub struct Bound {
+    incoming: Incoming,
+    file: PathBuf,
+}
+
+impl Bound {
+    /// Serves until `shutdown`; then answers what is under way and takes the file away.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn serve(
+        self,
+        routes: Routes,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), ServeError> {
+        let served =
+            Server::builder().add_routes(routes).serve_with_incoming_shutdown(self.incoming, shutdown).await;
+        // Whether or not it is still there: the next start replaces it.
+        let _ = std::fs::remove_file(&self.file);
+        Ok(served?)
+    }
+}
+
+#[cfg(unix)]
+mod socket {
+    use std::io;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use tokio::net::{UnixListener, UnixStream};
+    use tokio_stream::StreamExt as _;
+    use tokio_stream::wrappers::UnixListenerStream;
+
+    use super::{Account, Incoming, Io, Stream};
+
+    impl Io for UnixStream {
+        fn account(&self) -> Account {
+            Account(self.peer_cred().ok().map(|peer| peer.uid()))
+        }
+    }
+
+    pub async fn connect(path: &Path) -> io::Result<Stream> {
+        Ok(Box::new(UnixStream::connect(path).await?))
+    }
+
+    pub fn bind(path: &Path) -> io::Result<Incoming> {
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        let connections = UnixListenerStream::new(listener);
+        Ok(Box::pin(connections.map(|stream| stream.map(|stream| Box::new(stream) as Stream))))
+    }
+}
+
+#[cfg(not(unix))]
+mod socket {
+    use std::io;
+    use std::path::Path;
+
+    use super::{Incoming, Stream};
+
+    fn none<T>() -> io::Result<T> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "set local = \"loopback\": there are no sockets here"))
+    }
+
+    pub async fn connect(_: &Path) -> io::Result<Stream> {
+        none()
+    }
+
+    pub fn bind(_: &Path) -> io::Result<Incoming> {
+        none()
+    }
+}
