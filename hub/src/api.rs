@@ -110,7 +110,8 @@ struct Counted {
 
 impl Hub {
     fn city_list(&self) -> Result<pb::CitiesResponse, SiteError> {
-        let published = self.published();
+        // Much follows from it, far from a look.
+        let published = self.read(Clone::clone);
         let counted = self.count_by_city()?;
         let learned = locked(&self.shared.cities).clone();
         let mut cities = Vec::new();
@@ -248,7 +249,10 @@ impl Hub {
                 return Err(SiteError::Refused(format!("{} / {}", problem.zh, problem.en)));
             }
         }
-        Ok(pb::SettleResponse { finding: request.finding.clone(), hub_seq: self.published().row.hub_seq })
+        Ok(pb::SettleResponse {
+            finding: request.finding.clone(),
+            hub_seq: self.read(|published| published.row.hub_seq),
+        })
     }
 }
 

@@ -1,17 +1,20 @@
 //! The two ports of the hub. The sync port drives the hub's half of a session with each member; who is at the other
 //! end is said by its certificate alone. The enrolment port takes whoever connects, and serves nothing but joining.
 
-mod bounded;
+mod connection;
+mod gate;
+mod pace;
+mod tls;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use liandong_node::now::now_ms;
 use liandong_node::site::SiteError;
 use liandong_node::trust::limits;
-use liandong_proto::entry::{Entry, Head};
 use liandong_proto::id::{Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::pb::trust::v1::enrolment_server::EnrolmentServer;
@@ -21,9 +24,9 @@ use liandong_proto::session::hub::{HubSession, Input, Output};
 use liandong_proto::session::{LIMITS, generations_from_pb, refusal};
 use pb::sync_server::{Sync, SyncServer};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ca::{CaError, Identity as CityIdentity};
@@ -31,6 +34,10 @@ use crate::enrol::{EnrolmentService, MembershipService, member};
 use crate::hub::{Hub, locked};
 use crate::queue::{Job, Knock, Pushed};
 use crate::registry::not_a_member;
+use gate::{Crowd, Gate, Members};
+
+pub(crate) use connection::Peer;
+pub(crate) use pace::Pace;
 
 /// Why the hub cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +53,9 @@ pub enum ListenError {
     /// The hub's certificate.
     #[error(transparent)]
     Certificate(#[from] CaError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
     /// The server.
     #[error(transparent)]
     Transport(#[from] tonic::transport::Error),
@@ -89,30 +99,33 @@ impl Listener {
         };
         *locked(&hub.shared.enrolment) = Some(self.enrolment_addr);
         let (chain, key) = hub.shared.ca.hub_identity(now_ms())?;
-        let tls = ServerTlsConfig::new().identity(Identity::from_pem(chain, key)).timeout(limits::HANDSHAKE);
-        let members = tls.clone().client_ca_root(Certificate::from_pem(hub.shared.ca.pem()));
+        let strangers = tls::acceptor(&chain, &key, None)?;
+        let members = tls::acceptor(&chain, &key, Some(hub.shared.ca.der()))?;
         let mut ended = stopping.clone();
-        let enrolment = bounded(tls)?
+        let enrolment = bounded()
             .add_service(
                 EnrolmentServer::new(EnrolmentService { hub: Arc::clone(&hub), sync_port: self.addr.port() })
                     .max_decoding_message_size(limits::ENROLMENT_BYTES)
                     .max_encoding_message_size(limits::ENROLMENT_BYTES),
             )
             .serve_with_incoming_shutdown(
-                bounded::incoming(self.enrolment, limits::ENROLMENTS, Some(limits::ENROLMENT_AGE)),
+                gate::incoming(self.enrolment, strangers, Gate::Enrolment(Crowd::new(limits::ENROLMENTS))),
                 async move {
                     let _ = ended.wait_for(|stop| *stop).await;
                 },
             );
-        let membership = MembershipServer::new(MembershipService { hub: Arc::clone(&hub) })
-            .max_decoding_message_size(limits::ENROLMENT_BYTES);
-        let sync = SyncServer::new(Service { hub, stopping })
+        let gate = Gate::Sync(Members::new(Arc::clone(&hub)));
+        let renewals = Pace::new(limits::RENEWALS_AT_ONCE, limits::RENEWAL_PAUSE);
+        let membership = MembershipServer::new(MembershipService { hub: Arc::clone(&hub), renewals })
+            .max_decoding_message_size(limits::ENROLMENT_BYTES)
+            .max_encoding_message_size(limits::ENROLMENT_BYTES);
+        let sync = SyncServer::new(Service::new(hub, stopping))
             .max_decoding_message_size(limits::MESSAGE_BYTES)
             .max_encoding_message_size(limits::MESSAGE_BYTES);
-        let sync = bounded(members)?
+        let sync = bounded()
             .add_service(sync)
             .add_service(membership)
-            .serve_with_incoming_shutdown(bounded::incoming(self.sync, limits::CONNECTIONS, None), shutdown);
+            .serve_with_incoming_shutdown(gate::incoming(self.sync, members, gate), shutdown);
         tokio::try_join!(sync, enrolment)?;
         Ok(())
     }
@@ -125,22 +138,39 @@ async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError
     Ok((listener, addr))
 }
 
-fn bounded(tls: ServerTlsConfig) -> Result<Server, tonic::transport::Error> {
+/// TLS is spoken before, at the gate.
+fn bounded() -> Server {
     Server::builder()
         .initial_stream_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_frame_size(limits::FRAME_BYTES)
         .http2_keepalive_interval(Some(limits::KEEPALIVE))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(limits::HEADER_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(limits::RESETS))
+        .http2_max_local_error_reset_streams(Some(limits::RESETS))
         .max_concurrent_streams(limits::STREAMS)
         .concurrency_limit_per_connection(limits::STREAMS as usize)
-        .tcp_nodelay(true)
-        .tls_config(tls)
+        .load_shed(true)
+        .max_connection_age(limits::CONNECTION_AGE)
+        .max_connection_age_grace(limits::CONNECTION_GRACE)
+        .accept_http1(false)
 }
 
 struct Service {
     hub: Arc<Hub>,
     stopping: watch::Receiver<bool>,
+    /// Each session is a record of the log.
+    sessions: Pace,
+    /// What reads the whole log or index, one for each city at a time.
+    long: Mutex<HashMap<SiteCode, Arc<Semaphore>>>,
+}
+
+impl Service {
+    fn new(hub: Arc<Hub>, stopping: watch::Receiver<bool>) -> Service {
+        let sessions = Pace::new(limits::SESSIONS_AT_ONCE, limits::SESSION_PAUSE);
+        Service { hub, stopping, sessions, long: Mutex::default() }
+    }
 }
 
 /// Ends a session whose node should try again later.
@@ -152,7 +182,7 @@ pub(crate) fn unavailable() -> Input {
     ))
 }
 
-type DownStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::Down, Status>> + Send>>;
+type DownStream = Pin<Box<dyn tokio_stream::Stream<Item = Down> + Send>>;
 
 #[tonic::async_trait]
 impl Sync for Service {
@@ -164,31 +194,57 @@ impl Sync for Service {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let identity = member(&self.hub, &request)?;
         let site = identity.site;
-        let (down, outbound) = mpsc::unbounded_channel();
+        if !self.sessions.allows(site, now_ms()) {
+            return Err(Status::resource_exhausted(
+                "this city begins too many sessions; try again in a minute",
+            ));
+        }
+        let peer = request.extensions().get::<Peer>().cloned();
+        let (down, outbound) = mpsc::channel(limits::UNREAD);
         let (inputs, inbox) = mpsc::unbounded_channel();
+        let long = || Arc::new(Semaphore::new(1));
         let driver = Driver {
             hub: Arc::clone(&self.hub),
             site,
             identity,
+            peer,
             session: HubSession::new(site, LIMITS, self.hub.shared.signer.clone()),
             known: Arc::default(),
             down,
             inputs,
+            long: Arc::clone(locked(&self.long).entry(site).or_insert_with(long)),
+            restore: None,
         };
         tokio::spawn(driver.run(request.into_inner(), inbox, self.stopping.clone()));
-        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(outbound))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(outbound))))
     }
 }
+
+type Down = Result<pb::Down, Status>;
 
 struct Driver {
     hub: Arc<Hub>,
     site: SiteCode,
     identity: CityIdentity,
+    peer: Option<Peer>,
     session: HubSession,
     known: Arc<Generations>,
-    /// Unbounded, and yet never long: the windows of the protocol bound what is under way.
-    down: mpsc::UnboundedSender<Result<pb::Down, Status>>,
+    /// Never waited for: the windows of the protocol bound what is under way to a node that reads, and one that does
+    /// not is cut. A restore waits beside the session.
+    down: mpsc::Sender<Down>,
+    /// Unbounded, and yet never long: it is read at once, and each long answer is to a question of this session.
     inputs: mpsc::UnboundedSender<Input>,
+    /// The city's turn at what reads much.
+    long: Arc<Semaphore>,
+    /// Parts of a restore, each read when the one before is on its way.
+    restore: Option<mpsc::Receiver<Input>>,
+}
+
+/// The next part of a restore, once the node has taken all that was said before.
+async fn next_part(down: &mpsc::Sender<Down>, parts: &mut Option<mpsc::Receiver<Input>>) -> Option<Input> {
+    let Some(parts) = parts else { return std::future::pending().await };
+    let _room = down.reserve_many(limits::UNREAD).await.ok()?;
+    parts.recv().await
 }
 
 impl Driver {
@@ -199,6 +255,8 @@ impl Driver {
         mut stopping: watch::Receiver<bool>,
     ) {
         let mut registered = false;
+        let greeting = tokio::time::sleep(limits::HANDSHAKE);
+        tokio::pin!(greeting);
         loop {
             let input = tokio::select! {
                 message = inbound.message() => match message {
@@ -213,12 +271,19 @@ impl Driver {
                     Some(input) => input,
                     None => break,
                 },
+                Some(part) = next_part(&self.down, &mut self.restore) => part,
+                () = &mut greeting, if !registered => Input::Stop(refusal(
+                    pb::refusal::Code::UnexpectedMessage,
+                    "会话开始后迟迟没有问候",
+                    "the session began without a hello in time",
+                )),
                 // A sender that is gone means stop as well.
                 _ = stopping.wait_for(|stop| *stop) => unavailable(),
             };
             // Whoever is cut off is cut off with its next message, whatever else goes wrong.
             if self.hub.member_key(self.identity).is_none() {
                 self.session_input(Input::Stop(not_a_member()));
+                self.peer.iter().for_each(Peer::cut_soon);
                 break;
             }
             if matches!(&input, Input::Received(up) if matches!(up.message, Some(pb::up::Message::Hello(_))))
@@ -264,9 +329,13 @@ impl Driver {
         let admitted = matches!(input, Input::Admitted(_));
         for output in self.session.on(input) {
             match output {
+                // A closed channel means that the node has gone; its reader says so.
                 Output::Send(down) => {
-                    // A closed channel means that the node has gone; its reader says so.
-                    let _ = self.down.send(Ok(down));
+                    if let Err(mpsc::error::TrySendError::Full(_)) = self.down.try_send(Ok(down)) {
+                        tracing::warn!(site = %self.site, "a session is cut: the node does not read what it asks for");
+                        self.peer.iter().for_each(Peer::cut);
+                        goes_on = false;
+                    }
                 }
                 Output::Admit(hello) => self.admit(hello),
                 Output::Intake { entries, signed } => {
@@ -287,10 +356,10 @@ impl Driver {
                     locked(&self.hub.shared.cities).entry(self.site).or_default().applied = place;
                 }
                 Output::Locate(heads) => {
-                    self.in_background(move |hub, origin| Ok(Input::Located(hub.locate(origin, &heads)?)))
+                    self.in_turn(move |hub, origin| Ok(Input::Located(hub.locate(origin, &heads)?)))
                 }
                 Output::Compare(ask) => {
-                    self.in_background(move |hub, origin| Ok(Input::Compared(hub.digests(origin, &ask)?)))
+                    self.in_turn(move |hub, origin| Ok(Input::Compared(hub.digests(origin, &ask)?)))
                 }
                 Output::Restore { after_seq } => self.restore(after_seq),
                 Output::Verdict(verdict) => {
@@ -325,42 +394,56 @@ impl Driver {
         let Some(origin) = self.session.origin() else { return };
         let (hub, inputs) = (Arc::clone(&self.hub), self.inputs.clone());
         tokio::task::spawn_blocking(move || {
-            let input = work(&hub, origin).unwrap_or_else(|error| {
-                tracing::error!(%error, site = %origin.site, "cannot read for a session");
-                Input::Stop(refusal(
-                    pb::refusal::Code::Unavailable,
-                    "省级枢纽暂时无法读取数据；稍后自动重试",
-                    "the hub cannot read its data now; it will be tried again",
-                ))
-            });
+            let input = work(&hub, origin).unwrap_or_else(|error| cannot_read(origin.site, &error));
             let _ = inputs.send(input);
         });
     }
 
-    fn restore(&self, after_seq: u64) {
-        const BATCH_BYTES: usize = 1 << 20;
+    /// As [`Driver::in_background`], for what reads much: once all that a city has asked for before, in whatever session,
+    /// is done. Not begun for a session that has ended.
+    fn in_turn(&self, work: impl FnOnce(&Hub, Origin) -> Result<Input, SiteError> + Send + 'static) {
+        let inputs = self.inputs.clone();
+        self.wait_turn(move |hub, origin| {
+            let input = work(hub, origin).unwrap_or_else(|error| cannot_read(origin.site, &error));
+            let _ = inputs.send(input);
+        });
+    }
+
+    fn wait_turn(&self, work: impl FnOnce(&Hub, Origin) + Send + 'static) {
         let Some(origin) = self.session.origin() else { return };
-        let (hub, inputs) = (Arc::clone(&self.hub), self.inputs.clone());
-        tokio::task::spawn_blocking(move || {
-            let mut batch: Vec<Entry> = Vec::new();
-            let mut bytes = 0;
-            let read = hub.own_line(origin, |head: Head, entry| {
-                if head.seq > after_seq {
-                    bytes += entry.header.len() + entry.open.len() + entry.sealed.len();
-                    batch.push(entry);
-                    if bytes >= BATCH_BYTES {
-                        bytes = 0;
-                        let _ = inputs.send(Input::Restore(std::mem::take(&mut batch), false));
-                    }
-                }
+        let (hub, inputs, long) = (Arc::clone(&self.hub), self.inputs.clone(), Arc::clone(&self.long));
+        tokio::spawn(async move {
+            let turn = tokio::select! {
+                turn = long.acquire_owned() => turn,
+                () = inputs.closed() => return,
+            };
+            // The reader has the turn for as long as it reads, also for a session that ends meanwhile.
+            tokio::task::spawn_blocking(move || {
+                work(&hub, origin);
+                drop(turn);
             });
-            match read {
-                Ok(()) => drop(inputs.send(Input::Restore(batch, true))),
-                Err(error) => {
-                    tracing::error!(%error, "cannot read the log for a restore");
-                    let _ = inputs.send(unavailable());
-                }
+        });
+    }
+
+    fn restore(&mut self, after_seq: u64) {
+        let (parts, receiver) = mpsc::channel(1);
+        self.restore = Some(receiver);
+        self.wait_turn(move |hub, origin| {
+            let read = hub.own_line(origin, after_seq, |entries, last| {
+                parts.blocking_send(Input::Restore(entries, last)).is_ok()
+            });
+            if let Err(error) = read {
+                let _ = parts.blocking_send(cannot_read(origin.site, &error));
             }
         });
     }
+}
+
+fn cannot_read(site: SiteCode, error: &SiteError) -> Input {
+    tracing::error!(%error, %site, "cannot read for a session");
+    Input::Stop(refusal(
+        pb::refusal::Code::Unavailable,
+        "省级枢纽暂时无法读取数据；稍后自动重试",
+        "the hub cannot read its data now; it will be tried again",
+    ))
 }

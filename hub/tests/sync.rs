@@ -355,7 +355,8 @@ async fn a_node_whose_index_is_gone_shows_the_same_offline() {
     let edit = record::Member { tier: record::MemberTier::Council as i32, ..Default::default() };
     write(province.hub.as_ref(), vec![put(MEMBER, Some(ids[7]), &edit)]);
     let started = tokio::time::Instant::now();
-    while city.site.status().expect("a status").hub_seq < province.hub.published().row.hub_seq {
+    while city.site.status().expect("a status").hub_seq < province.hub.read(|published| published.row.hub_seq)
+    {
         assert!(started.elapsed() < Duration::from_secs(30), "the edit does not arrive");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

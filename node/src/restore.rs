@@ -1,5 +1,7 @@
 //! Fetching a lost site's own entries from the hub: a session that asks for them and does nothing else.
 
+use std::time::Duration;
+
 use liandong_proto::entry::Head;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
@@ -28,8 +30,20 @@ pub fn held_of(held: &HeldLog) -> Result<(Epoch, Head), SiteError> {
 /// Writes all that the hub holds of a site into the one that is being made again. `on` hears how many have come.
 ///
 /// # Errors
-/// [`UplinkError`]; begin again with a fresh invitation then.
+/// [`UplinkError`]; what has come so far is of no use then, and is fetched again.
 pub async fn fetch(
+    restoring: &mut Restoring,
+    site: SiteCode,
+    epoch: Epoch,
+    membership: &Membership,
+    paths: &Paths,
+    on: impl FnMut(u64),
+) -> Result<(), UplinkError> {
+    fetch_within(limits::RESTORE_SILENCE, restoring, site, epoch, membership, paths, on).await
+}
+
+async fn fetch_within(
+    silence: Duration,
     restoring: &mut Restoring,
     site: SiteCode,
     epoch: Epoch,
@@ -57,16 +71,20 @@ pub async fn fetch(
     let mut waiting = outputs;
     // The first message has to be on its way before the hub answers the call.
     send_all(&up, &mut waiting);
-    let mut inbound = client.session(UnboundedReceiverStream::new(outbound)).await.map_err(cut)?.into_inner();
+    let begun = client.session(UnboundedReceiverStream::new(outbound));
+    let mut inbound = heard(silence, begun).await?.map_err(cut)?.into_inner();
     loop {
-        let down = inbound.message().await.map_err(cut)?.ok_or(UplinkError::Ended)?;
+        let down = heard(silence, inbound.message()).await?.map_err(cut)?.ok_or(UplinkError::Ended)?;
         let mut outputs = session.on(Input::Received(down), now_ms());
         send_all(&up, &mut outputs);
         for output in outputs {
             match output {
                 Output::PersistOwn { entries, last } => {
-                    restoring.append(&entries)?;
-                    on(restoring.entries());
+                    // An empty part says that the hub reads on.
+                    if !entries.is_empty() {
+                        restoring.append(&entries)?;
+                        on(restoring.entries());
+                    }
                     if last {
                         return Ok(());
                     }
@@ -77,6 +95,11 @@ pub async fn fetch(
             }
         }
     }
+}
+
+/// What the hub says, unless it says nothing for too long: one that reads its log says so now and then.
+async fn heard<T>(silence: Duration, said: impl Future<Output = T>) -> Result<T, UplinkError> {
+    tokio::time::timeout(silence, said).await.map_err(|_| UplinkError::Silent(silence.as_secs()))
 }
 
 fn send_all(up: &mpsc::UnboundedSender<pb::Up>, outputs: &mut Vec<Output>) {

@@ -129,6 +129,7 @@ impl Stage {
                     match name {
                         "push" => world.limits.push_window = n,
                         "deliver" => world.limits.deliver_window = n,
+                        "bytes" => world.limits.batch_bytes = n,
                         "batch" => world.batch = n as usize,
                         _ => panic!("no limit {name}"),
                     }
@@ -198,6 +199,14 @@ impl Stage {
         use pb::up::Message;
         match words {
             ["hello"] => Message::Hello(pb::Hello { site: CITY.site.0, ..pb::Hello::default() }),
+            ["hello", "nonces", n] => Message::Hello(pb::Hello {
+                site: CITY.site.0,
+                epoch: Bytes::from_static(&[1; 16]),
+                protocol_min: 1,
+                protocol_max: 1,
+                nonces: vec![Bytes::from_static(&[2; 16]); n.parse().expect("a number")],
+                ..pb::Hello::default()
+            }),
             ["hello", site, min, max] => Message::Hello(pb::Hello {
                 site: site.parse().expect("a site"),
                 epoch: Bytes::from_static(&[1; 16]),

@@ -41,7 +41,9 @@ use crate::rows;
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
 pub use deliver::PushReader;
 pub use error::{Class, SiteError};
-pub use files::{Paths, make_private_dir, read_linking_key, read_signing_key, write_key, write_private};
+pub use files::{
+    Paths, make_private_dir, read_linking_key, read_private, read_signing_key, write_key, write_private,
+};
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use open::SiteOptions;

@@ -7,8 +7,8 @@ mod window;
 use bytes::Bytes;
 
 use super::{
-    MOST_NONCES, PROTOCOL, generations_from_pb, generations_to_pb, head_from_pb, head_to_pb, position_from_pb,
-    position_to_pb, refusal,
+    MOST_NONCES, PROTOCOL, generations_from_pb, generations_to_pb, head_from_pb, head_to_pb,
+    position_from_pb, position_to_pb, refusal,
 };
 use crate::entry::{self, Entry, EntryError, Head, Header};
 use crate::id::{Epoch, Hash, Origin, SiteCode};

@@ -90,7 +90,7 @@ impl Answers for Child {
                 json!(self.hub.invite(SiteCode(site), &self.enrolment, "")?.0.to_string())
             }
             Ask::Merged(place) => json!(self.hub.wait_merged(place)?),
-            Ask::Place => json!(self.hub.published().row.hub_seq),
+            Ask::Place => json!(self.hub.read(|published| published.row.hub_seq)),
             Ask::CatchUp => {
                 let clock = Clock::start();
                 self.hub.catch_up()?;
