@@ -152,7 +152,7 @@ impl Hub {
 
     /// Records in a city's feed that it has not confirmed.
     fn lag(&self, origin: Origin, applied: u64) -> Result<u64, SiteError> {
-        let from = rows::feed_from(origin.site, applied + 1);
+        let from = rows::feed_from(origin.site, applied.saturating_add(1));
         let mut n = 0;
         for row in self.index().scan(&from, Some(&rows::feed_end(origin.site))) {
             row?;

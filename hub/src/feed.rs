@@ -25,7 +25,7 @@ impl Hub {
         let mut batch = FeedBatch { items: Vec::new(), own_seq_inclusive, up_to };
         let mut bytes = 0;
         let mut last = after;
-        let from = rows::feed_from(origin.site, after + 1);
+        let from = rows::feed_from(origin.site, after.saturating_add(1));
         for row in self.index().scan(&from, Some(&rows::feed_end(origin.site))) {
             let (key, _) = row?;
             let Some((place, kind, record)) = rows::parse_feed(&key) else { continue };

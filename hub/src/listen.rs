@@ -4,13 +4,14 @@
 mod connection;
 mod gate;
 mod pace;
+mod refusals;
 mod tls;
+mod turn;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use liandong_node::now::now_ms;
 use liandong_node::site::SiteError;
@@ -24,7 +25,7 @@ use liandong_proto::session::hub::{HubSession, Input, Output};
 use liandong_proto::session::{LIMITS, generations_from_pb, refusal};
 use pb::sync_server::{Sync, SyncServer};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
@@ -35,6 +36,7 @@ use crate::hub::{Hub, locked};
 use crate::queue::{Job, Knock, Pushed};
 use crate::registry::not_a_member;
 use gate::{Crowd, Gate, Members};
+use turn::{Turn, Turns};
 
 pub(crate) use connection::Peer;
 pub(crate) use pace::Pace;
@@ -162,14 +164,17 @@ struct Service {
     stopping: watch::Receiver<bool>,
     /// Each session is a record of the log.
     sessions: Pace,
+    /// Each comparison may read the whole index.
+    comparisons: Arc<Pace>,
     /// What reads the whole log or index, one for each city at a time.
-    long: Mutex<HashMap<SiteCode, Arc<Semaphore>>>,
+    turns: Turns,
 }
 
 impl Service {
     fn new(hub: Arc<Hub>, stopping: watch::Receiver<bool>) -> Service {
         let sessions = Pace::new(limits::SESSIONS_AT_ONCE, limits::SESSION_PAUSE);
-        Service { hub, stopping, sessions, long: Mutex::default() }
+        let comparisons = Arc::new(Pace::new(limits::COMPARISONS_AT_ONCE, limits::COMPARISON_PAUSE));
+        Service { hub, stopping, sessions, comparisons, turns: Turns::default() }
     }
 }
 
@@ -202,7 +207,6 @@ impl Sync for Service {
         let peer = request.extensions().get::<Peer>().cloned();
         let (down, outbound) = mpsc::channel(limits::UNREAD);
         let (inputs, inbox) = mpsc::unbounded_channel();
-        let long = || Arc::new(Semaphore::new(1));
         let driver = Driver {
             hub: Arc::clone(&self.hub),
             site,
@@ -212,7 +216,8 @@ impl Sync for Service {
             known: Arc::default(),
             down,
             inputs,
-            long: Arc::clone(locked(&self.long).entry(site).or_insert_with(long)),
+            comparisons: Arc::clone(&self.comparisons),
+            turn: self.turns.of(site),
             restore: None,
         };
         tokio::spawn(driver.run(request.into_inner(), inbox, self.stopping.clone()));
@@ -234,8 +239,9 @@ struct Driver {
     down: mpsc::Sender<Down>,
     /// Unbounded, and yet never long: it is read at once, and each long answer is to a question of this session.
     inputs: mpsc::UnboundedSender<Input>,
+    comparisons: Arc<Pace>,
     /// The city's turn at what reads much.
-    long: Arc<Semaphore>,
+    turn: Turn,
     /// Parts of a restore, each read when the one before is on its way.
     restore: Option<mpsc::Receiver<Input>>,
 }
@@ -264,6 +270,9 @@ impl Driver {
                     Ok(None) => break,
                     Err(status) => {
                         tracing::info!(site = %self.site, %status, "session cut");
+                        if let Some(no) = refusals::unreadable(&status) {
+                            self.session_input(no);
+                        }
                         break;
                     }
                 },
@@ -358,6 +367,10 @@ impl Driver {
                 Output::Locate(heads) => {
                     self.in_turn(move |hub, origin| Ok(Input::Located(hub.locate(origin, &heads)?)))
                 }
+                // Too soon: it may ask again.
+                Output::Compare(_) if !self.comparisons.allows(self.site, now_ms()) => {
+                    let _ = self.inputs.send(Input::Compared(None));
+                }
                 Output::Compare(ask) => {
                     self.in_turn(move |hub, origin| Ok(Input::Compared(hub.digests(origin, &ask)?)))
                 }
@@ -394,7 +407,7 @@ impl Driver {
         let Some(origin) = self.session.origin() else { return };
         let (hub, inputs) = (Arc::clone(&self.hub), self.inputs.clone());
         tokio::task::spawn_blocking(move || {
-            let input = work(&hub, origin).unwrap_or_else(|error| cannot_read(origin.site, &error));
+            let input = work(&hub, origin).unwrap_or_else(|error| refusals::cannot_read(origin.site, &error));
             let _ = inputs.send(input);
         });
     }
@@ -404,25 +417,15 @@ impl Driver {
     fn in_turn(&self, work: impl FnOnce(&Hub, Origin) -> Result<Input, SiteError> + Send + 'static) {
         let inputs = self.inputs.clone();
         self.wait_turn(move |hub, origin| {
-            let input = work(hub, origin).unwrap_or_else(|error| cannot_read(origin.site, &error));
+            let input = work(hub, origin).unwrap_or_else(|error| refusals::cannot_read(origin.site, &error));
             let _ = inputs.send(input);
         });
     }
 
     fn wait_turn(&self, work: impl FnOnce(&Hub, Origin) + Send + 'static) {
         let Some(origin) = self.session.origin() else { return };
-        let (hub, inputs, long) = (Arc::clone(&self.hub), self.inputs.clone(), Arc::clone(&self.long));
-        tokio::spawn(async move {
-            let turn = tokio::select! {
-                turn = long.acquire_owned() => turn,
-                () = inputs.closed() => return,
-            };
-            // The reader has the turn for as long as it reads, also for a session that ends meanwhile.
-            tokio::task::spawn_blocking(move || {
-                work(&hub, origin);
-                drop(turn);
-            });
-        });
+        let hub = Arc::clone(&self.hub);
+        self.turn.take(&self.inputs, move || work(&hub, origin));
     }
 
     fn restore(&mut self, after_seq: u64) {
@@ -433,17 +436,8 @@ impl Driver {
                 parts.blocking_send(Input::Restore(entries, last)).is_ok()
             });
             if let Err(error) = read {
-                let _ = parts.blocking_send(cannot_read(origin.site, &error));
+                let _ = parts.blocking_send(refusals::cannot_read(origin.site, &error));
             }
         });
     }
-}
-
-fn cannot_read(site: SiteCode, error: &SiteError) -> Input {
-    tracing::error!(%error, %site, "cannot read for a session");
-    Input::Stop(refusal(
-        pb::refusal::Code::Unavailable,
-        "省级枢纽暂时无法读取数据；稍后自动重试",
-        "the hub cannot read its data now; it will be tried again",
-    ))
 }

@@ -3,6 +3,7 @@
 mod concurrent;
 mod doors;
 mod federation;
+mod hostile;
 mod index_gone;
 mod killed;
 mod poison;

@@ -61,6 +61,10 @@ pub const UNREAD: usize = 32;
 pub const SESSIONS_AT_ONCE: u64 = 32;
 /// That while.
 pub const SESSION_PAUSE: Duration = Duration::from_secs(1);
+/// Comparisons that a city may ask for at once, and then one in a while; a node keeps to one in a second.
+pub const COMPARISONS_AT_ONCE: u64 = 8;
+/// That while.
+pub const COMPARISON_PAUSE: Duration = Duration::from_secs(1);
 /// Renewals that a city may ask for at once, and then one in a while.
 pub const RENEWALS_AT_ONCE: u64 = 4;
 /// That while.

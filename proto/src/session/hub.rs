@@ -357,8 +357,10 @@ impl HubSession {
         }
         let after = head_from_pb(Some(&pb::Head { seq: push.after_seq, hash: push.after_hash }));
         if after != self.pushed {
-            return self
-                .refuse_entry(&EntryError::Chain { after: self.pushed.seq, found: after.seq + 1 }, out);
+            return self.refuse_entry(
+                &EntryError::Chain { after: self.pushed.seq, found: after.seq.saturating_add(1) },
+                out,
+            );
         }
         let mut checked = Vec::with_capacity(push.entries.len());
         let mut head = self.pushed;
