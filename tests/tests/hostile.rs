@@ -6,6 +6,7 @@ mod frames;
 
 use bytes::Bytes;
 use enemy::{Answer, Enemy, by_hand, framed, hang_up, next, refusal, send, soon};
+use liandong_node::trust;
 use liandong_proto::entry::Patch;
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{RecordId, SiteCode};
@@ -16,6 +17,7 @@ use liandong_tests::cluster::decoded;
 use prost::Message as _;
 use sync::down::Message as Down;
 use sync::refusal::Code as Refused;
+use sync::sync_client::SyncClient;
 use sync::up::Message as Up;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -243,15 +245,17 @@ async fn a_city_that_begins_session_after_session_is_told_to_wait() {
     let channel = enemy.channel().await;
     let told = async {
         loop {
-            let (_up, outbound) = tokio::sync::mpsc::unbounded_channel::<sync::Up>();
+            let (up, outbound) = tokio::sync::mpsc::unbounded_channel::<sync::Up>();
             let outbound = tokio_stream::wrappers::UnboundedReceiverStream::new(outbound);
-            let begun = sync::sync_client::SyncClient::new(channel.clone()).session(outbound).await;
-            if let Err(status) = begun {
-                return status.code();
+            match SyncClient::new(channel.clone()).session(outbound).await {
+                Ok(begun) => hang_up(up, begun.into_inner()).await,
+                Err(status) => return status,
             }
         }
     };
-    assert_eq!(soon("a no", told).await, Code::ResourceExhausted);
+    let told = soon("a no", told).await;
+    assert_eq!(told.code(), Code::ResourceExhausted);
+    assert!(told.message().contains("too many sessions"), "{told}");
     others_sync(&province, 1).await;
 }
 
@@ -259,14 +263,26 @@ async fn a_city_that_begins_session_after_session_is_told_to_wait() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_asks_and_never_reads_is_cut() {
     let (province, enemy) = among_enemies().await;
-    let (up, down) = enemy.session(enemy.channel().await, enemy.hello()).await;
-    // Whoever compares while something is under way is told so each time.
+    // Little fits on the way; the rest waits at the hub.
+    let endpoint = trust::endpoint(&enemy.member.hub, &enemy.member).expect("an address");
+    let channel = endpoint.initial_stream_window_size(65_535).connect().await.expect("TLS stands");
+    let (up, outbound) = tokio::sync::mpsc::channel(64);
+    let say = |message| up.send(sync::Up { message: Some(message) });
+    say(Up::Hello(enemy.hello())).await.expect("open");
+    let outbound = tokio_stream::wrappers::ReceiverStream::new(outbound);
+    let mut down = SyncClient::new(channel).session(outbound).await.expect("a session").into_inner();
+    assert!(matches!(next(&mut down).await, Some(Down::Welcome(_))));
+    // Each is answered, if only by a word that it comes too soon.
     let asked = async {
-        while up.send(sync::Up { message: Some(Up::Compare(sync::Compare::default())) }).is_ok() {
-            tokio::task::yield_now().await;
+        let mut asked = 0;
+        while say(Up::Compare(sync::Compare::default())).await.is_ok() {
+            asked += 1;
         }
+        asked
     };
-    soon("the end of the session", asked).await;
+    let asked = soon("the end of the session", asked).await;
+    // An answer is eleven bytes on the way: what fits there, and some that wait at both ends.
+    assert!(asked < 65_535 / 11 + 1_000, "{asked} questions");
     drop(down);
     others_sync(&province, 1).await;
 }
@@ -377,7 +393,7 @@ async fn a_member_has_four_connections_and_a_revoked_one_is_cut_off_with_all_of_
     let session = enemy.channel().await;
     let (_up, outbound) = tokio::sync::mpsc::unbounded_channel::<sync::Up>();
     let outbound = tokio_stream::wrappers::UnboundedReceiverStream::new(outbound);
-    let told = soon("a no", sync::sync_client::SyncClient::new(session).session(outbound)).await;
+    let told = soon("a no", SyncClient::new(session).session(outbound)).await;
     assert_eq!(told.err().map(|status| status.code()), Some(Code::PermissionDenied));
     others_sync(&province, 4).await;
 }
