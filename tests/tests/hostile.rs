@@ -3,6 +3,7 @@
 
 mod enemy;
 mod frames;
+mod python;
 
 use bytes::Bytes;
 use enemy::{Answer, Enemy, by_hand, framed, hang_up, next, refusal, send, soon};
