@@ -129,7 +129,6 @@ impl Stage {
                     match name {
                         "push" => world.limits.push_window = n,
                         "deliver" => world.limits.deliver_window = n,
-                        "bytes" => world.limits.batch_bytes = n,
                         "batch" => world.batch = n as usize,
                         _ => panic!("no limit {name}"),
                     }

@@ -13,7 +13,7 @@ use liandong_proto::fields::Fields;
 use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::record::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
-use liandong_proto::session::{LIMITS, MOST_NONCES, head_to_pb};
+use liandong_proto::session::{MOST_NONCES, head_to_pb};
 use liandong_tests::cluster::decoded;
 use prost::Message as _;
 use sync::down::Message as Down;
@@ -397,17 +397,4 @@ async fn a_member_has_four_connections_and_a_revoked_one_is_cut_off_with_all_of_
     let told = soon("a no", SyncClient::new(session).session(outbound)).await;
     assert_eq!(told.err().map(|status| status.code()), Some(Code::PermissionDenied));
     others_sync(&province, 4).await;
-}
-
-/// Batches of other sizes, and more of them than the window holds.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_push_larger_than_its_batch_is_refused() {
-    let (province, mut enemy) = among_enemies().await;
-    let half = Bytes::from(vec![9; LIMITS.batch_bytes as usize]);
-    let open = open_part(&member(7));
-    let parts = vec![(open.clone(), half.clone()), (open, half)];
-    let (up, mut down) = enemy.welcomed().await;
-    send(&up, Up::Push(enemy.push(RecordId([8; 16]), &parts)));
-    assert_eq!(refusal(&mut down).await, Some(Refused::TooLarge));
-    others_sync(&province, 1).await;
 }

@@ -352,7 +352,7 @@ impl HubSession {
     }
 
     fn push(&mut self, push: pb::Push, out: &mut Vec<Output>) {
-        if let Err(refusal) = self.window.fits(&self.limits, &push) {
+        if let Err(refusal) = self.window.has_room(&self.limits) {
             return self.refuse(refusal, out);
         }
         let after = head_from_pb(Some(&pb::Head { seq: push.after_seq, hash: push.after_hash }));

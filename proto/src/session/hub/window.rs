@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use super::HubSession;
-use crate::entry::Entry;
 use crate::pb::sync::v1 as pb;
 use crate::session::refusal;
 use pb::refusal::Code;
@@ -14,25 +13,17 @@ use pb::refusal::Code;
 pub(super) struct Window(VecDeque<u64>);
 
 impl Window {
-    /// Whether a push may be looked at.
+    /// Whether another push may be looked at. One is as large as a message may be; the size that the hub announces is
+    /// where a node stops filling it.
     ///
     /// # Errors
     /// The refusal that ends the session.
-    pub(super) fn fits(&self, limits: &pb::Limits, push: &pb::Push) -> Result<(), pb::Refusal> {
+    pub(super) fn has_room(&self, limits: &pb::Limits) -> Result<(), pb::Refusal> {
         if self.0.len() >= limits.push_window as usize {
             return Err(refusal(
                 Code::Window,
                 "节点没有等待回执就继续推送，超出了约定的窗口；请升级节点程序",
                 "the node pushes on without waiting for receipts, past the window it was given; upgrade the node",
-            ));
-        }
-        // Whoever stops at the first entry that fills a batch sends one that is too large only when an entry is.
-        let before_last = push.entries.split_last().map_or(&[][..], |(_, before)| before);
-        if before_last.iter().map(size).sum::<usize>() >= limits.batch_bytes as usize {
-            return Err(refusal(
-                Code::TooLarge,
-                "推送的批次超出了约定的大小；请升级节点程序",
-                "a push is larger than the batch size the node was given; upgrade the node",
             ));
         }
         Ok(())
@@ -51,10 +42,6 @@ impl Window {
             self.0.pop_front();
         }
     }
-}
-
-fn size(entry: &Entry) -> usize {
-    entry.header.len() + entry.open.len() + entry.sealed.len()
 }
 
 impl HubSession {
