@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use liandong_node::now::now_ms;
 use liandong_node::trust::limits;
 use liandong_proto::id::SiteCode;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::connection::{Connection, Peer};
+use super::pace::Pace;
 use crate::ca::Identity;
 use crate::hub::{Hub, locked};
 
@@ -52,12 +54,14 @@ pub struct Members {
     hub: Arc<Hub>,
     cities: Mutex<HashMap<SiteCode, Arc<Semaphore>>>,
     void: Crowd,
+    begun: Pace,
 }
 
 impl Members {
     /// The members of a hub.
     pub fn new(hub: Arc<Hub>) -> Members {
-        Members { hub, cities: Mutex::default(), void: Crowd::new(limits::VOID_CONNECTIONS) }
+        let begun = Pace::new(limits::CONNECTIONS_AT_ONCE, limits::CONNECTION_PAUSE);
+        Members { hub, cities: Mutex::default(), void: Crowd::new(limits::VOID_CONNECTIONS), begun }
     }
 
     fn places(&self, site: SiteCode) -> Arc<Semaphore> {
@@ -95,7 +99,12 @@ impl Gate {
             return Some(connection);
         }
         // One that has just been replaced may be about to end; one past the number waits for that, not for long.
-        let place = members.places(identity.site).acquire_owned();
+        let place = async {
+            while !members.begun.allows(identity.site, now_ms()) {
+                tokio::time::sleep(limits::CONNECTION_PAUSE).await;
+            }
+            members.places(identity.site).acquire_owned().await
+        };
         let place = tokio::time::timeout(limits::HANDSHAKE, place).await;
         if place.is_err() {
             tracing::warn!(site = %identity.site, "a connection too many is closed: this city has {} already", limits::CITY_CONNECTIONS);
@@ -126,10 +135,9 @@ pub fn incoming(
                 continue;
             };
             coming.retain(|task| !task.is_finished());
-            if coming.len() >= limits::HANDSHAKES
-                && let Some(oldest) = coming.pop_front()
-            {
-                oldest.abort();
+            if coming.len() >= limits::HANDSHAKES {
+                tokio::time::sleep(limits::HANDSHAKE_PAUSE).await;
+                coming.pop_front().inspect(AbortHandle::abort);
             }
             let (gate, acceptor, accepted) = (Arc::clone(&gate), acceptor.clone(), accepted.clone());
             let task = tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! How often a city may begin something that costs the hub a write: so many at once, then one in a while.
+//! How often a city may begin something that costs the hub: so many at once, then one in a while.
 
 use std::collections::HashMap;
 use std::sync::Mutex;

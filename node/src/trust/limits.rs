@@ -12,7 +12,7 @@
 //! | connection age | certificates are looked at when a connection begins: no connection outlives that by much |
 //! | windows | what a peer may have under way that nobody has read yet |
 //! | unread | what the hub has for a peer that does not read: past it the peer is cut, a restore waits |
-//! | pace | what costs the hub a write is begun so often and no more |
+//! | pace | what costs the hub a handshake, a scan or a write is begun so often and no more |
 
 use std::time::Duration;
 
@@ -31,7 +31,9 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Until a connection stands, TLS included; and until a session has begun.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Connections on their way to stand, of each port.
-pub const HANDSHAKES: usize = 64;
+pub const HANDSHAKES: usize = 128;
+/// Past that number the next one is looked at after such a pause, so that each has half a second at least.
+pub const HANDSHAKE_PAUSE: Duration = Duration::from_millis(4);
 /// A connection is ended after so long, and begins anew.
 pub const CONNECTION_AGE: Duration = Duration::from_secs(86_400);
 /// With so much time for what is under way.
@@ -46,6 +48,10 @@ pub const FRAME_BYTES: u32 = 16 << 10;
 pub const HEADER_BYTES: u32 = 16 << 10;
 /// Connections of one member.
 pub const CITY_CONNECTIONS: usize = 4;
+/// Connections that a member may begin at once, and then one in a while; the next ones wait.
+pub const CONNECTIONS_AT_ONCE: u64 = 64;
+/// That while.
+pub const CONNECTION_PAUSE: Duration = Duration::from_millis(250);
 /// Connections of all whose certificates are void.
 pub const VOID_CONNECTIONS: usize = 8;
 /// Whoever has a void certificate is told so by then.

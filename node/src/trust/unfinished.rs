@@ -85,8 +85,8 @@ mod tests {
         let paths = Paths::new(dir.path());
         assert_eq!(Unfinished::load(&paths).expect("readable"), None);
         let invitation = |n| Invitation { address: "h:1".into(), pin: [1; 32], secret: [n; 16] };
-        let held =
-            HeldLog { epoch: vec![3; 16].into(), seq: 9, hash: vec![4; 32].into(), ..HeldLog::default() };
+        // Seq 9, which is enough to know it by.
+        let held = HeldLog::decode([0x10, 9].as_slice()).expect("a message");
         Unfinished::keep(&paths, &invitation(1), &held).expect("kept");
         let read = Unfinished::load(&paths).expect("readable").expect("there");
         assert_eq!((read.is_of(&invitation(1)), read.is_of(&invitation(2))), (true, false));
