@@ -185,7 +185,7 @@ impl Hub {
 
     /// Warns of terms that come to their end: 90 days before for the first time.
     fn tell_of_ends(&self) {
-        let published = self.published();
+        let published = self.read(Clone::clone);
         let today = today(now_ms());
         for city in city::cities() {
             let member = published.registry.members.city(city.code);

@@ -113,7 +113,8 @@ struct Counted {
 
 impl Hub {
     fn city_list(&self) -> Result<pb::CitiesResponse, SiteError> {
-        let published = self.published();
+        // Much follows from it, far from a look.
+        let published = self.read(Clone::clone);
         let counted = self.count_by_city()?;
         let learned = locked(&self.shared.cities).clone();
         let today = validate::today(now_ms());
@@ -158,7 +159,7 @@ impl Hub {
 
     /// Records in a city's feed that it has not confirmed.
     fn lag(&self, origin: Origin, applied: u64) -> Result<u64, SiteError> {
-        let from = rows::feed_from(origin.site, applied + 1);
+        let from = rows::feed_from(origin.site, applied.saturating_add(1));
         let mut n = 0;
         for row in self.index().scan(&from, Some(&rows::feed_end(origin.site))) {
             row?;
@@ -264,7 +265,10 @@ impl Hub {
             detail: format!("{id} choice {}", request.choice),
             ..Note::default()
         });
-        Ok(pb::SettleResponse { finding: request.finding.clone(), hub_seq: self.published().row.hub_seq })
+        Ok(pb::SettleResponse {
+            finding: request.finding.clone(),
+            hub_seq: self.read(|published| published.row.hub_seq),
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use liandong_node::site::{Paths, SiteError};
+use liandong_node::site::{Paths, SiteError, read_private};
 use liandong_node::trust::HUB_NAME;
 use liandong_proto::id::{Hash, SiteCode, sha256};
 use liandong_proto::pb::trust::v1 as pb;
@@ -152,7 +152,7 @@ impl Ca {
             fs::read_to_string(path).map_err(|source| SiteError::File { path: path.to_path_buf(), source })
         };
         let pem = read(&cert_path(paths))?;
-        let key = KeyPair::from_pem(&read(&key_path(paths))?)?;
+        let key = KeyPair::from_pem(&read_private(&key_path(paths))?)?;
         let (_, found) = x509_parser::pem::parse_x509_pem(pem.as_bytes())
             .map_err(|error| SiteError::corrupt(cert_path(paths).display().to_string(), error))?;
         let issuer = Issuer::from_ca_cert_pem(&pem, key)?;
@@ -240,6 +240,19 @@ mod tests {
         let last = bent.len() - 1;
         bent[last] ^= 1;
         assert!(ca.issue(&bent, GUANGZHOU, NOW_MS).is_err(), "a request is signed with the key it brings");
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_not_used() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        let paths = Paths::new(dir.path());
+        Ca::make(&paths, NOW_MS).expect("made");
+        for (mode, usable) in [(0o640, false), (0o604, false), (0o600, true), (0o400, true)] {
+            fs::set_permissions(key_path(&paths), fs::Permissions::from_mode(mode)).expect("changed");
+            let exposed = matches!(Ca::load(&paths), Err(CaError::Site(SiteError::KeyExposed(_))));
+            assert_eq!(exposed, !usable, "{mode:o}");
+        }
     }
 
     #[test]

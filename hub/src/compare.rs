@@ -54,7 +54,7 @@ impl Hub {
     /// [`SiteError`].
     pub fn digests(&self, origin: Origin, ask: &Ask) -> Result<Option<Compared>, SiteError> {
         let at_tags = || {
-            let held = self.published().registry.head(origin) == ask.own_head;
+            let held = self.read(|published| published.registry.head(origin)) == ask.own_head;
             Ok::<bool, SiteError>(held && self.read_feed(origin, ask.feed_head, 1)?.items.is_empty())
         };
         if !at_tags()? {
@@ -110,7 +110,7 @@ impl Hub {
     }
 
     fn scan(&self) -> Result<Scan, SiteError> {
-        let mut scan = Scan { at: self.published().row.hub_seq, sets: BTreeMap::new() };
+        let mut scan = Scan { at: self.read(|published| published.row.hub_seq), sets: BTreeMap::new() };
         for row in self.index().scan(rows::RECORDS, Some(&rows::after_prefix(rows::RECORDS))) {
             let (key, value) = row?;
             let Some((kind, record)) = rows::parse_record(&key) else { continue };

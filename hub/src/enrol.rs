@@ -1,7 +1,7 @@
 //! Members come and go: invitations, enrolment, renewal, exclusion. Every step is a record of the hub's log before
 //! anybody hears of it.
 
-use std::sync::{Arc, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use tonic::{Request, Response, Status};
 
 use crate::ca::{CaError, Identity};
 use crate::hub::Hub;
+use crate::listen::{Pace, Peer};
 use crate::queue::{Job, Register};
 
 /// How long an invitation is good.
@@ -104,11 +105,8 @@ impl Hub {
         let now_ms = now_ms();
         let secret_hash = Invitation::secret_hash(&asked.secret);
         let number = u32::from_be_bytes(random()) | 1;
-        let site = {
-            let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
-            let members = &published.registry.members;
-            members.invited(&secret_hash, now_ms).ok_or_else(no_invitation)?
-        };
+        let site = self.read(|published| published.registry.members.invited(&secret_hash, now_ms));
+        let site = site.ok_or_else(no_invitation)?;
         if asked.site != site.0 {
             return Err(Status::failed_precondition(format!(
                 "the invitation is for {site}, and this site is {}",
@@ -135,9 +133,11 @@ impl Hub {
             ca: Bytes::copy_from_slice(self.shared.ca.der()),
             hub_signing_key: Bytes::copy_from_slice(&self.shared.signer.verifying().to_bytes()),
             sync_port: sync_port.into(),
-            held: self.published().registry.living(site).map(|(origin, row)| {
-                let epoch = Bytes::copy_from_slice(&origin.epoch.0);
-                pb::HeldLog { epoch, seq: row.seq, hash: row.hash.clone() }
+            held: self.read(|published| {
+                published.registry.living(site).map(|(origin, row)| {
+                    let epoch = Bytes::copy_from_slice(&origin.epoch.0);
+                    pb::HeldLog { epoch, seq: row.seq, hash: row.hash.clone() }
+                })
             }),
         })
     }
@@ -151,8 +151,7 @@ impl Hub {
 
     /// The key that a member signs with, as of what is durable now.
     pub(crate) fn member_key(&self, identity: Identity) -> Option<VerifyingKey> {
-        let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
-        published.registry.members.signing_key(identity)
+        self.read(|published| published.registry.members.signing_key(identity))
     }
 }
 
@@ -184,12 +183,19 @@ impl Enrolment for EnrolmentService {
 /// What a member may ask for beside its session.
 pub(crate) struct MembershipService {
     pub hub: Arc<Hub>,
+    /// Each renewal is a record of the log.
+    pub renewals: Pace,
 }
 
 #[tonic::async_trait]
 impl Membership for MembershipService {
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Result<Response<pb::RenewResponse>, Status> {
         let identity = member(&self.hub, &request)?;
+        if !self.renewals.allows(identity.site, now_ms()) {
+            return Err(Status::resource_exhausted(
+                "this city has asked for too many certificates; the one it has stays good, try again in ten minutes",
+            ));
+        }
         let hub = Arc::clone(&self.hub);
         let asked = request.into_inner().certificate_request;
         let renewed = liandong_node::api::blocking(move || hub.renew(identity, &asked)).await?;
@@ -213,19 +219,17 @@ impl Membership for MembershipService {
 /// # Errors
 /// `UNAUTHENTICATED` without a city's certificate, `PERMISSION_DENIED` with one that is void.
 pub(crate) fn member<T>(hub: &Hub, request: &Request<T>) -> Result<Identity, Status> {
-    let certificates = request.peer_certs();
-    let identity = certificates.as_deref().and_then(|chain| Identity::of(chain.first()?));
+    let peer = request.extensions().get::<Peer>();
+    let identity = peer.and_then(Peer::identity);
     let identity = identity.ok_or_else(|| {
         hub.note_stranger();
         Status::unauthenticated("the connection shows no city's certificate")
     })?;
-    match hub.member_key(identity) {
-        Some(_) => Ok(identity),
-        None => {
-            hub.note_turned_away(identity.site, "certificate void");
-            Err(Status::permission_denied(
-                "this certificate is void: the city was cut off, or has joined anew",
-            ))
-        }
+    if hub.member_key(identity).is_some() {
+        return Ok(identity);
     }
+    hub.note_turned_away(identity.site, "certificate void");
+    // It may have been a member's when it began.
+    peer.inspect(|peer| peer.cut_soon());
+    Err(Status::permission_denied("this certificate is void: the city was cut off, or has joined anew"))
 }

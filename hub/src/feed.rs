@@ -21,12 +21,12 @@ impl Hub {
     /// [`SiteError`].
     pub fn read_feed(&self, origin: Origin, after: u64, max_bytes: usize) -> Result<FeedBatch, SiteError> {
         // Before any state is read: what is said to be merged is merged in all of them.
-        let published = self.published();
-        let own_seq_inclusive = published.registry.head(origin).seq;
-        let mut batch = FeedBatch { items: Vec::new(), own_seq_inclusive, up_to: published.row.hub_seq };
+        let (own_seq_inclusive, up_to) =
+            self.read(|published| (published.registry.head(origin).seq, published.row.hub_seq));
+        let mut batch = FeedBatch { items: Vec::new(), own_seq_inclusive, up_to };
         let mut bytes = 0;
         let mut last = after;
-        let from = rows::feed_from(origin.site, after + 1);
+        let from = rows::feed_from(origin.site, after.saturating_add(1));
         for row in self.index().scan(&from, Some(&rows::feed_end(origin.site))) {
             let (key, _) = row?;
             let Some((place, kind, record)) = rows::parse_feed(&key) else { continue };

@@ -1,6 +1,7 @@
 //! Reading the hub's log: one origin's entries, one record's history.
 
 use liandong_node::log::Pos;
+use liandong_node::now::now_ms;
 use liandong_node::site::{SiteError, history_item, record_kind};
 use liandong_proto::entry::{Entry, Head, Header, Patch};
 use liandong_proto::id::{Origin, RecordId, sha256};
@@ -10,8 +11,13 @@ use prost::Message as _;
 
 use crate::hub::Hub;
 
+/// What of a restore travels together, in bytes; an entry that is larger travels alone.
+const BATCH_BYTES: usize = 1 << 20;
+/// Whoever waits for entries that stand far behind in the log hears at least so often.
+const SIGN_OF_LIFE_MS: u64 = 5_000;
+
 impl Hub {
-    /// Calls `visit` for every commit, oldest first.
+    /// Calls `visit` for every commit, oldest first, for as long as it says so.
     pub(crate) fn commits(
         &self,
         mut visit: impl FnMut(pb::Commit) -> Result<bool, SiteError>,
@@ -30,41 +36,43 @@ impl Hub {
         Ok(())
     }
 
-    /// Calls `visit` for every entry of an origin, in order. Reads the whole log.
+    /// All entries of a city that count, behind a place: of the epoch it lives in, and of those before it up to where the
+    /// next one goes on. `take` gets them in batches, the last one marked, and in between an empty one whenever there was
+    /// none for a while; it says whether to go on. Reads the whole log.
     ///
     /// # Errors
     /// [`SiteError`].
-    pub fn own_entries(&self, origin: Origin, visit: impl FnMut(Head, Entry)) -> Result<(), SiteError> {
-        self.line_entries(&[(origin, u64::MAX)], visit)
-    }
-
-    /// All entries of a city that count: of the epoch it lives in, and of those before it up to where the next one goes on.
-    ///
-    /// # Errors
-    /// [`SiteError`].
-    pub fn own_line(&self, origin: Origin, visit: impl FnMut(Head, Entry)) -> Result<(), SiteError> {
-        self.line_entries(&self.published().registry.line(origin), visit)
-    }
-
-    fn line_entries(
+    pub fn own_line(
         &self,
-        line: &[(Origin, u64)],
-        mut visit: impl FnMut(Head, Entry),
+        origin: Origin,
+        after_seq: u64,
+        mut take: impl FnMut(Vec<Entry>, bool) -> bool,
     ) -> Result<(), SiteError> {
+        let line = self.read(|published| published.registry.line(origin));
+        let (mut batch, mut bytes, mut told_ms, mut goes_on) = (Vec::new(), 0, now_ms(), true);
         self.commits(|commit| {
-            for accepted in commit.entries {
-                let header = read_header(&accepted)?;
-                let counts =
-                    |(origin, up_to): &(Origin, u64)| *origin == header.origin && header.seq <= *up_to;
-                if line.iter().any(counts) {
-                    let head = Head { seq: header.seq, hash: sha256(&accepted.header) };
-                    let entry =
-                        Entry { header: accepted.header, open: accepted.open, sealed: accepted.sealed };
-                    visit(head, entry);
+            line_entries(&line, commit, |head, entry| {
+                if head.seq <= after_seq || !goes_on {
+                    return;
                 }
+                let size = entry.header.len() + entry.open.len() + entry.sealed.len();
+                if bytes + size > BATCH_BYTES && !batch.is_empty() {
+                    (bytes, told_ms) = (0, now_ms());
+                    goes_on = take(std::mem::take(&mut batch), false);
+                }
+                bytes += size;
+                batch.push(entry);
+            })?;
+            if goes_on && now_ms().saturating_sub(told_ms) >= SIGN_OF_LIFE_MS {
+                (bytes, told_ms) = (0, now_ms());
+                goes_on = take(std::mem::take(&mut batch), false);
             }
-            Ok(true)
-        })
+            Ok(goes_on)
+        })?;
+        if goes_on {
+            take(batch, true);
+        }
+        Ok(())
     }
 
     /// The newest of some heads that the hub holds of an origin.
@@ -73,10 +81,13 @@ impl Hub {
     /// [`SiteError`].
     pub fn locate(&self, origin: Origin, heads: &[Head]) -> Result<Option<Head>, SiteError> {
         let mut found: Option<Head> = None;
-        self.own_entries(origin, |head, _| {
-            if heads.contains(&head) {
-                found = Some(head);
-            }
+        self.commits(|commit| {
+            line_entries(&[(origin, u64::MAX)], commit, |head, _| {
+                if heads.contains(&head) {
+                    found = Some(head);
+                }
+            })?;
+            Ok(true)
         })?;
         Ok(found)
     }
@@ -104,4 +115,21 @@ impl Hub {
 
 fn read_header(accepted: &pb::Accepted) -> Result<Header, SiteError> {
     Header::decode(&accepted.header).map_err(|error| SiteError::corrupt("an entry of a commit", error))
+}
+
+/// The entries of a commit that stand in a line: of these origins, each up to a place.
+fn line_entries(
+    line: &[(Origin, u64)],
+    commit: pb::Commit,
+    mut visit: impl FnMut(Head, Entry),
+) -> Result<(), SiteError> {
+    for accepted in commit.entries {
+        let header = read_header(&accepted)?;
+        let counts = |(origin, up_to): &(Origin, u64)| *origin == header.origin && header.seq <= *up_to;
+        if line.iter().any(counts) {
+            let head = Head { seq: header.seq, hash: sha256(&accepted.header) };
+            visit(head, Entry { header: accepted.header, open: accepted.open, sealed: accepted.sealed });
+        }
+    }
+    Ok(())
 }

@@ -272,9 +272,9 @@ impl Hub {
         &self.shared.index
     }
 
-    /// What is durable and may be told.
-    pub fn published(&self) -> Published {
-        self.shared.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Looks at what is durable and may be told. The writer waits meanwhile: a look, and no work.
+    pub fn read<T>(&self, look: impl FnOnce(&Published) -> T) -> T {
+        look(&self.shared.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until everything up to a place of the order is durable and merged.

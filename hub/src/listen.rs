@@ -1,6 +1,13 @@
 //! The two ports of the hub. The sync port drives the hub's half of a session with each member; who is at the other
 //! end is said by its certificate alone. The enrolment port takes whoever connects, and serves nothing but joining.
 
+mod connection;
+mod gate;
+mod pace;
+mod refusals;
+mod tls;
+mod turn;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -9,8 +16,7 @@ use std::sync::Arc;
 use liandong_node::audit::{Note, What};
 use liandong_node::now::now_ms;
 use liandong_node::site::SiteError;
-use liandong_node::trust::{bounded, limits};
-use liandong_proto::entry::{Entry, Head};
+use liandong_node::trust::limits;
 use liandong_proto::id::{Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::pb::trust::v1::enrolment_server::EnrolmentServer;
@@ -21,14 +27,19 @@ use liandong_proto::session::{LIMITS, generations_from_pb, refusal};
 use pb::sync_server::{Sync, SyncServer};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ca::{CaError, Identity as CityIdentity};
 use crate::enrol::{EnrolmentService, MembershipService, member};
 use crate::hub::{Hub, locked};
 use crate::queue::{Job, Knock, Pushed};
+use gate::{Crowd, Gate, Members};
+use turn::{Turn, Turns};
+
+pub(crate) use connection::Peer;
+pub(crate) use pace::Pace;
 
 /// Why the hub cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +55,9 @@ pub enum ListenError {
     /// The hub's certificate.
     #[error(transparent)]
     Certificate(#[from] CaError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
     /// The server.
     #[error(transparent)]
     Transport(#[from] tonic::transport::Error),
@@ -87,30 +101,33 @@ impl Listener {
         };
         *locked(&hub.shared.enrolment) = Some(self.enrolment_addr);
         let (chain, key) = hub.shared.ca.hub_identity(now_ms())?;
-        let tls = ServerTlsConfig::new().identity(Identity::from_pem(chain, key)).timeout(limits::HANDSHAKE);
-        let members = tls.clone().client_ca_root(Certificate::from_pem(hub.shared.ca.pem()));
+        let strangers = tls::acceptor(&chain, &key, None)?;
+        let members = tls::acceptor(&chain, &key, Some(hub.shared.ca.der()))?;
         let mut ended = stopping.clone();
-        let enrolment = bounded(tls)?
+        let enrolment = bounded()
             .add_service(
                 EnrolmentServer::new(EnrolmentService { hub: Arc::clone(&hub), sync_port: self.addr.port() })
                     .max_decoding_message_size(limits::ENROLMENT_BYTES)
                     .max_encoding_message_size(limits::ENROLMENT_BYTES),
             )
             .serve_with_incoming_shutdown(
-                bounded::incoming(self.enrolment, limits::ENROLMENTS, Some(limits::ENROLMENT_AGE)),
+                gate::incoming(self.enrolment, strangers, Gate::Enrolment(Crowd::new(limits::ENROLMENTS))),
                 async move {
                     let _ = ended.wait_for(|stop| *stop).await;
                 },
             );
-        let membership = MembershipServer::new(MembershipService { hub: Arc::clone(&hub) })
-            .max_decoding_message_size(limits::PROOF_BYTES);
-        let sync = SyncServer::new(Service { hub, stopping })
+        let gate = Gate::Sync(Members::new(Arc::clone(&hub)));
+        let renewals = Pace::new(limits::RENEWALS_AT_ONCE, limits::RENEWAL_PAUSE);
+        let membership = MembershipServer::new(MembershipService { hub: Arc::clone(&hub), renewals })
+            .max_decoding_message_size(limits::PROOF_BYTES)
+            .max_encoding_message_size(limits::PROOF_BYTES);
+        let sync = SyncServer::new(Service::new(hub, stopping))
             .max_decoding_message_size(limits::MESSAGE_BYTES)
             .max_encoding_message_size(limits::MESSAGE_BYTES);
-        let sync = bounded(members)?
+        let sync = bounded()
             .add_service(sync)
             .add_service(membership)
-            .serve_with_incoming_shutdown(bounded::incoming(self.sync, limits::CONNECTIONS, None), shutdown);
+            .serve_with_incoming_shutdown(gate::incoming(self.sync, members, gate), shutdown);
         tokio::try_join!(sync, enrolment)?;
         Ok(())
     }
@@ -123,22 +140,42 @@ async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError
     Ok((listener, addr))
 }
 
-fn bounded(tls: ServerTlsConfig) -> Result<Server, tonic::transport::Error> {
+/// TLS is spoken before, at the gate.
+fn bounded() -> Server {
     Server::builder()
         .initial_stream_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_frame_size(limits::FRAME_BYTES)
         .http2_keepalive_interval(Some(limits::KEEPALIVE))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
         .http2_max_header_list_size(limits::HEADER_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(limits::RESETS))
+        .http2_max_local_error_reset_streams(Some(limits::RESETS))
         .max_concurrent_streams(limits::STREAMS)
         .concurrency_limit_per_connection(limits::STREAMS as usize)
-        .tcp_nodelay(true)
-        .tls_config(tls)
+        .load_shed(true)
+        .max_connection_age(limits::CONNECTION_AGE)
+        .max_connection_age_grace(limits::CONNECTION_GRACE)
+        .accept_http1(false)
 }
 
 struct Service {
     hub: Arc<Hub>,
     stopping: watch::Receiver<bool>,
+    /// Each session is a record of the log.
+    sessions: Pace,
+    /// Each comparison may read the whole index.
+    comparisons: Arc<Pace>,
+    /// What reads the whole log or index, one for each city at a time.
+    turns: Turns,
+}
+
+impl Service {
+    fn new(hub: Arc<Hub>, stopping: watch::Receiver<bool>) -> Service {
+        let sessions = Pace::new(limits::SESSIONS_AT_ONCE, limits::SESSION_PAUSE);
+        let comparisons = Arc::new(Pace::new(limits::COMPARISONS_AT_ONCE, limits::COMPARISON_PAUSE));
+        Service { hub, stopping, sessions, comparisons, turns: Turns::default() }
+    }
 }
 
 /// Ends a session whose node should try again later.
@@ -150,7 +187,7 @@ pub(crate) fn unavailable() -> Input {
     ))
 }
 
-type DownStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<pb::Down, Status>> + Send>>;
+type DownStream = Pin<Box<dyn tokio_stream::Stream<Item = Down> + Send>>;
 
 #[tonic::async_trait]
 impl Sync for Service {
@@ -162,31 +199,58 @@ impl Sync for Service {
     ) -> Result<Response<Self::SessionStream>, Status> {
         let identity = member(&self.hub, &request)?;
         let site = identity.site;
-        let (down, outbound) = mpsc::unbounded_channel();
+        if !self.sessions.allows(site, now_ms()) {
+            return Err(Status::resource_exhausted(
+                "this city begins too many sessions; try again in a minute",
+            ));
+        }
+        let peer = request.extensions().get::<Peer>().cloned();
+        let (down, outbound) = mpsc::channel(limits::UNREAD);
         let (inputs, inbox) = mpsc::unbounded_channel();
         let driver = Driver {
             hub: Arc::clone(&self.hub),
             site,
             identity,
+            peer,
             session: HubSession::new(site, LIMITS, self.hub.shared.signer.clone()),
             known: Arc::default(),
             down,
             inputs,
+            comparisons: Arc::clone(&self.comparisons),
+            turn: self.turns.of(site),
+            restore: None,
         };
         tokio::spawn(driver.run(request.into_inner(), inbox, self.stopping.clone()));
-        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(outbound))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(outbound))))
     }
 }
+
+type Down = Result<pb::Down, Status>;
 
 struct Driver {
     hub: Arc<Hub>,
     site: SiteCode,
     identity: CityIdentity,
+    peer: Option<Peer>,
     session: HubSession,
     known: Arc<Generations>,
-    /// Unbounded, and yet never long: the windows of the protocol bound what is under way.
-    down: mpsc::UnboundedSender<Result<pb::Down, Status>>,
+    /// Never waited for: the windows of the protocol bound what is under way to a node that reads, and one that does
+    /// not is cut. A restore waits beside the session.
+    down: mpsc::Sender<Down>,
+    /// Unbounded, and yet never long: it is read at once, and each long answer is to a question of this session.
     inputs: mpsc::UnboundedSender<Input>,
+    comparisons: Arc<Pace>,
+    /// The city's turn at what reads much.
+    turn: Turn,
+    /// Parts of a restore, each read when the one before is on its way.
+    restore: Option<mpsc::Receiver<Input>>,
+}
+
+/// The next part of a restore, once the node has taken all that was said before.
+async fn next_part(down: &mpsc::Sender<Down>, parts: &mut Option<mpsc::Receiver<Input>>) -> Option<Input> {
+    let Some(parts) = parts else { return std::future::pending().await };
+    let _room = down.reserve_many(limits::UNREAD).await.ok()?;
+    parts.recv().await
 }
 
 impl Driver {
@@ -199,6 +263,8 @@ impl Driver {
         let mut registered = false;
         let mut needs_agreement = true;
         let mut look = tokio::time::interval(limits::LOOK_AGAIN);
+        let greeting = tokio::time::sleep(limits::HANDSHAKE);
+        tokio::pin!(greeting);
         loop {
             let input = tokio::select! {
                 message = inbound.message() => match message {
@@ -206,6 +272,9 @@ impl Driver {
                     Ok(None) => break,
                     Err(status) => {
                         tracing::info!(site = %self.site, %status, "session cut");
+                        if let Some(no) = refusals::unreadable(&status) {
+                            self.session_input(no);
+                        }
                         break;
                     }
                 },
@@ -213,6 +282,12 @@ impl Driver {
                     Some(input) => input,
                     None => break,
                 },
+                Some(part) = next_part(&self.down, &mut self.restore) => part,
+                () = &mut greeting, if !registered => Input::Stop(refusal(
+                    pb::refusal::Code::UnexpectedMessage,
+                    "会话开始后迟迟没有问候",
+                    "the session began without a hello in time",
+                )),
                 // A sender that is gone means stop as well.
                 _ = stopping.wait_for(|stop| *stop) => unavailable(),
                 // Whoever has nothing to say is looked at as well; another read of the feed does no harm.
@@ -221,7 +296,9 @@ impl Driver {
             // Whoever is cut off is cut off with its next message, whatever else goes wrong. A hello is answered by
             // the registry.
             if let Some(why) = self.hub.cut_off(self.identity, registered && needs_agreement) {
+                let is_void = why.code() == pb::refusal::Code::NotAMember;
                 self.session_input(Input::Stop(why));
+                self.peer.iter().filter(|_| is_void).for_each(Peer::cut_soon);
                 break;
             }
             if !registered
@@ -276,9 +353,13 @@ impl Driver {
         }
         for output in self.session.on(input) {
             match output {
+                // A closed channel means that the node has gone; its reader says so.
                 Output::Send(down) => {
-                    // A closed channel means that the node has gone; its reader says so.
-                    let _ = self.down.send(Ok(down));
+                    if let Err(mpsc::error::TrySendError::Full(_)) = self.down.try_send(Ok(down)) {
+                        tracing::warn!(site = %self.site, "a session is cut: the node does not read what it asks for");
+                        self.peer.iter().for_each(Peer::cut);
+                        goes_on = false;
+                    }
                 }
                 Output::Admit(hello) => self.admit(hello),
                 Output::Intake { entries, signed } => {
@@ -299,10 +380,14 @@ impl Driver {
                     locked(&self.hub.shared.cities).entry(self.site).or_default().applied = place;
                 }
                 Output::Locate(heads) => {
-                    self.in_background(move |hub, origin| Ok(Input::Located(hub.locate(origin, &heads)?)))
+                    self.in_turn(move |hub, origin| Ok(Input::Located(hub.locate(origin, &heads)?)))
+                }
+                // Too soon: it may ask again.
+                Output::Compare(_) if !self.comparisons.allows(self.site, now_ms()) => {
+                    let _ = self.inputs.send(Input::Compared(None));
                 }
                 Output::Compare(ask) => {
-                    self.in_background(move |hub, origin| Ok(Input::Compared(hub.digests(origin, &ask)?)))
+                    self.in_turn(move |hub, origin| Ok(Input::Compared(hub.digests(origin, &ask)?)))
                 }
                 Output::Restore { after_seq } => self.restore(after_seq),
                 Output::Verdict(verdict) => {
@@ -337,42 +422,37 @@ impl Driver {
         let Some(origin) = self.session.origin() else { return };
         let (hub, inputs) = (Arc::clone(&self.hub), self.inputs.clone());
         tokio::task::spawn_blocking(move || {
-            let input = work(&hub, origin).unwrap_or_else(|error| {
-                tracing::error!(%error, site = %origin.site, "cannot read for a session");
-                Input::Stop(refusal(
-                    pb::refusal::Code::Unavailable,
-                    "省级枢纽暂时无法读取数据；稍后自动重试",
-                    "the hub cannot read its data now; it will be tried again",
-                ))
-            });
+            let input = work(&hub, origin).unwrap_or_else(|error| refusals::cannot_read(origin.site, &error));
             let _ = inputs.send(input);
         });
     }
 
-    fn restore(&self, after_seq: u64) {
-        const BATCH_BYTES: usize = 1 << 20;
+    /// As [`Driver::in_background`], for what reads much: once all that a city has asked for before, in whatever session,
+    /// is done. Not begun for a session that has ended.
+    fn in_turn(&self, work: impl FnOnce(&Hub, Origin) -> Result<Input, SiteError> + Send + 'static) {
+        let inputs = self.inputs.clone();
+        self.wait_turn(move |hub, origin| {
+            let input = work(hub, origin).unwrap_or_else(|error| refusals::cannot_read(origin.site, &error));
+            let _ = inputs.send(input);
+        });
+    }
+
+    fn wait_turn(&self, work: impl FnOnce(&Hub, Origin) + Send + 'static) {
         let Some(origin) = self.session.origin() else { return };
+        let hub = Arc::clone(&self.hub);
+        self.turn.take(&self.inputs, move || work(&hub, origin));
+    }
+
+    fn restore(&mut self, after_seq: u64) {
+        let (parts, receiver) = mpsc::channel(1);
+        self.restore = Some(receiver);
         self.hub.shared.audit.note_behind(Note::city(What::Fetched, self.site));
-        let (hub, inputs) = (Arc::clone(&self.hub), self.inputs.clone());
-        tokio::task::spawn_blocking(move || {
-            let mut batch: Vec<Entry> = Vec::new();
-            let mut bytes = 0;
-            let read = hub.own_line(origin, |head: Head, entry| {
-                if head.seq > after_seq {
-                    bytes += entry.header.len() + entry.open.len() + entry.sealed.len();
-                    batch.push(entry);
-                    if bytes >= BATCH_BYTES {
-                        bytes = 0;
-                        let _ = inputs.send(Input::Restore(std::mem::take(&mut batch), false));
-                    }
-                }
+        self.wait_turn(move |hub, origin| {
+            let read = hub.own_line(origin, after_seq, |entries, last| {
+                parts.blocking_send(Input::Restore(entries, last)).is_ok()
             });
-            match read {
-                Ok(()) => drop(inputs.send(Input::Restore(batch, true))),
-                Err(error) => {
-                    tracing::error!(%error, "cannot read the log for a restore");
-                    let _ = inputs.send(unavailable());
-                }
+            if let Err(error) = read {
+                let _ = parts.blocking_send(refusals::cannot_read(origin.site, &error));
             }
         });
     }

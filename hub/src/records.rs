@@ -61,7 +61,7 @@ impl Records for Hub {
     }
 
     fn status(&self) -> Result<node::StatusResponse, SiteError> {
-        let published = self.published();
+        let row = self.read(|published| published.row.clone());
         let (counts, open_findings) = liandong_node::site::counted(self.index())?;
         let index = self.index().health();
         let origin = self.origin();
@@ -70,11 +70,11 @@ impl Records for Hub {
             site: origin.site.0,
             epoch: Bytes::copy_from_slice(&origin.epoch.0),
             version: env!("CARGO_PKG_VERSION").into(),
-            head_seq: published.row.seq,
-            head_hash: published.row.hash,
-            confirmed_seq: published.row.seq,
-            generation: published.row.generation,
-            hub_seq: published.row.hub_seq,
+            head_seq: row.seq,
+            head_hash: row.hash,
+            confirmed_seq: row.seq,
+            generation: row.generation,
+            hub_seq: row.hub_seq,
             index_lag_changes: index.lag as u64,
             counts,
             open_findings,

@@ -198,6 +198,37 @@ async fn what_a_city_writes_is_merged_and_proved_equal() {
     province.close().await;
 }
 
+/// Reading a long log for somebody who has gone would go on for minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_citys_line_is_read_in_parts_and_no_further_than_wanted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let province = Province::start(&hub_dir(dir.path())).await;
+    let site = City::open(&site_dir(dir.path(), GUANGZHOU));
+    let long = |n| record::Member { remarks: "备".repeat(30_000), ..member(n) };
+    (0..40).for_each(|n| drop(write(site.as_ref(), vec![put(MEMBER, None, &long(n))])));
+    let origin = site.origin();
+    let city = City::connect(site, &province).await;
+    city.equal().await;
+    let mut parts: Vec<(usize, bool)> = Vec::new();
+    let read = province.hub.own_line(origin, 0, |entries, last| {
+        parts.push((entries.len(), last));
+        true
+    });
+    read.expect("readable");
+    assert_eq!(parts.iter().map(|(entries, _)| entries).sum::<usize>(), 40);
+    assert!(parts.len() > 2 && parts.iter().filter(|(_, last)| *last).count() == 1, "{parts:?}");
+    assert!(parts.last().is_some_and(|(_, last)| *last));
+    let mut calls = 0;
+    let read = province.hub.own_line(origin, 0, |_, _| {
+        calls += 1;
+        false
+    });
+    read.expect("readable");
+    assert_eq!(calls, 1);
+    city.disconnect().await.close().expect("closed");
+    province.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_edits_of_a_shared_field_are_both_kept_and_a_settlement_reaches_the_city() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -376,7 +407,8 @@ async fn a_node_whose_index_is_gone_shows_the_same_offline() {
     let edit = record::Member { tier: record::MemberTier::Council as i32, ..Default::default() };
     write(province.hub.as_ref(), vec![put(MEMBER, Some(ids[7]), &edit)]);
     let started = tokio::time::Instant::now();
-    while city.site.status().expect("a status").hub_seq < province.hub.published().row.hub_seq {
+    while city.site.status().expect("a status").hub_seq < province.hub.read(|published| published.row.hub_seq)
+    {
         assert!(started.elapsed() < Duration::from_secs(30), "the edit does not arrive");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -1,5 +1,7 @@
 //! Fetching a lost site's own entries from the hub: a session that asks for them and does nothing else.
 
+use std::time::Duration;
+
 use liandong_proto::entry::Head;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
@@ -28,8 +30,20 @@ pub fn held_of(held: &HeldLog) -> Result<(Epoch, Head), SiteError> {
 /// Writes all that the hub holds of a site into the one that is being made again. `on` hears how many have come.
 ///
 /// # Errors
-/// [`UplinkError`]; begin again with a fresh invitation then.
+/// [`UplinkError`]; what has come so far is of no use then, and is fetched again.
 pub async fn fetch(
+    restoring: &mut Restoring,
+    site: SiteCode,
+    epoch: Epoch,
+    membership: &Membership,
+    paths: &Paths,
+    on: impl FnMut(u64),
+) -> Result<(), UplinkError> {
+    fetch_within(limits::RESTORE_SILENCE, restoring, site, epoch, membership, paths, on).await
+}
+
+async fn fetch_within(
+    silence: Duration,
     restoring: &mut Restoring,
     site: SiteCode,
     epoch: Epoch,
@@ -57,16 +71,20 @@ pub async fn fetch(
     let mut waiting = outputs;
     // The first message has to be on its way before the hub answers the call.
     send_all(&up, &mut waiting);
-    let mut inbound = client.session(UnboundedReceiverStream::new(outbound)).await.map_err(cut)?.into_inner();
+    let begun = client.session(UnboundedReceiverStream::new(outbound));
+    let mut inbound = heard(silence, begun).await?.map_err(cut)?.into_inner();
     loop {
-        let down = inbound.message().await.map_err(cut)?.ok_or(UplinkError::Ended)?;
+        let down = heard(silence, inbound.message()).await?.map_err(cut)?.ok_or(UplinkError::Ended)?;
         let mut outputs = session.on(Input::Received(down), now_ms());
         send_all(&up, &mut outputs);
         for output in outputs {
             match output {
                 Output::PersistOwn { entries, last } => {
-                    restoring.append(&entries)?;
-                    on(restoring.entries());
+                    // An empty part says that the hub reads on.
+                    if !entries.is_empty() {
+                        restoring.append(&entries)?;
+                        on(restoring.entries());
+                    }
                     if last {
                         return Ok(());
                     }
@@ -79,11 +97,86 @@ pub async fn fetch(
     }
 }
 
+/// What the hub says, unless it says nothing for too long: one that reads its log says so now and then.
+async fn heard<T>(silence: Duration, said: impl Future<Output = T>) -> Result<T, UplinkError> {
+    tokio::time::timeout(silence, said).await.map_err(|_| UplinkError::Silent(silence.as_secs()))
+}
+
 fn send_all(up: &mpsc::UnboundedSender<pb::Up>, outputs: &mut Vec<Output>) {
     for output in outputs.extract_if(.., |output| matches!(output, Output::Send(_))) {
         if let Output::Send(message) = output {
             // A closed channel means that the stream has ended; its reader says why.
             let _ = up.send(message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use liandong_proto::sign::SigningKey;
+    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::pem::PemObject as _;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::site::{RecoveryKey, Site};
+    use crate::trust::HUB_NAME;
+
+    const SITE: SiteCode = SiteCode(440_100);
+
+    /// A hub that hangs: TLS stands, and nothing is ever said. The address, and the membership that it gave.
+    async fn hanging() -> Membership {
+        let key = || KeyPair::generate().expect("a key");
+        let mut authority = CertificateParams::new(Vec::new()).expect("no names");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root_key = key();
+        let root = authority.self_signed(&root_key).expect("made").pem();
+        let issuer = Issuer::new(authority, root_key);
+        let signed = |name: &str, usage, key: &KeyPair| {
+            let mut params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+            params.extended_key_usages = vec![usage];
+            params.signed_by(key, &issuer).expect("signed")
+        };
+        let (hub, city) = (key(), key());
+        let chain = vec![signed(HUB_NAME, ExtendedKeyUsagePurpose::ServerAuth, &hub).der().clone()];
+        let hub = PrivateKeyDer::from_pem_slice(hub.serialize_pem().as_bytes()).expect("PEM");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.expect("versions").with_no_client_auth();
+        let mut config = builder.with_single_cert(chain, hub).expect("a chain");
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let mut stream = acceptor.accept(stream).await.expect("TLS");
+            while stream.read_u8().await.is_ok() {}
+        });
+        let mut membership = Membership::new(address, SigningKey::new(&[5; 32]).verifying(), root);
+        membership.certificate = signed("city", ExtendedKeyUsagePurpose::ClientAuth, &city).pem();
+        membership.private_key = city.serialize_pem();
+        membership
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_hangs_is_waited_for_until_its_time_is_over() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let other = dir.path().join("other");
+        Site::init(&other, SITE).expect("a site is made");
+        let key = RecoveryKey::of(&Paths::new(&other)).expect("a key");
+        let new = dir.path().join("new");
+        let mut restoring = Restoring::begin(&new, SITE, &key).expect("begun");
+        let (member, paths) = (hanging().await, Paths::new(&new));
+        let silence = Duration::from_millis(300);
+        let fetched = fetch_within(silence, &mut restoring, SITE, Epoch([1; 16]), &member, &paths, |_| {});
+        let fetched = tokio::time::timeout(Duration::from_secs(60), fetched).await.expect("it gives up");
+        assert!(matches!(fetched, Err(UplinkError::Silent(_))), "{fetched:?}");
     }
 }

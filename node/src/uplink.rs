@@ -53,6 +53,11 @@ pub enum UplinkError {
     /// The hub ended the stream; worth another try.
     #[error("the hub ended the session")]
     Ended,
+    /// The hub has gone silent; worth another try.
+    #[error(
+        "the hub has said nothing for {0} seconds: it hangs or the line is down; look at its log, and try again"
+    )]
+    Silent(u64),
     /// The hub's final no.
     #[error("the hub refused: {}", .0.en)]
     Refused(pb::Refusal),
@@ -75,6 +80,7 @@ impl UplinkError {
             | UplinkError::NotAccepted
             | UplinkError::Unreachable(_)
             | UplinkError::Cut(_)
+            | UplinkError::Silent(_)
             | UplinkError::Ended => true,
             UplinkError::Refused(refusal) => {
                 // Cut off is not for good: a fresh invitation may come at any time.

@@ -198,6 +198,14 @@ impl Stage {
         use pb::up::Message;
         match words {
             ["hello"] => Message::Hello(pb::Hello { site: CITY.site.0, ..pb::Hello::default() }),
+            ["hello", "nonces", n] => Message::Hello(pb::Hello {
+                site: CITY.site.0,
+                epoch: Bytes::from_static(&[1; 16]),
+                protocol_min: 1,
+                protocol_max: 1,
+                nonces: vec![Bytes::from_static(&[2; 16]); n.parse().expect("a number")],
+                ..pb::Hello::default()
+            }),
             ["hello", site, min, max] => Message::Hello(pb::Hello {
                 site: site.parse().expect("a site"),
                 epoch: Bytes::from_static(&[1; 16]),

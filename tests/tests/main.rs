@@ -8,6 +8,7 @@ mod consent;
 mod doors;
 mod erase;
 mod federation;
+mod hostile;
 mod index_gone;
 mod killed;
 mod loopback;

@@ -1,6 +1,7 @@
 //! A city that has lost its server gets everything back: from the hub, which could not read it, with the recovery key.
 
 use liandong_node::site::{Paths, RecoveryKey};
+use liandong_node::trust::Invitation;
 use liandong_proto::id::SiteCode;
 use liandong_proto::pb::node::v1::Link;
 use liandong_proto::pb::record::v1 as pb;
@@ -142,6 +143,61 @@ async fn a_city_that_died_before_it_wrote_anything_comes_back_as_well() {
     province.equal().await;
     let members = province.door(SiteCode::PROVINCE).await.list(MEMBER, &[]).await.expect("a list");
     assert_eq!(members.len(), 1);
+    province.stop().await.expect("all stop");
+}
+
+/// Passes connections on to another address, until the test ends.
+async fn pass_on(from: String, to: String) {
+    let listener = tokio::net::TcpListener::bind(&from).await.expect("a port");
+    tokio::spawn(async move {
+        while let Ok((mut here, _)) = listener.accept().await {
+            let to = to.clone();
+            tokio::spawn(async move {
+                let mut there = tokio::net::TcpStream::connect(to).await.expect("the hub listens");
+                let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+            });
+        }
+    });
+}
+
+/// The invitation is used up, and then the line breaks: the same command goes on, without another invitation.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_was_cut_short_goes_on_with_the_same_command() {
+    let mut province = Province::running(&[GUANGZHOU]).await;
+    province.door(GUANGZHOU).await.put(MEMBER, None, &member(1)).await.expect("a member");
+    province.equal().await;
+    let key = recovery_key(&province, GUANGZHOU);
+    let dir = province.node(GUANGZHOU).data_dir.clone();
+    province.kill_node(GUANGZHOU).await.expect("it dies");
+    std::fs::remove_dir_all(&dir).expect("and is lost");
+    std::fs::create_dir_all(&dir).expect("a new one");
+
+    // Another way to the hub, of which the enrolment port alone is open yet.
+    let ports = province.ports().expect("it listens").clone();
+    let other = |address: &str| address.replace("127.0.0.1", "127.0.0.2");
+    pass_on(other(&ports.enrolment), ports.enrolment.clone()).await;
+    let mut invitation: Invitation = province.invited("440100").await.parse().expect("a code");
+    invitation.address = other(&invitation.address);
+    let (code, file) = (invitation.to_string(), province.file("recovery.key"));
+    std::fs::write(&file, format!("{key}\n")).expect("written");
+    let file = file.display().to_string();
+    let command = ["restore", &code, "--site", "440100", "--recovery-key", &file];
+    let output = province.node(GUANGZHOU).command(&command).await.expect("it runs");
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("run the same command again") || said.contains("请重新运行同一命令"), "{said}");
+    let paths = Paths::new(&dir);
+    assert!(!paths.log().exists() && !paths.city_key().exists(), "no half of a site is left");
+    assert!(paths.unfinished().exists());
+
+    pass_on(other(&ports.sync), ports.sync.clone()).await;
+    let output = province.node(GUANGZHOU).command(&command).await.expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    assert!(!paths.unfinished().exists());
+    province.agree(GUANGZHOU).await.expect("agreed");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    province.equal().await;
+    assert_eq!(province.door(GUANGZHOU).await.list(MEMBER, &[]).await.expect("a list").len(), 1);
     province.stop().await.expect("all stop");
 }
 

@@ -210,7 +210,7 @@ fn what_a_void_certificate_has_pushed_is_not_taken() {
     hub.shared.queue.put(Job::Pushed(pushed));
     // Behind it in the same lane.
     push(&hub, entries(1));
-    assert_eq!(hub.published().registry.head(CITY).seq, 1);
+    assert_eq!(hub.read(|published| published.registry.head(CITY).seq), 1);
     hub.close().expect("closed");
 }
 

@@ -90,6 +90,7 @@ impl From<JoinError> for Failure {
                 exit: Exit::Denied,
                 said: say!("枢纽的答复无法使用，没有加入：{en}", "{en}; nothing was changed"),
             },
+            JoinError::Overtaken => Failure::internal(say!("本市已另行加入；以新的为准", "{en}")),
             JoinError::Key(_) => Failure::internal(say!("无法生成密钥：{en}", "{en}")),
             JoinError::Site(error) => error.into(),
         }

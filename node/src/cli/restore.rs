@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
+use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::schema::Text;
 use serde_json::json;
 
@@ -15,7 +16,7 @@ use crate::json::site_text;
 use crate::restore::{fetch, held_of};
 use crate::say;
 use crate::site::{Paths, Records as _, RecoveryKey, Restoring, Site};
-use crate::trust::{self, Invitation};
+use crate::trust::{self, Invitation, Membership, Unfinished};
 use crate::uplink::UplinkError;
 
 /// Flags of `restore`.
@@ -47,29 +48,35 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
     }
     let key: RecoveryKey = read_key(&args.recovery_key)?.parse().map_err(Failure::data)?;
     let paths = Paths::new(&dir);
+    let mut unfinished = Unfinished::load(&paths)?;
+    if unfinished.take_if(|before| !before.is_of(&invitation)).is_some() && !paths.log().exists() {
+        give_up(&dir, false);
+    }
     let mut restoring = Restoring::begin(&dir, site, &key)?;
     let fetched = async {
-        let joined = trust::join(&invitation, site, &paths).await?;
-        let held = joined.held.ok_or_else(|| {
-            Failure::data(say!(
-                "省级枢纽没有本市的任何记录，无可恢复；请用 init 新建，再用新的邀请码加入",
-                "the hub holds nothing of this city, so there is nothing to restore; make it with init and join with a \
-                 fresh invitation"
-            ))
-        })?;
+        let (membership, held) = match unfinished {
+            Some(before) => (member(&paths)?, before.held()?),
+            None => {
+                let joined = trust::join(&invitation, site, &paths).await?;
+                let held = joined.held.ok_or_else(nothing_held)?;
+                Unfinished::keep(&paths, &invitation, &held)?;
+                (joined.membership, held)
+            }
+        };
         let (epoch, head) = held_of(&held)?;
         let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
-        let fetched = fetch(&mut restoring, site, epoch, &joined.membership, &paths, |done| {
-            bar.at(done, head.seq.max(done))
-        })
-        .await;
+        let fetched =
+            fetch(&mut restoring, site, epoch, &membership, &paths, |done| bar.at(done, head.seq.max(done)))
+                .await;
         bar.finish();
         fetched?;
         restoring.finish(epoch, head)?;
+        Unfinished::forget(&paths);
         Ok::<(), Failure>(())
     };
     if let Err(failure) = fetched.await {
-        give_up(&dir);
+        // What was joined stays joined, so that the same command can go on.
+        give_up(&dir, failure.exit == Exit::Unreachable && paths.unfinished().exists());
         return Err(failure);
     }
     let options = super::run::options(&NodeConfig::read(&settings), &dir);
@@ -111,34 +118,56 @@ fn read_key(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))
 }
 
-/// Takes away what an attempt that failed has made, so that the next one can begin.
-fn give_up(dir: &Path) {
+fn nothing_held() -> Failure {
+    Failure::data(say!(
+        "省级枢纽没有本市的任何记录，无可恢复；请用 init 新建，再用新的邀请码加入",
+        "the hub holds nothing of this city, so there is nothing to restore; make it with init and join with a fresh \
+         invitation"
+    ))
+}
+
+/// The membership that the attempt before has brought.
+fn member(paths: &Paths) -> Result<Membership, Failure> {
+    Membership::load(paths)?.ok_or_else(|| {
+        Failure::data(say!(
+            "上次恢复留下的 keys/membership.json 不见了；请用新的邀请码重试",
+            "keys/membership.json, which the attempt before has left, is gone; try again with a fresh invitation"
+        ))
+    })
+}
+
+/// Takes away what an attempt that failed has made, so that the next one can begin; or all but what it goes on from.
+fn give_up(dir: &Path, goes_on: bool) {
     let paths = Paths::new(dir);
     // What cannot be removed is named by the next attempt: the directory holds a site.
     let _ = std::fs::remove_dir_all(paths.log());
-    for made in [paths.city_key(), paths.signing_key(), paths.membership()] {
-        let _ = std::fs::remove_file(made);
+    let _ = std::fs::remove_file(paths.city_key());
+    if !goes_on {
+        for made in [paths.signing_key(), paths.membership(), paths.unfinished()] {
+            let _ = std::fs::remove_file(made);
+        }
     }
 }
 
 impl From<UplinkError> for Failure {
     fn from(error: UplinkError) -> Failure {
         let en = error.to_string();
-        let (exit, zh) = match &error {
-            UplinkError::Refused(refusal) => {
-                (Exit::Denied, format!("枢纽拒绝了，没有恢复：{}；请用新的邀请码重试", refusal.zh))
+        let again = "run the same command again: its invitation stays good for that";
+        let afresh = "try again with a fresh invitation";
+        let (exit, zh, next) = match &error {
+            UplinkError::Refused(refusal)
+                if !matches!(refusal.code(), Code::SiteBusy | Code::Unavailable) =>
+            {
+                (Exit::Denied, format!("枢纽拒绝了，没有恢复：{}；请用新的邀请码重试", refusal.zh), afresh)
             }
             UplinkError::Site(_) => {
-                (Exit::Data, format!("取回的内容无法使用，没有恢复：{en}；请用新的邀请码重试"))
+                (Exit::Data, format!("取回的内容无法使用，没有恢复：{en}；请用新的邀请码重试"), afresh)
             }
-            _ => (Exit::Unreachable, format!("与枢纽的连接中断，没有恢复：{en}；请用新的邀请码重试")),
+            _ => {
+                let zh = format!("与枢纽的连接中断，没有恢复：{en}；请重新运行同一命令，邀请码仍可使用");
+                (Exit::Unreachable, zh, again)
+            }
         };
-        Failure {
-            exit,
-            said: crate::text::Said::new(
-                zh,
-                format!("{en}; nothing was restored, try again with a fresh invitation"),
-            ),
-        }
+        Failure { exit, said: crate::text::Said::new(zh, format!("{en}; nothing was restored, {next}")) }
     }
 }

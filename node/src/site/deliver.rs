@@ -11,7 +11,7 @@ use liandong_proto::merge::{self, Lineage};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::position::{Generations, Position};
-use liandong_proto::session::{generations_to_pb, node::Standing, position_from_pb};
+use liandong_proto::session::{MOST_NONCES, generations_to_pb, node::Standing, position_from_pb};
 use liandong_proto::share::CityKey;
 use liandong_proto::sign::VerifyingKey;
 use liandong_proto::stamp::Stamp;
@@ -32,15 +32,19 @@ impl Site {
     /// # Errors
     /// [`SiteError`].
     pub fn greet(&self, nonce: [u8; 16], hub_key: VerifyingKey) -> Result<Standing, SiteError> {
-        let nonce = Bytes::copy_from_slice(&nonce);
-        let audit = self.audit.durable_end();
-        let tried = pb::NonceTried {
-            nonce: nonce.clone(),
-            audit_number: audit.number,
-            audit_hash: Bytes::copy_from_slice(&audit.hash),
-        };
-        let end = self.note(record_kind::TRIED, &tried.encode_to_vec(), |row| row.nonces.push(nonce))?;
-        self.log.sync_to(end)?;
+        // Whoever is turned away for months must not grow by each try. The last nonce was never welcomed: it is as good
+        // as a new one, and to drop one that the hub may have noted is not.
+        if locked(&self.writer).row.nonces.len() < MOST_NONCES {
+            let nonce = Bytes::copy_from_slice(&nonce);
+            let audit = self.audit.durable_end();
+            let tried = pb::NonceTried {
+                nonce: nonce.clone(),
+                audit_number: audit.number,
+                audit_hash: Bytes::copy_from_slice(&audit.hash),
+            };
+            let end = self.note(record_kind::TRIED, &tried.encode_to_vec(), |row| row.nonces.push(nonce))?;
+            self.log.sync_to(end)?;
+        }
         let head = *self.durable.borrow();
         let writer = locked(&self.writer);
         Ok(Standing {

@@ -60,6 +60,11 @@ impl Paths {
         (keys.join("api.crt"), keys.join("api.key"))
     }
 
+    /// What a restore that was cut short goes on from.
+    pub fn unfinished(&self) -> PathBuf {
+        self.dir.join("keys").join("restore.json")
+    }
+
     /// The city's own key.
     pub fn city_key(&self) -> PathBuf {
         self.dir.join("keys").join("city.key")
@@ -106,8 +111,11 @@ pub fn write_private(path: &Path, text: &[u8]) -> Result<(), SiteError> {
     }
 }
 
-/// Reads a key file: 64 hexadecimal digits, for its owner's eyes alone.
-pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
+/// Reads a file that must be for its owner's eyes alone.
+///
+/// # Errors
+/// [`SiteError::KeyExposed`] when others may read it, else [`SiteError::File`].
+pub fn read_private(path: &Path) -> Result<String, SiteError> {
     let mut file = fs::File::open(path).map_err(failed(path))?;
     let mode = file.metadata().map_err(failed(path))?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -115,6 +123,12 @@ pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed(path))?;
+    Ok(text)
+}
+
+/// Reads a key file: 64 hexadecimal digits, for its owner's eyes alone.
+pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
+    let text = read_private(path)?;
     let bytes = unhex(text.trim().as_bytes());
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
         SiteError::corrupt(path.display().to_string(), "a key file holds 64 hexadecimal digits")

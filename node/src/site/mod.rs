@@ -47,7 +47,9 @@ pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
 pub use deliver::PushReader;
 pub use erase::{Missing, begun, erasures, lacks, proved, told};
 pub use error::{Class, SiteError};
-pub use files::{Paths, make_private_dir, read_linking_key, read_signing_key, write_key, write_private};
+pub use files::{
+    Paths, make_private_dir, read_linking_key, read_private, read_signing_key, write_key, write_private,
+};
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use open::SiteOptions;

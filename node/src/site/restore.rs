@@ -4,6 +4,7 @@
 //! city's key. Behind them a new epoch begins, anchored to the last entry: whatever the lost machine still had is
 //! another line, and what is written from here on cannot be taken for it.
 
+use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -33,10 +34,11 @@ pub struct Restoring {
 }
 
 impl Restoring {
-    /// Begins in a directory that holds no site: the city's key, a new key for signing, an empty log.
+    /// Begins in a directory that holds no site: the city's key, a new key for signing, an empty log. An attempt that was
+    /// cut short has left a key for signing: that stays.
     ///
     /// # Errors
-    /// [`SiteError::Exists`] when there is a site already; nothing is changed then.
+    /// [`SiteError::Exists`] when there is a site already; whatever the error, nothing is changed.
     pub fn begin(dir: &Path, site: SiteCode, key: &RecoveryKey) -> Result<Restoring, SiteError> {
         let paths = Paths::new(dir);
         if paths.log().exists() || paths.city_key().exists() {
@@ -45,8 +47,20 @@ impl Restoring {
         make_private_dir(dir)?;
         let lock = DirLock::acquire(dir)?;
         write_key(&paths.city_key(), key.bytes())?;
-        write_key(&paths.signing_key(), &random())?;
-        let (log, _) = Log::open(&paths.log(), log::Options::default())?;
+        let begun = || {
+            if !paths.unfinished().exists() {
+                write_key(&paths.signing_key(), &random())?;
+            }
+            Log::open(&paths.log(), log::Options::default()).map_err(|error| {
+                if !paths.unfinished().exists() {
+                    let _ = fs::remove_file(paths.signing_key());
+                }
+                SiteError::from(error)
+            })
+        };
+        let (log, _) = begun().inspect_err(|_| {
+            let _ = fs::remove_file(paths.city_key());
+        })?;
         let key = CityKey::new(key.bytes());
         Ok(Restoring {
             _lock: lock,
@@ -177,6 +191,24 @@ mod tests {
         Site::init(&other, SITE).expect("a site is made");
         let key = RecoveryKey::of(&Paths::new(&other)).expect("a key");
         (Restoring::begin(&dir.join("new"), SITE, &key).expect("begun"), key)
+    }
+
+    #[test]
+    fn an_attempt_that_cannot_begin_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (_, key) = begun(dir.path());
+        let paths = Paths::new(&dir.path().join("again"));
+        make_private_dir(&paths.dir.join("keys")).expect("made");
+        // A name that is taken, and a log that cannot be made.
+        std::os::unix::fs::symlink("nowhere", paths.signing_key()).expect("taken");
+        assert!(Restoring::begin(&paths.dir, SITE, &key).is_err());
+        assert!(!paths.city_key().exists(), "the key");
+        fs::remove_file(paths.signing_key()).expect("free");
+        std::os::unix::fs::symlink("nowhere", paths.log()).expect("taken");
+        assert!(Restoring::begin(&paths.dir, SITE, &key).is_err());
+        assert!(!paths.city_key().exists() && !paths.signing_key().exists(), "both keys");
+        fs::remove_file(paths.log()).expect("free");
+        assert!(Restoring::begin(&paths.dir, SITE, &key).is_ok());
     }
 
     #[test]

@@ -113,6 +113,24 @@ fn verify_holds_receipts_against_the_log_and_the_hubs_key() {
     assert!(matches!(faults().as_slice(), [_, two] if two.contains("another entry 3")));
 }
 
+/// A city that is turned away for months does not grow by each try, and no nonce that the hub may know is lost.
+#[test]
+fn nonces_of_tries_in_vain_are_bounded() {
+    use liandong_proto::session::MOST_NONCES;
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let nonce = |n: usize| std::array::from_fn(|at| if at == 0 { n as u8 } else { (n >> 8) as u8 });
+    let tried = |site: &Site, n: usize| site.greet(nonce(n), hub_key()).expect("greeted").nonces;
+    let all: Vec<Vec<Bytes>> = (0..MOST_NONCES + 3).map(|n| tried(&site, n)).collect();
+    assert_eq!(all[MOST_NONCES - 1].len(), MOST_NONCES, "each is another");
+    assert!(all[MOST_NONCES..].iter().all(|nonces| *nonces == all[MOST_NONCES - 1]));
+    drop(site);
+    let site = open(dir.path());
+    assert_eq!(tried(&site, 999), all[MOST_NONCES - 1], "also after a start");
+    site.welcomed(&Default::default()).expect("noted");
+    assert_eq!(tried(&site, 1_000).len(), 2, "the one that was welcomed, and this one");
+}
+
 /// What is in the log is saved: told otherwise, a clerk would write it once more.
 #[test]
 fn a_write_that_fails_is_not_in_the_log() {

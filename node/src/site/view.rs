@@ -1,6 +1,7 @@
 //! Reading an index as a person wants it: one record, a page of a kind, counts.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use liandong_proto::digest::{self, SetDigest};
@@ -152,6 +153,11 @@ pub fn digests(
     let mut kinds: Vec<(u32, SetDigest)> = Vec::new();
     let mut buckets: Vec<(u32, Vec<SetDigest>)> = Vec::new();
     let mut records = Vec::new();
+    // A peer that differs in everything names every bucket, and each record is held against them.
+    let asked: HashSet<(u32, u16)> = match ask {
+        Ask::Records(wanted) => wanted.iter().copied().collect(),
+        _ => HashSet::new(),
+    };
     for row in index.scan(rows::RECORDS, Some(&rows::after_prefix(rows::RECORDS))) {
         let (key, value) = row?;
         let Some((kind, record)) = rows::parse_record(&key) else { continue };
@@ -175,7 +181,7 @@ pub fn digests(
                     sums[digest::bucket(record)].add(&item);
                 }
             }
-            Ask::Records(wanted) if wanted.contains(&(kind, digest::bucket(record) as u16)) => {
+            Ask::Records(_) if asked.contains(&(kind, digest::bucket(record) as u16)) => {
                 records.push(sync::RecordDigest {
                     kind,
                     record: Bytes::copy_from_slice(&record.0),

@@ -29,6 +29,9 @@ pub enum JoinError {
     /// The answer lacks something, or is for another key.
     #[error("the hub's answer cannot be used: {0}")]
     Answer(String),
+    /// A join was quicker than a renewal.
+    #[error("the city has joined anew meanwhile; what that brought is kept, and the renewal is not")]
+    Overtaken,
     /// Making a key or a request for a certificate.
     #[error("a key cannot be made: {0}")]
     Key(#[from] rcgen::Error),
@@ -109,18 +112,20 @@ pub async fn join(invitation: &Invitation, site: SiteCode, paths: &Paths) -> Res
 /// Asks for a new certificate over a connection that the old one has opened, and keeps it.
 ///
 /// # Errors
-/// [`JoinError`]; the old certificate stays.
-pub async fn renew(
-    channel: Channel,
-    mut membership: Membership,
-    paths: &Paths,
-) -> Result<Membership, JoinError> {
+/// [`JoinError`]; the membership that is there stays.
+pub async fn renew(channel: Channel, before: Membership, paths: &Paths) -> Result<Membership, JoinError> {
     let (key, certificate_request) = request()?;
     let asked = pb::RenewRequest { certificate_request: certificate_request.into() };
-    let answer = MembershipClient::new(channel).renew(asked).await;
+    let mut client = MembershipClient::new(channel)
+        .max_decoding_message_size(limits::ENROLMENT_BYTES)
+        .max_encoding_message_size(limits::ENROLMENT_BYTES);
+    let answer = client.renew(asked).await;
     let answer = answer.map_err(|status| JoinError::Refused(Box::new(status)))?.into_inner();
+    let mut membership = before.clone();
     take(&mut membership, &key, answer.certificate)?;
-    membership.store(paths)?;
+    if !membership.store_after(&before, paths)? {
+        return Err(JoinError::Overtaken);
+    }
     Ok(membership)
 }
 

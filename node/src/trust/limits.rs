@@ -4,11 +4,16 @@
 //! | bound | why |
 //! |---|---|
 //! | message size | a batch and its framing; nothing larger is ever allocated for a peer |
-//! | streams | a node needs one session and now and then a renewal |
+//! | streams, resets | a node needs one session and now and then a renewal |
+//! | requests | past the streams of a connection none waits: it is refused |
 //! | keepalive | a peer that has gone is noticed within half a minute |
-//! | connections | memory and descriptors of the hub; members need one each |
+//! | connections of a city | memory and descriptors of the hub; a member needs one, and one more while it is replaced |
+//! | handshakes, void connections | whoever is nobody takes no member's place; the oldest gives way to the next |
 //! | handshake | whoever connects and says nothing holds a place no longer than this |
+//! | connection age | certificates are looked at when a connection begins: no connection outlives that by much |
 //! | windows | what a peer may have under way that nobody has read yet |
+//! | unread | what the hub has for a peer that does not read: past it the peer is cut, a restore waits |
+//! | pace | what costs the hub a handshake, a scan or a write is begun so often and no more |
 
 use std::time::Duration;
 
@@ -18,6 +23,8 @@ pub const MESSAGE_BYTES: usize = 4 << 20;
 pub const ENROLMENT_BYTES: usize = 16 << 10;
 /// Streams of one connection.
 pub const STREAMS: u32 = 8;
+/// Streams that were reset by a peer before they were served, or by this side, at once; more ends the connection.
+pub const RESETS: usize = 20;
 /// A peer that has been silent for so long is asked whether it is there.
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 /// And has so long to answer.
@@ -25,8 +32,16 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the hub looks whether a member may go on, also when it has nothing to say: well within the minute in which
 /// whoever is cut off must be gone.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(20);
-/// Until a connection stands, TLS included.
+/// Until a connection stands, TLS included; and until a session has begun.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Connections on their way to stand, of each port.
+pub const HANDSHAKES: usize = 128;
+/// Past that number the next one is looked at after such a pause, so that each has half a second at least.
+pub const HANDSHAKE_PAUSE: Duration = Duration::from_millis(4);
+/// A connection is ended after so long, and begins anew.
+pub const CONNECTION_AGE: Duration = Duration::from_secs(86_400);
+/// With so much time for what is under way.
+pub const CONNECTION_GRACE: Duration = Duration::from_secs(30);
 /// What one stream may have under way, in bytes.
 pub const STREAM_WINDOW: u32 = 2 << 20;
 /// What one connection may have under way, in bytes.
@@ -35,10 +50,20 @@ pub const CONNECTION_WINDOW: u32 = 4 << 20;
 pub const PROOFS: usize = 1_000;
 /// What they come to, with room, in bytes.
 pub const PROOF_BYTES: usize = 512 << 10;
+/// The largest frame, in bytes.
+pub const FRAME_BYTES: u32 = 16 << 10;
 /// Headers of a request, in bytes.
 pub const HEADER_BYTES: u32 = 16 << 10;
-/// Connections of members, with room for those that are just being replaced.
-pub const CONNECTIONS: usize = 64;
+/// Connections of one member.
+pub const CITY_CONNECTIONS: usize = 4;
+/// Connections that a member may begin at once, and then one in a while; the next ones wait.
+pub const CONNECTIONS_AT_ONCE: u64 = 64;
+/// That while.
+pub const CONNECTION_PAUSE: Duration = Duration::from_millis(250);
+/// Connections of all whose certificates are void.
+pub const VOID_CONNECTIONS: usize = 8;
+/// Whoever has a void certificate is told so by then.
+pub const VOID_AGE: Duration = Duration::from_secs(10);
 /// Connections of those who want to join.
 pub const ENROLMENTS: usize = 16;
 /// An enrolment is over by then; whoever stays longer wants something else.
@@ -63,3 +88,20 @@ pub const API_STRANGER: Duration = Duration::from_secs(30);
 pub const API_FAILURES: u32 = 5;
 /// Tokens that one site gives out, those that are void included.
 pub const API_TOKENS: usize = 256;
+/// Messages of a session that wait for a node to read them. One that reads has half as many at most: the deliveries
+/// and receipts of its windows, and answers.
+pub const UNREAD: usize = 32;
+/// Sessions that a city may begin at once, and then one in a while.
+pub const SESSIONS_AT_ONCE: u64 = 32;
+/// That while.
+pub const SESSION_PAUSE: Duration = Duration::from_secs(1);
+/// Comparisons that a city may ask for at once, and then one in a while; a node keeps to one in a second.
+pub const COMPARISONS_AT_ONCE: u64 = 8;
+/// That while.
+pub const COMPARISON_PAUSE: Duration = Duration::from_secs(1);
+/// Renewals that a city may ask for at once, and then one in a while.
+pub const RENEWALS_AT_ONCE: u64 = 4;
+/// That while.
+pub const RENEWAL_PAUSE: Duration = Duration::from_secs(600);
+/// A restore gives up after such a silence: a hub that works sends something in this time.
+pub const RESTORE_SILENCE: Duration = Duration::from_secs(120);

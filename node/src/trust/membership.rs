@@ -91,10 +91,40 @@ impl Membership {
     /// # Errors
     /// [`SiteError::File`]; the one before is untouched then.
     pub fn store(&self, paths: &Paths) -> Result<(), SiteError> {
+        let _lock = lock(paths)?;
+        self.write(paths)
+    }
+
+    /// As [`Membership::store`], but only if `before` is still what stands there: a join that was quicker is newer.
+    /// Whether it did.
+    ///
+    /// # Errors
+    /// [`SiteError`]; what stands there is untouched then.
+    pub fn store_after(&self, before: &Membership, paths: &Paths) -> Result<bool, SiteError> {
+        let _lock = lock(paths)?;
+        let same = Membership::load(paths)?.is_some_and(|there| there.certificate == before.certificate);
+        if same {
+            self.write(paths)?;
+        }
+        Ok(same)
+    }
+
+    fn write(&self, paths: &Paths) -> Result<(), SiteError> {
         let path = paths.membership();
         let text = serde_json::to_vec_pretty(self).map_err(|e| SiteError::corrupt("the membership", e))?;
         replace(&path, &text).map_err(|source| SiteError::File { path, source })
     }
+}
+
+/// Held while the membership is replaced: a command joins while the process that stays renews.
+fn lock(paths: &Paths) -> Result<fs::File, SiteError> {
+    let path = paths.membership().with_extension("lock");
+    let locked = || {
+        fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        file.lock().map(|()| file)
+    };
+    locked().map_err(|source| SiteError::File { path: path.clone(), source })
 }
 
 /// Writes a file that only its owner can read, beside the old one and then in its place.
@@ -133,6 +163,21 @@ mod tests {
         let (first, last) = (SiteCode(440_100), SiteCode(445_300));
         assert!(!membership().is_due(59 * DAY, first) && !membership().is_due(60 * DAY, last));
         assert!(membership().is_due(61 * DAY, first) && membership().is_due(63 * DAY, last));
+    }
+
+    #[test]
+    fn a_renewal_does_not_take_the_place_of_a_join_that_was_quicker() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let paths = Paths::new(dir.path());
+        let with = |certificate: &str| Membership { certificate: certificate.into(), ..membership() };
+        let there = || Membership::load(&paths).expect("readable").expect("there").certificate;
+        let (first, joined) = (with("first"), with("joined"));
+        first.store(&paths).expect("stored");
+        assert!(with("renewed").store_after(&first, &paths).expect("stored"));
+        assert_eq!(there(), "renewed");
+        joined.store(&paths).expect("stored");
+        assert!(!with("renewed again").store_after(&with("renewed"), &paths).expect("looked at"));
+        assert_eq!(there(), "joined");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | `invitation` | the code that a city is invited with |
 //! | `join` | the city's side of enrolment, and the renewal of its certificate |
 //! | `membership` | what a city keeps of both: one file, replaced as a whole |
+//! | `unfinished` | what a restore that was cut short goes on from |
 //! | `tls` | connections: to a pinned authority before joining, with both certificates after |
 //! | `limits` | every bound on connections and messages, for both sides |
 //! | `bounded` | connections that are counted, and cut when their time is over |
@@ -15,11 +16,13 @@ pub mod join;
 pub mod limits;
 pub mod membership;
 mod tls;
+mod unfinished;
 
 pub use invitation::Invitation;
 pub use join::{JoinError, Joined, join, renew};
 pub use membership::Membership;
 pub use tls::endpoint;
+pub use unfinished::Unfinished;
 
 /// The name in the hub's certificate. Nodes ask for it wherever the hub is reached: addresses change, and the
 /// authority that vouches for the name is the hub's own.

@@ -37,7 +37,10 @@ fn bounded(endpoint: Endpoint) -> Endpoint {
         .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
         .initial_stream_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_frame_size(limits::FRAME_BYTES)
         .http2_max_header_list_size(limits::HEADER_BYTES)
+        .http2_max_local_error_reset_streams(limits::RESETS)
+        .concurrency_limit(limits::STREAMS as usize)
         .tcp_nodelay(true)
 }
 

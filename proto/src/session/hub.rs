@@ -1,12 +1,14 @@
 //! The hub's half of a session with one node.
 
 mod compare;
+mod refuse;
+mod window;
 
 use bytes::Bytes;
 
 use super::{
-    PROTOCOL, generations_from_pb, generations_to_pb, head_from_pb, head_to_pb, position_from_pb,
-    position_to_pb, refusal,
+    MOST_NONCES, PROTOCOL, generations_from_pb, generations_to_pb, head_from_pb, head_to_pb,
+    position_from_pb, position_to_pb, refusal,
 };
 use crate::entry::{self, Entry, EntryError, Head, Header};
 use crate::id::{Epoch, Hash, Origin, SiteCode};
@@ -17,6 +19,7 @@ use crate::sign::{Receipted, SigningKey, VerifyingKey};
 use pb::down::Message as Down;
 use pb::refusal::Code;
 use pb::up::Message as Up;
+use window::Window;
 
 pub use compare::{Ask, Compared};
 
@@ -165,6 +168,7 @@ pub struct HubSession {
     /// Newest entry taken in, committed or not.
     taken: Head,
     committed: Head,
+    window: Window,
     /// The place up to which the feed has been sent, and that the node has confirmed.
     sent: u64,
     applied: u64,
@@ -189,6 +193,7 @@ impl HubSession {
             pushed: Head::default(),
             taken: Head::default(),
             committed: Head::default(),
+            window: Window::default(),
             sent: 0,
             applied: 0,
             in_flight: 0,
@@ -206,11 +211,6 @@ impl HubSession {
     /// The node has the feed up to here.
     pub fn applied(&self) -> u64 {
         self.applied
-    }
-
-    /// Entries taken in that no receipt has gone out for.
-    pub fn uncommitted(&self) -> u64 {
-        self.taken.seq - self.committed.seq
     }
 
     /// Takes an input; returns what must be done, in order.
@@ -280,7 +280,8 @@ impl HubSession {
                 out,
             );
         }
-        if hello.generations.len() > MOST_GENERATIONS {
+        let nonces = hello.nonces.len() <= MOST_NONCES && hello.nonces.iter().all(|nonce| nonce.len() <= 64);
+        if hello.generations.len() > MOST_GENERATIONS || !nonces {
             return self.unexpected(out);
         }
         let Some(epoch) = Epoch::from_slice(&hello.epoch).filter(|_| hello.site == self.site.0) else {
@@ -351,10 +352,15 @@ impl HubSession {
     }
 
     fn push(&mut self, push: pb::Push, out: &mut Vec<Output>) {
+        if let Err(refusal) = self.window.has_room(&self.limits) {
+            return self.refuse(refusal, out);
+        }
         let after = head_from_pb(Some(&pb::Head { seq: push.after_seq, hash: push.after_hash }));
         if after != self.pushed {
-            return self
-                .refuse_entry(&EntryError::Chain { after: self.pushed.seq, found: after.seq + 1 }, out);
+            return self.refuse_entry(
+                &EntryError::Chain { after: self.pushed.seq, found: after.seq.saturating_add(1) },
+                out,
+            );
         }
         let mut checked = Vec::with_capacity(push.entries.len());
         let mut head = self.pushed;
@@ -396,6 +402,7 @@ impl HubSession {
             );
         }
         self.pushed = head;
+        self.window.pushed(head.seq, self.committed.seq);
         if head.seq > self.taken.seq {
             self.taken = head;
         }
@@ -416,6 +423,7 @@ impl HubSession {
             return;
         }
         self.committed = up_to;
+        self.window.committed(up_to.seq);
         if up_to.seq > self.taken.seq {
             // Entries of an earlier session of this node were still on their way to the log; it will repeat them.
             self.taken = up_to;
@@ -461,24 +469,6 @@ impl HubSession {
             self.sent = batch.up_to;
         }
         self.pump(out);
-    }
-
-    fn refuse_entry(&mut self, error: &EntryError, out: &mut Vec<Output>) {
-        let (code, zh) = match error {
-            EntryError::PayloadHash { .. } => (Code::HashMismatch, "条目内容与其哈希不符"),
-            EntryError::Chain { .. } => (Code::ChainBroken, "条目与前一条不衔接"),
-            EntryError::Header(_) | EntryError::Open(_) => (Code::Malformed, "条目无法读取"),
-        };
-        let next = "请在节点上运行 verify 检查日志";
-        let en = format!("{error}; run verify at the node");
-        self.refuse(refusal(code, &format!("{zh}；{next}"), &en), out);
-    }
-
-    fn unexpected(&mut self, out: &mut Vec<Output>) {
-        self.refuse(
-            refusal(Code::UnexpectedMessage, "消息不符合协议顺序", "a message that has no place here"),
-            out,
-        );
     }
 
     fn refuse(&mut self, refusal: pb::Refusal, out: &mut Vec<Output>) {

@@ -33,6 +33,10 @@ pub const PROTOCOL: u32 = 1;
 /// What a hub allows unless configured otherwise.
 pub const LIMITS: pb::Limits = pb::Limits { batch_bytes: 256 << 10, push_window: 4, deliver_window: 4 };
 
+/// The most nonces of one hello: the one that was welcomed and those tried since. Behind so many tries a node uses the
+/// last one again.
+pub const MOST_NONCES: usize = 256;
+
 /// A head as it travels.
 pub fn head_to_pb(head: &Head) -> pb::Head {
     let hash = if head.seq == 0 { Bytes::new() } else { Bytes::copy_from_slice(&head.hash) };

@@ -233,7 +233,7 @@ impl Figures {
 }
 
 /// The value that this part of all does not exceed (nearest rank).
-fn quantile(values: &[f64], part: f64) -> f64 {
+pub fn quantile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (part * sorted.len() as f64).ceil() as usize;

@@ -98,7 +98,7 @@ impl Answers for Child {
             }
             Ask::Agree(city) => json!(self.agree(city)?),
             Ask::Merged(place) => json!(self.hub.wait_merged(place)?),
-            Ask::Place => json!(self.hub.published().row.hub_seq),
+            Ask::Place => json!(self.hub.read(|published| published.row.hub_seq)),
             Ask::CatchUp => {
                 let clock = Clock::start();
                 self.hub.catch_up()?;

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `sync` | the phases and their clock |
+//! | `hostile` | single changes of one city while others attack the hub |
 //! | `group` | a hub and its nodes as children, asked all at once |
 //! | `peer` | questions and answers over the pipes of a child: one JSON text a line |
 //! | `node`, `hub` | what a child does |
@@ -11,6 +12,7 @@
 
 mod figures;
 mod group;
+mod hostile;
 mod hub;
 mod members;
 mod node;
@@ -74,6 +76,25 @@ struct Args {
 enum What {
     /// 各市写入、上报、省级汇总 · Cities write, push, and the province merges
     Sync(SyncArgs),
+    /// 枢纽受攻击时，守规矩的城市 · An honest city while the hub is under attack
+    Hostile(HostileArgs),
+}
+
+/// What to measure under attack.
+#[derive(Debug, Clone, clap::Args)]
+struct HostileArgs {
+    /// 单条改动的测量次数，平时与受攻击时各一次 · How many single changes are timed, in calm and under attack each
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    singles: u32,
+    /// 测量前已有的记录数 · Records that exist before
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    records: u32,
+    /// 数据放在哪里；默认为临时目录 · Where the data go; a temporary directory unless given. Removed at the end
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// 以 JSON 输出 · Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// What to measure.
@@ -113,12 +134,22 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(hub::SUBCOMMAND) => return hub::serve(args.get(2)),
         _ => {}
     }
-    let Args { what: What::Sync(args) } = Args::parse_from(args);
+    let Args { what } = Args::parse_from(args);
     let lang = Lang::of_locale(|name| std::env::var(name).ok());
-    let screen = Screen::new(lang, args.json, false);
-    let measured = in_directory(&args, |dir| {
-        let figures = sync::run(&args, dir, &screen).map_err(failure)?;
-        screen.answer(&figures.json(), || figures.text())
+    let (json, parent) = match &what {
+        What::Sync(args) => (args.json, args.dir.clone()),
+        What::Hostile(args) => (args.json, args.dir.clone()),
+    };
+    let screen = Screen::new(lang, json, false);
+    let measured = in_directory(parent, |dir| match &what {
+        What::Sync(args) => {
+            let figures = sync::run(args, dir, &screen).map_err(failure)?;
+            screen.answer(&figures.json(), || figures.text())
+        }
+        What::Hostile(args) => {
+            let measured = hostile::run(args, dir, &screen).map_err(failure)?;
+            screen.answer(&measured.json(), || measured.text())
+        }
     });
     match measured {
         Ok(()) => Exit::Done.into(),
@@ -138,10 +169,13 @@ fn failure(error: BenchError) -> Failure {
 }
 
 /// Makes a directory of its own, and removes it when the work is done.
-fn in_directory<T>(args: &SyncArgs, work: impl FnOnce(&Path) -> Result<T, Failure>) -> Result<T, Failure> {
+fn in_directory<T>(
+    parent: Option<PathBuf>,
+    work: impl FnOnce(&Path) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut made = tempfile::Builder::new();
     made.prefix("bench-");
-    let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let parent = parent.unwrap_or_else(std::env::temp_dir);
     let failed = |error| Failure::file(&parent, &error);
     std::fs::create_dir_all(&parent).map_err(failed)?;
     let dir = made.tempdir_in(&parent).map_err(failed)?;

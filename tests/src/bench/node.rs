@@ -260,8 +260,10 @@ impl Node {
     fn singles(&self, count: usize) -> Result<Vec<Single>, BenchError> {
         let mut receipts = self.site.receipts();
         let mut times = Vec::with_capacity(count);
-        for (n, record) in spread(&self.records, count).into_iter().enumerate() {
-            let post = pb::Member { post: format!("岗位{n}"), ..pb::Member::default() };
+        for record in spread(&self.records, count) {
+            // Never what it was before: that would be no change.
+            let seq = self.site.row().seq;
+            let post = pb::Member { post: format!("岗位{seq}"), ..pb::Member::default() };
             let fields = Fields::split(post.encode_to_vec()).expect("encoded as a message");
             let clock = Clock::start();
             self.put(vec![Put::set(MEMBER, Some(record), fields)])?;

@@ -1,5 +1,9 @@
 //! The hub's half of a comparison: answered only while nothing is on its way to the node.
 
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
 use super::{HubSession, Output, send};
 use crate::entry::Head;
 use crate::pb::sync::v1 as pb;
@@ -87,14 +91,16 @@ fn differing_kinds(theirs: &[pb::KindDigest], ours: &[pb::KindDigest]) -> Vec<u3
     kinds
 }
 
-/// Records that only one side has or that the two show differently.
+/// Records that only one side has or that the two show differently. A peer may name very many.
 fn different_records(theirs: &[pb::RecordDigest], ours: &[pb::RecordDigest]) -> Vec<pb::RecordDigest> {
-    let missing = |from: &[pb::RecordDigest], item: &pb::RecordDigest| !from.contains(item);
-    let mut out: Vec<pb::RecordDigest> = theirs.iter().filter(|item| missing(ours, item)).cloned().collect();
-    for item in ours.iter().filter(|item| missing(theirs, item)) {
-        if !out.iter().any(|known| known.kind == item.kind && known.record == item.record) {
-            out.push(item.clone());
-        }
-    }
+    let named = |item: &pb::RecordDigest| (item.kind, item.record.clone());
+    let digests = |side: &[pb::RecordDigest]| -> HashMap<(u32, Bytes), Bytes> {
+        side.iter().map(|item| (named(item), item.digest.clone())).collect()
+    };
+    let (at_theirs, at_ours) = (digests(theirs), digests(ours));
+    let mut out: Vec<pb::RecordDigest> =
+        theirs.iter().filter(|item| at_ours.get(&named(item)) != Some(&item.digest)).cloned().collect();
+    // One that both have has been named already, if it differs.
+    out.extend(ours.iter().filter(|item| !at_theirs.contains_key(&named(item))).cloned());
     out
 }

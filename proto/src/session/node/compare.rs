@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Ask, Comparison, Digests, NodeSession, Output, send};
+use crate::digest::BUCKETS;
 use crate::entry::Head;
 use crate::pb::sync::v1 as pb;
 use crate::position::Position;
@@ -133,7 +134,7 @@ pub fn differing(ours: &[pb::BucketDigests], theirs: &[pb::BucketDigests]) -> Ve
         let our = ours.iter().find(|our| our.kind == their.kind);
         let empty = Bytes::new();
         let our = our.map_or(&empty, |our| &our.sums);
-        for (at, sum) in their.sums.chunks(16).enumerate() {
+        for (at, sum) in their.sums.chunks(16).take(BUCKETS).enumerate() {
             if our.get(at * 16..at * 16 + 16) != Some(sum) {
                 out.push((their.kind, at as u16));
             }
