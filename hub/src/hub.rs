@@ -21,7 +21,7 @@ use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::position::{GenerationStart, Generations};
 use liandong_proto::session::hub::Input;
-use liandong_proto::share::CityKey;
+use liandong_proto::share::{CityKey, CityRing};
 use liandong_proto::sign::{SigningKey, VerifyingKey};
 use liandong_proto::stamp::{Clock, Stamp};
 use prost::Message as _;
@@ -68,8 +68,8 @@ pub struct Shared {
     pub(crate) log: Arc<Log>,
     /// Vouches for cities and hub.
     pub(crate) ca: Ca,
-    /// Signs receipts.
-    pub(crate) signer: SigningKey,
+    /// Signs receipts and commits.
+    pub(crate) signer: RwLock<SigningKey>,
     pub(crate) index: Index,
     pub(crate) queue: Queue,
     pub(crate) published: RwLock<Published>,
@@ -187,12 +187,13 @@ impl Hub {
             .ok_or_else(|| SiteError::corrupt("the log", "it does not begin with an epoch"))?;
         let origin = Origin { site: SiteCode(row.site), epoch };
         begin_generation(&log, &index, &mut row, &mut generations)?;
-        let keys = Keys { city: CityKey::new(&random()), linking: None };
+        let keys = Keys { city: CityRing::new(CityKey::new(&random()), Vec::new()), linking: None };
         let mut author = Author::new(origin, keys, generator());
         author.head = Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() };
         author.clock = Clock::resume(Stamp(row.stamp));
         author.generations = generations.clone();
-        let (ca, signer) = (Ca::load(&paths)?, paths.signing()?);
+        let line = registry.members.rotations(SiteCode::PROVINCE);
+        let (ca, signer) = (Ca::load(&paths)?, RwLock::new(crate::rekey::signer(&paths, &line)?));
         let shared = Arc::new(Shared {
             paths,
             log,
@@ -242,7 +243,7 @@ impl Hub {
 
     /// What its receipts are signed with.
     pub fn signing_key(&self) -> VerifyingKey {
-        self.shared.signer.verifying()
+        self.shared.signer().verifying()
     }
 
     /// Its index, for reading.

@@ -150,6 +150,23 @@ impl Registry {
         (old, value)
     }
 
+    /// Whether the registry may be changed so, as things stand.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] saying why not.
+    pub fn allow(&self, change: &pb::RegistryChange) -> Result<(), SiteError> {
+        self.members.allow(change)?;
+        let Some(pb::registry_change::Change::Rekeyed(rotation)) = &change.change else { return Ok(()) };
+        let (site, epoch) = (SiteCode(change.site), Epoch::from_slice(&rotation.epoch).unwrap_or_default());
+        // An old key that got out cannot be made to have signed what came later.
+        if self.head(Origin { site, epoch }).seq > rotation.after_seq {
+            return Err(SiteError::Refused(format!(
+                "{site}: the rotation ends the old key before entries it signed"
+            )));
+        }
+        Ok(())
+    }
+
     /// Whether a node may sync: its origin, the nonce of its session and the key it signs with if so.
     ///
     /// # Errors

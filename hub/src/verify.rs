@@ -7,6 +7,8 @@
 //! | every header against the one before it of its origin | a city's entry altered, dropped or moved |
 //! | every payload against its header | a payload altered |
 //! | a city's newest entry of a commit against the city's signature | entries that the city never wrote |
+//! | every signature against the key of its place in the line of keys | a key used before or after its time |
+//! | the first key of a city against a pin, where one is given | a city that the hub made up |
 //!
 //! It does not see the loss of whole commits at the end: the cities' receipts do, and their heads when they come back.
 
@@ -14,7 +16,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use liandong_node::log::{Log, Pos};
-use liandong_node::site::{Findings, OnProgress, Progress, record_kind};
+use liandong_node::site::{Findings, OnProgress, Pin, Progress, record_kind};
 use liandong_proto::entry::{self, Head};
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
@@ -27,10 +29,29 @@ use crate::chain::{hash_of, note_hash};
 /// After so many faults the rest says nothing new.
 const ENOUGH: usize = 100;
 
-/// Reads a hub's log from end to end; `hub_key` is the key that the hub signs with.
-pub fn verify_log(log: &Log, hub_key: VerifyingKey, found: &mut Findings, progress: OnProgress<'_>) {
+/// Which keys the signatures are held against.
+#[derive(Clone, Debug)]
+pub struct Trusted {
+    /// The hub's key at the beginning of its log.
+    pub first: VerifyingKey,
+    /// The hub's key at the end: the one it has.
+    pub newest: VerifyingKey,
+    /// First keys of sites that are known from elsewhere than the log.
+    pub pins: Vec<Pin>,
+}
+
+impl Trusted {
+    /// The key that the hub has now, and the one that its line of rotations began with.
+    pub fn new(newest: VerifyingKey, line: &[pb::KeyRotation], pins: &[Pin]) -> Trusted {
+        let first = line.first().and_then(|rotation| VerifyingKey::from_slice(&rotation.old_key));
+        Trusted { first: first.unwrap_or(newest), newest, pins: pins.to_vec() }
+    }
+}
+
+/// Reads a hub's log from end to end.
+pub fn verify_log(log: &Log, trusted: &Trusted, found: &mut Findings, progress: OnProgress<'_>) {
     let (total, mut done) = (log.bytes_from(Pos::default()), 0);
-    let mut check = Check::new(hub_key, found);
+    let mut check = Check::new(trusted, found);
     for raw in log.read(Pos::default()) {
         let raw = match raw {
             Ok(raw) => raw,
@@ -46,22 +67,36 @@ pub fn verify_log(log: &Log, hub_key: VerifyingKey, found: &mut Findings, progre
             return;
         }
     }
+    check.finish();
 }
 
 struct Check<'a> {
+    /// What the hub signs with at this place.
     hub_key: VerifyingKey,
+    trusted: &'a Trusted,
     found: &'a mut Findings,
     chain: Bytes,
     /// The next place of the order.
     next: u64,
     heads: HashMap<Origin, Head>,
-    /// What each city signs with, as enrolled so far.
+    /// What each city signs with at this place, if anything vouches for it.
     keys: HashMap<SiteCode, VerifyingKey>,
+    /// Every key of a pinned city that its pin or a rotation vouches for.
+    vouched: HashMap<SiteCode, Vec<VerifyingKey>>,
 }
 
 impl<'a> Check<'a> {
-    fn new(hub_key: VerifyingKey, found: &'a mut Findings) -> Check<'a> {
-        Check { hub_key, found, chain: Bytes::new(), next: 1, heads: HashMap::new(), keys: HashMap::new() }
+    fn new(trusted: &'a Trusted, found: &'a mut Findings) -> Check<'a> {
+        Check {
+            hub_key: trusted.first,
+            trusted,
+            found,
+            chain: Bytes::new(),
+            next: 1,
+            heads: HashMap::new(),
+            keys: HashMap::new(),
+            vouched: HashMap::new(),
+        }
     }
 
     fn record(&mut self, kind: u8, payload: Bytes, pos: Pos) {
@@ -81,11 +116,13 @@ impl<'a> Check<'a> {
             return;
         }
         let Ok(change) = pb::RegistryChange::decode(payload) else { return self.unreadable(pos) };
-        if let Some(Change::Joined(enrolment)) = change.change {
-            match VerifyingKey::from_slice(&enrolment.signing_key) {
-                Some(key) => drop(self.keys.insert(SiteCode(change.site), key)),
+        match change.change {
+            Some(Change::Joined(enrolment)) => match VerifyingKey::from_slice(&enrolment.signing_key) {
+                Some(key) => self.enrolled(SiteCode(change.site), key),
                 None => self.unreadable(pos),
-            }
+            },
+            Some(Change::Rekeyed(rotation)) => self.rekeyed(SiteCode(change.site), &rotation),
+            _ => {}
         }
     }
 
@@ -180,5 +217,6 @@ impl<'a> Check<'a> {
     }
 }
 
+mod line;
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,9 @@ pub enum UplinkError {
     /// The hub ended the stream; worth another try.
     #[error("the hub ended the session")]
     Ended,
+    /// Keys of this site have changed; the session begins anew.
+    #[error("keys have changed, the session begins anew")]
+    Again,
     /// The hub's final no.
     #[error("the hub refused: {}", .0.en)]
     Refused(pb::Refusal),
@@ -64,7 +67,8 @@ impl UplinkError {
             | UplinkError::Expired
             | UplinkError::Unreachable(_)
             | UplinkError::Cut(_)
-            | UplinkError::Ended => true,
+            | UplinkError::Ended
+            | UplinkError::Again => true,
             UplinkError::Refused(refusal) => {
                 // Cut off is not for good: a fresh invitation may come at any time.
                 matches!(refusal.code(), Code::SiteBusy | Code::Unavailable | Code::Frozen | Code::NotAMember)
@@ -86,6 +90,7 @@ pub struct UplinkOptions {
 /// Syncs with the hub until `stop`; tries again, with growing pauses, for as long as it must.
 pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Receiver<bool>) {
     let first_pause = Duration::from_millis(200).min(options.retry_max);
+    let mut keys = site.keys_news();
     let mut pause = first_pause;
     loop {
         if *stop.borrow() {
@@ -108,6 +113,7 @@ pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Recei
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.changed() => return,
+            Ok(()) = keys.changed() => {}
         }
         pause = (pause * 2).min(options.retry_max);
     }
@@ -143,7 +149,7 @@ fn report(site: &Site, error: &UplinkError) {
 }
 
 /// Connects as the member that the site is, with a fresh certificate when the one at hand is getting old.
-async fn connect(site: &Site, hub: Option<&str>) -> Result<(SyncClient<Channel>, VerifyingKey), UplinkError> {
+async fn connect(site: &Arc<Site>, hub: Option<&str>) -> Result<(Channel, VerifyingKey), UplinkError> {
     let membership = Membership::load(site.paths())?.ok_or(UplinkError::NotJoined)?;
     if now_ms() >= membership.not_after_ms {
         return Err(UplinkError::Expired);
@@ -161,10 +167,8 @@ async fn connect(site: &Site, hub: Option<&str>) -> Result<(SyncClient<Channel>,
             Err(error) => tracing::warn!(%error, "the certificate cannot be renewed now"),
         }
     }
-    let client = SyncClient::new(channel)
-        .max_decoding_message_size(limits::MESSAGE_BYTES)
-        .max_encoding_message_size(limits::MESSAGE_BYTES);
-    Ok((client, hub_key))
+    trust::run_errands(site, &channel).await?;
+    Ok((channel, hub_key))
 }
 
 fn is_due(site: &Site) -> bool {
@@ -193,7 +197,11 @@ async fn session(site: &Arc<Site>, hub: Option<&str>) -> UplinkError {
 }
 
 async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, UplinkError> {
-    let (mut client, hub_key) = connect(site, hub).await?;
+    let mut keys = site.keys_news();
+    let (channel, hub_key) = connect(site, hub).await?;
+    let mut client = SyncClient::new(channel.clone())
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
     let site_ = Arc::clone(site);
     let standing = blocking(move || site_.greet(random(), hub_key)).await?;
     let confirmed = site.row().confirmed_seq;
@@ -228,10 +236,14 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
                 Input::Appended(newest)
             }
             _ = tick.tick() => Input::Tick,
+            Ok(()) = keys.changed() => return Ok(UplinkError::Again),
             // A connection may outlive its certificate; the next one begins with a fresh one.
             _ = renewal.tick() => match is_due(site) {
                 true => return Ok(UplinkError::Ended),
-                false => continue,
+                false => {
+                    trust::look_after_keys(site, &channel).await;
+                    continue;
+                }
             },
         };
         driver.on(input).await?;
@@ -282,6 +294,7 @@ impl Driver {
                         state.last_sync_ms = now_ms();
                     });
                 }
+                Output::HubKeys(keys) => self.pin(&keys)?,
                 Output::Read { after, max_bytes } => {
                     let (entries, last) = self.reader.read(&self.site, after, max_bytes as usize)?;
                     queue.extend(self.session.on(Input::Read(entries, last), now_ms()));
@@ -313,6 +326,20 @@ impl Driver {
                 Output::Refused(refusal) => return Err(UplinkError::Refused(refusal)),
             }
         }
+        Ok(())
+    }
+
+    /// Keys of the hub that followed the pinned one, durable before anything they sign is taken.
+    fn pin(&self, keys: &[VerifyingKey]) -> Result<(), UplinkError> {
+        let paths = self.site.paths();
+        let mut membership = Membership::load(paths)?.ok_or(UplinkError::NotJoined)?;
+        membership.pin(keys);
+        membership.store(paths)?;
+        let newest = keys.last().map(VerifyingKey::fingerprint).unwrap_or_default();
+        tracing::warn!(
+            hub_signing_key = newest,
+            "the hub signs with a new key, which the one before vouches for"
+        );
         Ok(())
     }
 

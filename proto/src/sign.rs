@@ -11,6 +11,7 @@ use ed25519_dalek::Signer as _;
 use crate::entry::Head;
 use crate::id::{Hash, Origin, hex, sha256};
 use crate::position::Position;
+use crate::rotation::Rotation;
 
 /// Bytes of a key, of either half.
 pub const KEY_BYTES: usize = 32;
@@ -100,6 +101,11 @@ impl SigningKey {
         self.0.sign(&commit_text(hash)).to_bytes()
     }
 
+    /// Signs that another key takes this one's place: 64 bytes.
+    pub(crate) fn sign_rotation(&self, rotation: &Rotation) -> [u8; 64] {
+        self.0.sign(&rotation.text()).to_bytes()
+    }
+
     /// Signs a receipt: 64 bytes.
     pub fn sign_receipt(&self, receipt: &Receipted) -> [u8; 64] {
         self.0.sign(&receipt_text(receipt)).to_bytes()
@@ -147,6 +153,14 @@ impl VerifyingKey {
     /// [`BadSignature`].
     pub fn check_receipt(&self, receipt: &Receipted, signature: &[u8]) -> Result<(), BadSignature> {
         self.check(&receipt_text(receipt), signature)
+    }
+
+    /// Holds a signature against the rotation that this key is said to have signed.
+    ///
+    /// # Errors
+    /// [`BadSignature`].
+    pub(crate) fn check_rotation(&self, rotation: &Rotation, signature: &[u8]) -> Result<(), BadSignature> {
+        self.check(&rotation.text(), signature)
     }
 
     fn check(&self, text: &[u8], signature: &[u8]) -> Result<(), BadSignature> {

@@ -4,6 +4,7 @@ mod concurrent;
 mod doors;
 mod federation;
 mod index_gone;
+mod keys;
 mod killed;
 mod poison;
 mod privacy;

@@ -7,6 +7,7 @@ mod init;
 mod linking_key;
 mod rebuild;
 pub mod run;
+mod signing_key;
 
 use std::path::PathBuf;
 
@@ -56,9 +57,12 @@ pub enum Command {
     #[command(subcommand)]
     Finding(finding::FindingCommand),
     /// 检查日志和索引 · Check log and index
-    Verify,
+    Verify(verify::VerifyArgs),
     /// 由日志重建索引 · Make the index again from the log
     Rebuild,
+    /// 轮换枢纽的签名密钥 · Go over to another signing key
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
     /// 关联密钥，在枢纽之外生成 · The linking key, made away from the hub
     #[command(subcommand)]
     LinkingKey(linking_key::LinkingKeyCommand),
@@ -119,7 +123,8 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::City(command) => city::run(&door, &command, &setup).await,
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup).await,
-        Command::Verify => verify::run(&door, &setup.screen).await,
+        Command::Verify(args) => verify::run(&door, &args, &setup.screen).await,
+        Command::SigningKey(command) => signing_key::run(&door, &command, &setup).await,
         Command::LinkingKey(_)
         | Command::Init(_)
         | Command::Run(_)

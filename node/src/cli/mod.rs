@@ -1,5 +1,6 @@
 //! The command line: commands speak to a site through its socket ([`door`]). The hub's uses most of it too.
 
+pub mod ask;
 pub mod config;
 pub mod door;
 mod entry;
@@ -18,6 +19,7 @@ mod restore;
 pub mod run;
 pub mod screen;
 pub mod signals;
+mod signing_key;
 pub mod status;
 pub mod table;
 mod told;
@@ -57,6 +59,9 @@ pub enum Command {
     RecoveryKey(recovery::RecoveryCommand),
     /// 服务器丢失后，凭邀请码和恢复密钥从省级枢纽取回本市记录 · Make a lost site again from the hub, with the recovery key
     Restore(restore::RestoreArgs),
+    /// 轮换签名密钥 · Go over to another signing key
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
     /// 凭邀请码加入全省联动 · Join the federation with an invitation
     Join(join::JoinArgs),
     /// 运行站点：本地接口和同步 · Run the site: local interface and sync
@@ -72,7 +77,7 @@ pub enum Command {
     #[command(subcommand)]
     Finding(finding::FindingCommand),
     /// 检查日志和索引 · Check log and index
-    Verify,
+    Verify(verify::VerifyArgs),
     /// 由日志重建索引 · Make the index again from the log
     Rebuild,
     /// 配置样例与检查 · Template and check of the settings
@@ -140,7 +145,8 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Import(args) => import::run(&door, args, &setup).await,
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup.screen).await,
-        Command::Verify => verify::run(&door, &setup.screen).await,
+        Command::Verify(args) => verify::run(&door, &args, &setup.screen).await,
+        Command::SigningKey(command) => signing_key::run(&door, &command, &setup).await,
         Command::Run(_)
         | Command::Config(_)
         | Command::Init(_)

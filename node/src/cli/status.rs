@@ -69,6 +69,7 @@ pub fn json(status: &StatusResponse, is_running: bool) -> Value {
         "last_sync_ms": status.last_sync_ms,
         "certificate_until_ms": status.certificate_until_ms,
         "signing_key": status.signing_key,
+        "keys_waiting": status.keys_waiting,
         "index_lag_changes": status.index_lag_changes,
         "index_damaged": status.index_damaged,
         "index_failure": status.index_failure,
@@ -120,6 +121,13 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
         lines.push((say("关联密钥", "linking key"), key.to_owned()));
     }
     lines.push((say("签名密钥指纹", "signing key"), status.signing_key.clone()));
+    if !status.keys_waiting.is_empty() {
+        let waiting = say("下次连上枢纽时换用", "used from the next connection on");
+        lines.push((
+            say("待换用的密钥", "keys that wait"),
+            format!("{}: {waiting}", status.keys_waiting.join(", ")),
+        ));
+    }
     for count in &status.counts {
         if let Some(kind) = schema::kind(count.kind) {
             lines.push((lang.of(kind.title), count.records.to_string()));

@@ -1,12 +1,12 @@
 //! The files of a site's directory, and the keys among them.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use liandong_proto::id::unhex;
-use liandong_proto::share::{CityKey, LinkingKey};
+use liandong_proto::share::LinkingKey;
 use liandong_proto::sign::SigningKey;
 
 use super::SiteError;
@@ -39,6 +39,11 @@ impl Paths {
         self.dir.join("keys").join("signing.key")
     }
 
+    /// What the site will sign with, from the moment on that its hub or its log says so.
+    pub fn next_signing_key(&self) -> PathBuf {
+        self.dir.join("keys").join("signing.next")
+    }
+
     /// A city's membership in the federation.
     pub fn membership(&self) -> PathBuf {
         self.dir.join("keys").join("membership.json")
@@ -47,6 +52,28 @@ impl Paths {
     /// The city's own key.
     pub fn city_key(&self) -> PathBuf {
         self.dir.join("keys").join("city.key")
+    }
+}
+
+impl Paths {
+    /// City keys that are in use no more: what they sealed is opened with them.
+    pub fn older_city_keys(&self) -> PathBuf {
+        self.dir.join("keys").join("city")
+    }
+
+    /// The city key that will be in use once the ring of the older ones is at the hub.
+    pub fn next_city_key(&self) -> PathBuf {
+        self.dir.join("keys").join("city.next")
+    }
+
+    /// Puts a file in the place of another, durable before it returns.
+    ///
+    /// # Errors
+    /// [`SiteError::File`]; both are as they were then.
+    pub fn replace(&self, next: &Path, path: &Path) -> Result<(), SiteError> {
+        fs::rename(next, path).map_err(failed(path))?;
+        let dir = path.parent().unwrap_or(&self.dir);
+        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
     }
 }
 
@@ -111,19 +138,6 @@ pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
 /// [`SiteError`] naming the file.
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, SiteError> {
     Ok(SigningKey::new(&read_key(path)?))
-}
-
-/// Reads the city's own key.
-///
-/// # Errors
-/// [`SiteError::KeyMissing`], [`SiteError::KeyExposed`], or that it is no key file.
-pub(super) fn read_city_key(path: &Path) -> Result<CityKey, SiteError> {
-    match read_key(path) {
-        Err(SiteError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Err(SiteError::KeyMissing(path.to_path_buf()))
-        }
-        key => Ok(CityKey::new(&key?)),
-    }
 }
 
 /// Reads the province's linking key from the file that the secretariat gave out.

@@ -9,6 +9,8 @@ mod error;
 mod files;
 mod history;
 mod journal;
+mod keyring;
+mod keys;
 mod open;
 mod records;
 mod recovery;
@@ -45,7 +47,7 @@ pub use files::{Paths, make_private_dir, read_linking_key, read_signing_key, wri
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use open::SiteOptions;
-pub use records::{By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown};
+pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
 pub use restore::Restoring;
 pub use verify::counted;
@@ -58,7 +60,9 @@ pub struct Site {
     index: Arc<Index>,
     lineage: Lineage,
     /// Signs the heads of the own log.
-    signer: SigningKey,
+    signer: Mutex<SigningKey>,
+    /// Told when there is something new among the key files.
+    keys: watch::Sender<()>,
     /// Own entries of the epochs before this one: what places in the log are counted from.
     mark_base: u64,
     /// Whoever holds it may write: own entries have one order.
@@ -331,8 +335,12 @@ impl Records for Site {
         self.read_status()
     }
 
-    fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
-        self.run_verify(progress)
+    fn verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError> {
+        self.run_verify(pins, progress)
+    }
+
+    fn keys_changed(&self) {
+        self.look_at_keys();
     }
 }
 

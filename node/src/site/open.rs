@@ -10,7 +10,7 @@ use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::{generations_from_pb, position_from_pb};
-use liandong_proto::share::CityKey;
+use liandong_proto::share::CityRing;
 use liandong_proto::sign::SigningKey;
 use liandong_proto::stamp::{Clock, Stamp};
 use liandong_proto::state::RecordState;
@@ -18,7 +18,8 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use super::deliver::{Fold, learn};
-use super::files::{make_private_dir, read_city_key, read_linking_key, write_key};
+use super::files::{make_private_dir, read_linking_key, write_key};
+use super::keyring::read_city_ring;
 use super::{
     Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
     fold_own, patches, record_kind,
@@ -129,7 +130,8 @@ impl Site {
             log,
             index: Arc::new(index.0),
             lineage,
-            signer,
+            signer: Mutex::new(signer),
+            keys: watch::Sender::new(()),
             mark_base: row.mark_base,
             writer: Mutex::new(Writer::new(author, row)),
             durable,
@@ -158,7 +160,7 @@ impl Taken {
         let lock = DirLock::acquire(&options.data_dir)?;
         let signer = paths.signing()?;
         let keys = Keys {
-            city: read_city_key(&paths.city_key())?,
+            city: read_city_ring(&paths)?,
             linking: options.linking_key.as_deref().map(read_linking_key).transpose()?,
         };
         let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
@@ -220,7 +222,7 @@ fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
 struct Replay<'a> {
     row: pb::SiteRow,
     lineage: Lineage,
-    key: &'a CityKey,
+    key: &'a CityRing,
     touched: Touched,
     checks: Vec<((u32, RecordId), Option<u64>)>,
     /// Rows that a delivery changed: they wait so that later entries see them.
@@ -228,7 +230,7 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(row: pb::SiteRow, key: &'a CityKey) -> Replay<'a> {
+    fn new(row: pb::SiteRow, key: &'a CityRing) -> Replay<'a> {
         let mut lineage = Lineage::default();
         if let (Some(epoch), Some(anchor)) =
             (Epoch::from_slice(&row.epoch), row.anchor.as_ref().and_then(Anchor::from_pb))

@@ -6,14 +6,17 @@
 //! | `join` | the city's side of enrolment, and the renewal of its certificate |
 //! | `membership` | what a city keeps of both: one file, replaced as a whole |
 //! | `tls` | connections: to a pinned authority before joining, with both certificates after |
+//! | `errands` | what a member does before each session: keys that wait for the hub's word, keys that the hub keeps |
 //! | `limits` | every bound on connections and messages, for both sides |
 
+mod errands;
 pub mod invitation;
 pub mod join;
 pub mod limits;
 pub mod membership;
 mod tls;
 
+pub use errands::{look_after_keys, run as run_errands};
 pub use invitation::Invitation;
 pub use join::{JoinError, Joined, join, renew};
 pub use membership::Membership;

@@ -207,6 +207,8 @@ impl World {
             signing_key: city_key().verifying(),
             generations: self.hub.generations.clone(),
             hub_time_ms: BEGIN_MS + self.now_ms,
+            signer: hub_key(),
+            key_rotations: Vec::new(),
         }
     }
 
@@ -237,7 +239,7 @@ impl World {
             hub_key: hub_key().verifying(),
         });
         self.node_session = Some(session);
-        self.hub_session = Some(HubSession::new(self.node.origin.site, self.limits, hub_key()));
+        self.hub_session = Some(HubSession::new(self.node.origin.site, self.limits));
         self.node_outputs(outputs);
     }
 
@@ -304,7 +306,7 @@ impl World {
                     }
                     node::Input::Restored
                 }
-                node::Output::Compared(_) => continue,
+                node::Output::Compared(_) | node::Output::HubKeys(_) => continue,
                 node::Output::Diverged(_) | node::Output::Refused(_) => {
                     self.node_session = None;
                     continue;

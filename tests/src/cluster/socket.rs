@@ -59,7 +59,7 @@ impl Door {
     /// [`ClusterError::Status`].
     pub async fn verify(&self) -> Result<pb::UpkeepProgress, ClusterError> {
         let mut upkeep = UpkeepClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES);
-        let mut steps = upkeep.verify(pb::UpkeepRequest {}).await?.into_inner();
+        let mut steps = upkeep.verify(pb::UpkeepRequest::default()).await?.into_inner();
         let mut last = pb::UpkeepProgress::default();
         while let Some(step) = steps.message().await? {
             last = step;
