@@ -114,6 +114,12 @@ impl Hub {
         }
         let signing_key = VerifyingKey::from_slice(&asked.signing_key)
             .ok_or_else(|| Status::invalid_argument("the signing key is no Ed25519 key"))?;
+        let recipient = &asked.linking_recipient;
+        if !recipient.is_empty() && liandong_node::trust::wrap::recipient(recipient).is_err() {
+            return Err(Status::invalid_argument(
+                "what the linking key is to be wrapped for is no age recipient",
+            ));
+        }
         let identity = Identity { site, enrolment: number };
         let certificate = self.shared.ca.issue(&asked.certificate_request, identity, now_ms);
         let certificate = certificate.map_err(|error| liandong_node::api::status(&error.into()))?;

@@ -6,6 +6,8 @@ mod federation;
 mod index_gone;
 mod keys;
 mod killed;
+mod linking;
+mod needles;
 mod poison;
 mod privacy;
 mod province;

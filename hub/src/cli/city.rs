@@ -188,6 +188,8 @@ fn city_json(city: &City) -> Value {
         "invited_until_ms": city.invited_until_ms,
         "signing_key": city.signing_key,
         "reason": city.reason,
+        "linking_recipient": city.linking_recipient,
+        "linking_key_sent": city.linking_key_sent,
         "connected": city.connected,
         "seq": city.seq,
         "last_received_ms": city.last_received_ms,

@@ -22,6 +22,7 @@ use liandong_node::config::Flag;
 use crate::config::{HubConfig, KEYS};
 
 pub use entry::main_with;
+use linking_key::LinkingKeyCommand;
 
 /// Name of the program.
 pub const PROGRAM: &str = "liandong-hub";
@@ -111,7 +112,9 @@ impl Setup {
 pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
     match command {
         Command::Config(command) => return config::run(&command, PROGRAM, KEYS, global, screen),
-        Command::LinkingKey(command) => return linking_key::run(&command, screen),
+        Command::LinkingKey(command) if !matches!(command, LinkingKeyCommand::Send(_)) => {
+            return linking_key::run(&command, screen);
+        }
         Command::Init(args) => return init::run(args, global, screen).await,
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         _ => {}
@@ -125,6 +128,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Finding(command) => finding::run(&door, command, &setup).await,
         Command::Verify(args) => verify::run(&door, &args, &setup.screen).await,
         Command::SigningKey(command) => signing_key::run(&door, &command, &setup).await,
+        Command::LinkingKey(LinkingKeyCommand::Send(args)) => linking_key::send(&door, &args, &setup).await,
         Command::LinkingKey(_)
         | Command::Init(_)
         | Command::Run(_)

@@ -10,6 +10,7 @@ pub mod global;
 mod import;
 mod init;
 mod join;
+mod linking_key;
 pub mod logs;
 pub mod progress;
 mod rebuild;
@@ -59,6 +60,9 @@ pub enum Command {
     RecoveryKey(recovery::RecoveryCommand),
     /// 服务器丢失后，凭邀请码和恢复密钥从省级枢纽取回本市记录 · Make a lost site again from the hub, with the recovery key
     Restore(restore::RestoreArgs),
+    /// 查看关联密钥的指纹，不显示密钥 · Fingerprints of the linking keys, never the keys
+    #[command(subcommand)]
+    LinkingKey(linking_key::LinkingKeyCommand),
     /// 轮换签名密钥 · Go over to another signing key
     #[command(subcommand)]
     SigningKey(signing_key::SigningKeyCommand),
@@ -132,6 +136,9 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Init(args) => return init::run(&args, global, screen).await,
         Command::Restore(args) => return restore::run(&args, global, screen).await,
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
+        Command::LinkingKey(command) => {
+            return linking_key::run(&command, &Setup::load(global, Vec::new(), screen)?);
+        }
         Command::RecoveryKey(command) => {
             return recovery::run(&command, &Setup::load(global, Vec::new(), screen)?);
         }
@@ -152,6 +159,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Init(_)
         | Command::Restore(_)
         | Command::Rebuild
+        | Command::LinkingKey(_)
         | Command::RecoveryKey(_) => Ok(Exit::Done),
     };
     let closed = door.close().await;

@@ -96,6 +96,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     served: JoinHandle<Result<(), ServeError>>,
     uplink: JoinHandle<()>,
+    renewal: JoinHandle<()>,
 }
 
 /// Starts the socket and the uplink, and says where the socket is.
@@ -110,6 +111,7 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
     site.set_link(|state| state.link = Link::None);
     let retry_max = Duration::from_secs(setup.config.retry_max_s);
     let options = UplinkOptions { hub: setup.config.hub.clone(), retry_max };
+    let renewal = tokio::spawn(renew_tokens(Arc::clone(&site), stopping.clone()));
     let uplink = tokio::spawn(uplink::run(Arc::clone(&site), options, stopping));
     let (code, socket) = (site.code(), socket(&setup.data_dir));
     tracing::info!(site = %code, socket = %socket.display(), "serving");
@@ -121,7 +123,23 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
         });
         setup.screen.line(&json.to_string())?;
     }
-    Ok(Running { site, stop, served, uplink })
+    Ok(Running { site, stop, served, uplink, renewal })
+}
+
+/// Makes tokens again whenever another linking key has come, and at the start what an earlier life has left.
+async fn renew_tokens(site: Arc<Site>, mut stopping: watch::Receiver<bool>) {
+    let mut news = site.renewal();
+    while !*stopping.borrow() {
+        let (site, stop) = (Arc::clone(&site), stopping.clone());
+        let renewed = tokio::task::spawn_blocking(move || site.renew_tokens(|| *stop.borrow())).await;
+        if let Ok(Err(error)) = renewed {
+            tracing::error!(%error, "tokens cannot be made again now; the next start goes on");
+        }
+        tokio::select! {
+            Ok(()) = news.changed() => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
 }
 
 /// Ends when the process is told to stop.
@@ -149,12 +167,13 @@ impl Running {
     /// # Errors
     /// [`Failure`] when the time was too short; what was answered is durable all the same.
     pub async fn drain(self, setup: &Setup) -> Result<Exit, Failure> {
-        let Running { site, stop, served, uplink } = self;
+        let Running { site, stop, served, uplink, renewal } = self;
         stop.send_replace(true);
         let seconds = setup.config.drain_seconds;
         let drained = tokio::time::timeout(Duration::from_secs(seconds), async move {
             // Whatever they ended with has been logged; the site is put away in any case.
             let _ = uplink.await;
+            let _ = renewal.await;
             if !served.is_finished() {
                 let _ = served.await;
             }

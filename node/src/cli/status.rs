@@ -80,6 +80,8 @@ pub fn json(status: &StatusResponse, is_running: bool) -> Value {
         "compared_hub_seq": status.compared_hub_seq,
         "compared_at_ms": status.compared_at_ms,
         "linking_key": status.linking_key,
+        "tokens_renewed": status.tokens_renewed,
+        "tokens_to_renew": status.tokens_to_renew,
         "log_bytes": status.log_bytes,
         "index_bytes": status.index_bytes,
         "wire_bytes_sent": status.wire_bytes_sent,
@@ -119,6 +121,10 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
         lines.push((say("与枢纽核对", "comparison"), comparison(status, lang)));
         let key = if status.linking_key.is_empty() { say("未配置", "none") } else { &status.linking_key };
         lines.push((say("关联密钥", "linking key"), key.to_owned()));
+        if status.tokens_to_renew > 0 {
+            let (done, total) = (status.tokens_renewed, status.tokens_to_renew);
+            lines.push((say("正在换用新令牌", "tokens being renewed"), format!("{done} / {total}")));
+        }
     }
     lines.push((say("签名密钥指纹", "signing key"), status.signing_key.clone()));
     if !status.keys_waiting.is_empty() {

@@ -6,7 +6,6 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use liandong_proto::id::unhex;
-use liandong_proto::share::LinkingKey;
 use liandong_proto::sign::SigningKey;
 
 use super::SiteError;
@@ -66,6 +65,16 @@ impl Paths {
         self.dir.join("keys").join("city.next")
     }
 
+    /// What linking keys are wrapped for: an age identity.
+    pub fn linking_identity(&self) -> PathBuf {
+        self.dir.join("keys").join("linking.identity")
+    }
+
+    /// Linking keys that came over the hub, each in a file named by its place in their order and its fingerprint.
+    pub fn linking_keys(&self) -> PathBuf {
+        self.dir.join("keys").join("linking")
+    }
+
     /// Puts a file in the place of another, durable before it returns.
     ///
     /// # Errors
@@ -117,8 +126,11 @@ pub fn write_private(path: &Path, text: &[u8]) -> Result<(), SiteError> {
     }
 }
 
-/// Reads a key file: 64 hexadecimal digits, for its owner's eyes alone.
-pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
+/// Reads a small text that is for its owner's eyes alone.
+///
+/// # Errors
+/// [`SiteError::File`]; [`SiteError::KeyExposed`] when others may read it.
+pub fn read_private(path: &Path) -> Result<String, SiteError> {
     let mut file = fs::File::open(path).map_err(failed(path))?;
     let mode = file.metadata().map_err(failed(path))?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -126,6 +138,15 @@ pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed(path))?;
+    Ok(text)
+}
+
+/// Reads a key file: 64 hexadecimal digits, for its owner's eyes alone.
+///
+/// # Errors
+/// [`SiteError`] naming the file.
+pub fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
+    let text = read_private(path)?;
     let bytes = unhex(text.trim().as_bytes());
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
         SiteError::corrupt(path.display().to_string(), "a key file holds 64 hexadecimal digits")
@@ -138,12 +159,4 @@ pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
 /// [`SiteError`] naming the file.
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, SiteError> {
     Ok(SigningKey::new(&read_key(path)?))
-}
-
-/// Reads the province's linking key from the file that the secretariat gave out.
-///
-/// # Errors
-/// [`SiteError`] naming the file.
-pub fn read_linking_key(path: &Path) -> Result<LinkingKey, SiteError> {
-    Ok(LinkingKey::new(&read_key(path)?))
 }

@@ -11,10 +11,12 @@ mod history;
 mod journal;
 mod keyring;
 mod keys;
+mod linking;
 mod open;
 mod records;
 mod recovery;
 mod refusal;
+mod renew;
 mod restore;
 #[cfg(test)]
 mod tests;
@@ -43,9 +45,12 @@ use crate::rows;
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
 pub use deliver::PushReader;
 pub use error::{Class, SiteError};
-pub use files::{Paths, make_private_dir, read_linking_key, read_signing_key, write_key, write_private};
+pub use files::{
+    Paths, make_private_dir, read_key, read_private, read_signing_key, write_key, write_private,
+};
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
+pub use linking::LinkingRing;
 pub use open::SiteOptions;
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
@@ -63,6 +68,10 @@ pub struct Site {
     signer: Mutex<SigningKey>,
     /// Told when there is something new among the key files.
     keys: watch::Sender<()>,
+    /// Linking keys: those that came over the hub, and the one that the settings name.
+    linking: Mutex<LinkingRing>,
+    /// Records whose tokens are being made again, and the news that there may be some.
+    renewal: watch::Sender<Renewal>,
     /// Own entries of the epochs before this one: what places in the log are counted from.
     mark_base: u64,
     /// Whoever holds it may write: own entries have one order.
@@ -75,6 +84,15 @@ pub struct Site {
     link: Mutex<LinkState>,
     /// Bytes sent to and received from the hub.
     pub wire: Wire,
+}
+
+/// How far tokens have been made again under another linking key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// Records done.
+    pub done: u64,
+    /// Of so many; 0 when none are being made again.
+    pub total: u64,
 }
 
 /// Bytes that went over the wire.

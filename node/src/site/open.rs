@@ -18,11 +18,11 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use super::deliver::{Fold, learn};
-use super::files::{make_private_dir, read_linking_key, write_key};
+use super::files::{make_private_dir, write_key};
 use super::keyring::read_city_ring;
 use super::{
-    Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
-    fold_own, patches, record_kind,
+    Author, Keys, LinkState, LinkingRing, OnProgress, Paths, Progress, Record, Renewal, Site, SiteError,
+    Touched, Wire, Writer, fold_own, patches, record_kind,
 };
 use crate::index::{Index, IndexOptions, Pace, Staged};
 use crate::log::{self, Batch, DirLock, Log, Pos};
@@ -74,6 +74,7 @@ impl Site {
         let _lock = DirLock::acquire(data_dir)?;
         write_key(&paths.city_key(), &random())?;
         write_key(&paths.signing_key(), &random())?;
+        paths.linking_recipient()?;
         let (log, _) = Log::open(&paths.log(), log::Options::default())?;
         let epoch: [u8; 16] = random();
         let opened = pb::EpochOpened { site: site.0, epoch: Bytes::copy_from_slice(&epoch), anchor: None };
@@ -105,7 +106,7 @@ impl Site {
     }
 
     fn begin(options: &SiteOptions, taken: Taken, progress: OnProgress<'_>) -> Result<Arc<Site>, SiteError> {
-        let Taken { paths, lock, log, keys, signer } = taken;
+        let Taken { paths, lock, log, keys, signer, linking } = taken;
         let index = open_index(options, &paths, &log)?;
         let row = match index.0.get(rows::SITE)? {
             Some(item) => pb::SiteRow::decode(item.value)
@@ -132,6 +133,8 @@ impl Site {
             lineage,
             signer: Mutex::new(signer),
             keys: watch::Sender::new(()),
+            linking: Mutex::new(linking),
+            renewal: watch::Sender::new(Renewal::default()),
             mark_base: row.mark_base,
             writer: Mutex::new(Writer::new(author, row)),
             durable,
@@ -149,6 +152,7 @@ struct Taken {
     log: Arc<Log>,
     keys: Keys,
     signer: SigningKey,
+    linking: LinkingRing,
 }
 
 impl Taken {
@@ -159,16 +163,14 @@ impl Taken {
         }
         let lock = DirLock::acquire(&options.data_dir)?;
         let signer = paths.signing()?;
-        let keys = Keys {
-            city: read_city_ring(&paths)?,
-            linking: options.linking_key.as_deref().map(read_linking_key).transpose()?,
-        };
+        let linking = LinkingRing::read(&paths, options.linking_key.as_deref())?;
+        let keys = Keys { city: read_city_ring(&paths)?, linking: linking.in_use().cloned() };
         let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
         let (log, opened) = Log::open(&paths.log(), log_options)?;
         if let Some(cut) = opened.cut {
             tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
         }
-        Ok(Taken { paths, lock, log: Arc::new(log), keys, signer })
+        Ok(Taken { paths, lock, log: Arc::new(log), keys, signer, linking })
     }
 }
 

@@ -62,6 +62,8 @@ impl Site {
                 .map_or(0, |it| it.not_after_ms),
             linking_key: linking.unwrap_or_default(),
             keys_waiting: self.keys_waiting(),
+            tokens_renewed: self.renewal.borrow().done,
+            tokens_to_renew: self.renewal.borrow().total,
             data_dir: self.paths.dir.display().to_string(),
             compared_at_ms: link.compared_at_ms,
             rss_bytes: crate::process::peak_rss_bytes(),

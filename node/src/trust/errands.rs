@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use liandong_proto::pb::trust::v1 as pb;
 use pb::membership_client::MembershipClient;
 use tonic::transport::Channel;
@@ -58,10 +59,22 @@ async fn city(site: &Arc<Site>, hub: &mut MembershipClient<Channel>) -> Result<(
         take_city_key(site).await?;
     }
     let kept = hub.keys(pb::KeysRequest {}).await.map_err(cut)?.into_inner();
+    for file in kept.linking_keys {
+        linking(site, file).await;
+    }
     if let Some(key_ring) = site.ring_instead_of(&kept.key_ring)? {
         hub.deposit_key_ring(pb::DepositKeyRingRequest { key_ring }).await.map_err(cut)?;
     }
     Ok(())
+}
+
+/// One that does not open says so each time: the secretariat has to wrap it again.
+async fn linking(site: &Arc<Site>, file: Bytes) {
+    let site = Arc::clone(site);
+    let taken = tokio::task::spawn_blocking(move || site.take_linking_key(&file)).await;
+    if let Ok(Err(error)) = taken {
+        tracing::error!(%error, "the linking key that the hub relays cannot be used");
+    }
 }
 
 /// Waits for the writer: beside the runtime.

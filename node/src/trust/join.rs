@@ -88,7 +88,7 @@ pub async fn join(invitation: &Invitation, site: SiteCode, paths: &Paths) -> Res
         site: site.0,
         certificate_request: certificate_request.into(),
         signing_key: signing_key.to_vec().into(),
-        linking_recipient: String::new(),
+        linking_recipient: paths.linking_recipient()?.to_string(),
     };
     let mut client = EnrolmentClient::new(channel)
         .max_decoding_message_size(limits::ENROLMENT_BYTES)

@@ -7,6 +7,7 @@
 //! | `membership` | what a city keeps of both: one file, replaced as a whole |
 //! | `tls` | connections: to a pinned authority before joining, with both certificates after |
 //! | `errands` | what a member does before each session: keys that wait for the hub's word, keys that the hub keeps |
+//! | `wrap` | the linking key on its way to one city: age files |
 //! | `limits` | every bound on connections and messages, for both sides |
 
 mod errands;
@@ -15,6 +16,7 @@ pub mod join;
 pub mod limits;
 pub mod membership;
 mod tls;
+pub mod wrap;
 
 pub use errands::{look_after_keys, run as run_errands};
 pub use invitation::Invitation;

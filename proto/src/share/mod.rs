@@ -14,7 +14,7 @@ use crate::schema::{Kind, Share, Type};
 
 pub use ring::{CityRing, open_ring, seal_ring};
 pub use seal::{CityKey, SealError, Sealed};
-pub use token::{LinkingKey, is_token};
+pub use token::{LinkingKey, is_token, is_token_of};
 
 /// A patch in two parts: what travels in clear, and what only the city can read.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -61,6 +61,11 @@ impl LinkingKey {
     }
 }
 
+/// Whether a text is a token by the key with this fingerprint.
+pub fn is_token_of(text: &str, fingerprint: &str) -> bool {
+    is_token(text) && text[PREFIX.len()..].starts_with(fingerprint)
+}
+
 /// Whether a text has the form of a token.
 pub fn is_token(text: &str) -> bool {
     let bytes = text.as_bytes();

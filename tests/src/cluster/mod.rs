@@ -130,6 +130,8 @@ pub struct Cluster {
     nodes: BTreeMap<SiteCode, Place>,
     /// Where the hub listens, once it has been started; it listens there again.
     ports: Option<Ports>,
+    /// Whether the nodes' settings name the linking key.
+    links: bool,
 }
 
 impl Cluster {
@@ -143,7 +145,7 @@ impl Cluster {
         let place = |site: SiteCode| Place::new(program, dir, site);
         let hub = place(SiteCode::PROVINCE);
         let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None };
+        let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, links: true };
         let key = cluster.linking_key();
         fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
         // A key that others may read is refused.
@@ -161,6 +163,11 @@ impl Cluster {
     /// The file with the province's linking key.
     pub fn linking_key(&self) -> PathBuf {
         self.dir.join("linking.key")
+    }
+
+    /// Nodes started from now on have no linking key but one that comes over the hub.
+    pub fn forget_linking_key(&mut self) {
+        self.links = false;
     }
 
     /// The hub.
@@ -242,7 +249,8 @@ impl Cluster {
     }
 
     fn node_settings(&self) -> String {
-        format!("linking_key = {:?}\n[sync]\nretry_max_s = 1\n", self.linking_key().display().to_string())
+        let key = format!("linking_key = {:?}\n", self.linking_key().display().to_string());
+        format!("{}[sync]\nretry_max_s = 1\n", if self.links { &key } else { "" })
     }
 
     /// The hub, if it can invite anybody now.
