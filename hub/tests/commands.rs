@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use liandong_proto::share::LinkingKey;
 use serde_json::Value;
 use tempfile::TempDir;
 

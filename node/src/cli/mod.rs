@@ -33,6 +33,7 @@ use door::Door;
 pub use entry::main_with;
 use exit::{Exit, Failure};
 use global::Global;
+use recovery::RecoveryCommand;
 use screen::Screen;
 
 /// Name of the program.
@@ -55,7 +56,7 @@ pub struct Args {
 pub enum Command {
     /// 建立本市站点 · Make a city's site
     Init(init::InitArgs),
-    /// 核对抄写的恢复密钥 · Check a recovery key that was written down
+    /// 核对或更换恢复密钥 · Check the recovery key that was written down, or replace it
     #[command(subcommand)]
     RecoveryKey(recovery::RecoveryCommand),
     /// 服务器丢失后，凭邀请码和恢复密钥从省级枢纽取回本市记录 · Make a lost site again from the hub, with the recovery key
@@ -139,8 +140,8 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::LinkingKey(command) => {
             return linking_key::run(&command, &Setup::load(global, Vec::new(), screen)?);
         }
-        Command::RecoveryKey(command) => {
-            return recovery::run(&command, &Setup::load(global, Vec::new(), screen)?);
+        Command::RecoveryKey(RecoveryCommand::Check) => {
+            return recovery::check(&Setup::load(global, Vec::new(), screen)?);
         }
         _ => {}
     }
@@ -153,6 +154,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup.screen).await,
         Command::Verify(args) => verify::run(&door, &args, &setup.screen).await,
+        Command::RecoveryKey(RecoveryCommand::Rotate(args)) => recovery::rotate(&door, args, &setup).await,
         Command::SigningKey(command) => signing_key::run(&door, &command, &setup).await,
         Command::Run(_)
         | Command::Config(_)
@@ -160,7 +162,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Restore(_)
         | Command::Rebuild
         | Command::LinkingKey(_)
-        | Command::RecoveryKey(_) => Ok(Exit::Done),
+        | Command::RecoveryKey(RecoveryCommand::Check) => Ok(Exit::Done),
     };
     let closed = door.close().await;
     let exit = ended?;

@@ -14,7 +14,8 @@ use crate::config::{NODE_KEYS, NodeConfig};
 use crate::json::site_text;
 use crate::restore::{fetch, held_of};
 use crate::say;
-use crate::site::{Paths, Records as _, RecoveryKey, Restoring, Site};
+use crate::site::{Paths, Records as _, RecoveryKey, Restoring, Site, SiteError};
+use crate::text::Said;
 use crate::trust::{self, Invitation};
 use crate::uplink::UplinkError;
 
@@ -57,6 +58,7 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
                  fresh invitation"
             ))
         })?;
+        restoring.take_ring(&paths, &held.key_ring).map_err(|error| Failure::data(refused(&error)))?;
         let (epoch, head) = held_of(&held)?;
         let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
         let fetched = fetch(&mut restoring, site, epoch, &joined.membership, &paths, |done| {
@@ -77,7 +79,7 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
         let site = Site::open(&options, &mut |_| {})?;
         let status = site.status()?;
         site.close()?;
-        Ok::<_, crate::site::SiteError>(status)
+        Ok::<_, SiteError>(status)
     });
     let status = status.await??;
     let records: u64 = status.counts.iter().map(|count| count.records).sum();
@@ -108,6 +110,11 @@ fn read_key(path: &Path) -> Result<String, Failure> {
     std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))
 }
 
+/// Why nothing was restored; the invitation is used up by then.
+fn refused(error: &SiteError) -> Said {
+    say!("没有恢复：{error}；请用新的邀请码重试", "nothing was restored: {error}; try again with a fresh invitation")
+}
+
 /// Takes away what an attempt that failed has made, so that the next one can begin.
 fn give_up(dir: &Path) {
     let paths = Paths::new(dir);
@@ -132,7 +139,7 @@ impl From<UplinkError> for Failure {
         };
         Failure {
             exit,
-            said: crate::text::Said::new(
+            said: Said::new(
                 zh,
                 format!("{en}; nothing was restored, try again with a fresh invitation"),
             ),
