@@ -11,6 +11,8 @@ use tempfile::TempDir;
 
 #[path = "commands/again.rs"]
 mod again;
+#[path = "commands/keys.rs"]
+mod keys;
 
 const ID: &str = "11010519491231002X";
 const OTHER_ID: &str = "440100197401024011";

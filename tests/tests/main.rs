@@ -13,5 +13,7 @@ mod privacy;
 mod province;
 mod rebuild;
 mod restore;
+mod sealed;
 mod tidy;
 mod trust;
+mod wire;

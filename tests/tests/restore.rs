@@ -143,7 +143,8 @@ async fn a_city_that_died_before_it_wrote_anything_comes_back_as_well() {
 async fn a_city_whose_recovery_key_was_replaced_is_restored_with_the_newest_alone() {
     let mut province = Province::running(&[GUANGZHOU, SHENZHEN]).await;
     let rotate = async |province: &Province| {
-        let answer = province.node(GUANGZHOU).answer(&["recovery-key", "rotate", "--unattended", "--json"]).await;
+        let answer =
+            province.node(GUANGZHOU).answer(&["recovery-key", "rotate", "--unattended", "--json"]).await;
         let answer: Value = serde_json::from_str(&answer.expect("rotated")).expect("JSON");
         (answer["recovery_key"].as_str().expect("a key").to_owned(), answer["in_use"] == true)
     };

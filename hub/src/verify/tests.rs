@@ -71,6 +71,12 @@ fn push(hub: &Hub, entries: Vec<CheckedEntry>) {
 }
 
 fn push_by(hub: &Hub, entries: Vec<CheckedEntry>, key: &SigningKey) {
+    let seq = entries.last().expect("some").header.seq;
+    queue(hub, entries, key);
+    hub.shared.wait_origin(CITY, seq);
+}
+
+fn queue(hub: &Hub, entries: Vec<CheckedEntry>, key: &SigningKey) {
     let signing_key = key.verifying();
     let last = entries.last().expect("some");
     let head = Head { seq: last.header.seq, hash: last.hash };
@@ -84,7 +90,6 @@ fn push_by(hub: &Hub, entries: Vec<CheckedEntry>, key: &SigningKey) {
     let pushed =
         Pushed { origin: CITY, identity: MEMBER, known: Arc::default(), entries, signed, signing_key };
     hub.shared.queue.put(Job::Pushed(pushed));
-    hub.shared.wait_origin(CITY, head.seq);
 }
 
 fn join(hub: &Hub) {

@@ -112,7 +112,10 @@ fn read_key(path: &Path) -> Result<String, Failure> {
 
 /// Why nothing was restored; the invitation is used up by then.
 fn refused(error: &SiteError) -> Said {
-    say!("没有恢复：{error}；请用新的邀请码重试", "nothing was restored: {error}; try again with a fresh invitation")
+    say!(
+        "没有恢复：{error}；请用新的邀请码重试",
+        "nothing was restored: {error}; try again with a fresh invitation"
+    )
 }
 
 /// Takes away what an attempt that failed has made, so that the next one can begin.
@@ -139,10 +142,7 @@ impl From<UplinkError> for Failure {
         };
         Failure {
             exit,
-            said: Said::new(
-                zh,
-                format!("{en}; nothing was restored, try again with a fresh invitation"),
-            ),
+            said: Said::new(zh, format!("{en}; nothing was restored, try again with a fresh invitation")),
         }
     }
 }

@@ -56,7 +56,9 @@ impl RecoveryKey {
     /// [`SiteError`] naming the file.
     pub fn next(paths: &Paths) -> Result<RecoveryKey, SiteError> {
         match read_key(&paths.next_city_key()) {
-            Err(SiteError::File { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(RecoveryKey(random())),
+            Err(SiteError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Ok(RecoveryKey(random()))
+            }
             key => Ok(RecoveryKey(key?)),
         }
     }
