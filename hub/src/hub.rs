@@ -70,6 +70,8 @@ pub struct Shared {
     pub(crate) ca: Ca,
     /// Signs receipts and commits.
     pub(crate) signer: RwLock<SigningKey>,
+    /// Held while that key is being replaced.
+    pub(crate) rekeying: Mutex<()>,
     pub(crate) index: Index,
     pub(crate) queue: Queue,
     pub(crate) published: RwLock<Published>,
@@ -199,6 +201,7 @@ impl Hub {
             log,
             ca,
             signer,
+            rekeying: Mutex::new(()),
             index,
             queue: Queue::default(),
             published: RwLock::new(Published {

@@ -10,7 +10,7 @@ use liandong_node::site::{Paths, SiteError, read_signing_key, write_key};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::sign::{SigningKey, VerifyingKey};
 
-use crate::hub::{Hub, Shared};
+use crate::hub::{Hub, Shared, locked};
 use crate::queue::{Job, Rekey};
 
 /// The key that the hub signs with, as its log says: a crash may have come between the record and the file.
@@ -64,7 +64,13 @@ impl Hub {
     /// # Errors
     /// [`SiteError`]; the key stays as it was then.
     pub fn rotate_signing_key(&self, author: &str) -> Result<(VerifyingKey, VerifyingKey), SiteError> {
+        // One after the other: the file of the next key is the only copy of it until its record is durable.
+        let _alone = locked(&self.shared.rekeying);
         let (old, secret, path) = (self.signing_key(), random(), self.shared.paths.next_signing_key());
+        if read_signing_key(&path).is_ok_and(|key| key.verifying() == old) {
+            // In use, and not in its place yet.
+            take(&self.shared.paths)?;
+        }
         match fs::remove_file(&path) {
             // One that was never named in the log.
             Err(source) if source.kind() != ErrorKind::NotFound => {

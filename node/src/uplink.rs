@@ -241,7 +241,9 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
             _ = renewal.tick() => match is_due(site) {
                 true => return Ok(UplinkError::Ended),
                 false => {
-                    trust::look_after_keys(site, &channel).await;
+                    // Beside the session, which goes on reading.
+                    let (site, channel) = (Arc::clone(site), channel.clone());
+                    tokio::spawn(async move { trust::look_after_keys(&site, &channel).await });
                     continue;
                 }
             },

@@ -74,6 +74,12 @@ pub fn run(command: &LinkingKeyCommand, screen: &Screen) -> Result<Exit, Failure
     }
 }
 
+/// The fingerprint that tokens carry, and the one that people compare.
+fn fingerprints(key: &[u8; 32]) -> (String, String) {
+    let key = LinkingKey::new(key);
+    (key.fingerprint().to_owned(), key.long_fingerprint())
+}
+
 /// Refuses to write over a file.
 fn absent(out: &Path) -> Result<(), Failure> {
     if !out.exists() {
@@ -91,11 +97,11 @@ fn new(NewArgs { out }: &NewArgs, screen: &Screen) -> Result<Exit, Failure> {
     let shown = out.display();
     let key = random();
     write_key(out, &key)?;
-    let fingerprint = LinkingKey::new(&key).fingerprint().to_owned();
-    screen.answer(&json!({ "file": shown.to_string(), "fingerprint": fingerprint }), || {
+    let (fingerprint, long) = fingerprints(&key);
+    screen.answer(&json!({ "file": shown.to_string(), "fingerprint": fingerprint, "long_fingerprint": long }), || {
         let said = say!(
-            "关联密钥已写入 {shown}，指纹 {fingerprint}\n请用 linking-key wrap 为各市封装后转交；不要放到枢纽上，并另存一份",
-            "the linking key is in {shown}, fingerprint {fingerprint}\nWrap it for each city with linking-key wrap; never \
+            "关联密钥已写入 {shown}，指纹 {long}\n请用 linking-key wrap 为各市封装后转交；不要放到枢纽上，并另存一份",
+            "the linking key is in {shown}, fingerprint {long}\nWrap it for each city with linking-key wrap; never \
              put it on the hub, and keep a copy elsewhere"
         );
         said.in_lang(screen.lang).to_owned()
@@ -117,12 +123,12 @@ fn wrap(args: &WrapArgs, screen: &Screen) -> Result<Exit, Failure> {
         Failure::internal(say!("无法封装：{en}", "the key cannot be wrapped: {en}"))
     })?;
     write_private(&args.out, &wrapped)?;
-    let (shown, fingerprint) = (args.out.display(), LinkingKey::new(&key).fingerprint().to_owned());
-    screen.answer(&json!({ "file": shown.to_string(), "fingerprint": fingerprint }), || {
+    let (shown, (fingerprint, long)) = (args.out.display(), fingerprints(&key));
+    screen.answer(&json!({ "file": shown.to_string(), "fingerprint": fingerprint, "long_fingerprint": long }), || {
         let said = say!(
-            "指纹为 {fingerprint} 的关联密钥已封装到 {shown}，只有该市能打开\n请在枢纽上运行：liandong-hub linking-key send \
+            "指纹为 {long} 的关联密钥已封装到 {shown}，只有该市能打开；该市收到后请用 linking-key list 核对\n请在枢纽上运行：liandong-hub linking-key send \
              城市 {shown}",
-            "the linking key {fingerprint} is wrapped in {shown}; only that city opens it\nAt the hub run: liandong-hub \
+            "the linking key {long} is wrapped in {shown}; only that city opens it, and compares it by linking-key list\nAt the hub run: liandong-hub \
              linking-key send CITY {shown}"
         );
         said.in_lang(screen.lang).to_owned()

@@ -7,7 +7,7 @@ use liandong_node::site::record_kind;
 use liandong_proto::id::SiteCode;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::rotation::Rotation;
-use liandong_proto::session::hub::Admission;
+use liandong_proto::session::hub::{Admission, HubKeys};
 use pb::registry_change::Change;
 use prost::Message as _;
 
@@ -41,6 +41,11 @@ impl Judge {
         told.answers.push(Box::new(move || answer(allowed)));
     }
 
+    fn hub_keys(&self) -> Box<HubKeys> {
+        let rotations = self.registry.members.rotations(SiteCode::PROVINCE);
+        Box::new(HubKeys { signer: self.signer.clone(), rotations })
+    }
+
     pub(super) fn knock(&mut self, knock: Knock, batch: &mut Batch, told: &mut Told) {
         let admission = match self.registry.admit(knock.identity, &knock.hello) {
             // Whoever only takes its entries back begins no session that a copy could be told from.
@@ -49,8 +54,7 @@ impl Judge {
                 signing_key,
                 generations: self.generations.clone(),
                 hub_time_ms: now_ms(),
-                signer: self.signer.clone(),
-                key_rotations: self.registry.members.rotations(SiteCode::PROVINCE),
+                hub_keys: self.hub_keys(),
             },
             Ok((origin, nonce, signing_key)) => {
                 let note = pb::SessionOpened {
@@ -69,8 +73,7 @@ impl Judge {
                     signing_key,
                     generations: self.generations.clone(),
                     hub_time_ms: now_ms(),
-                    signer: self.signer.clone(),
-                    key_rotations: self.registry.members.rotations(SiteCode::PROVINCE),
+                    hub_keys: self.hub_keys(),
                 }
             }
             Err(refused) => *refused,

@@ -25,16 +25,19 @@ pub fn run(command: &LinkingKeyCommand, setup: &Setup) -> Result<Exit, Failure> 
     let recipient = paths.linking_recipient()?.to_string();
     let in_use = ring.in_use().map(|key| key.fingerprint().to_owned());
     let fingerprints: Vec<&str> = ring.fingerprints().collect();
-    let json = json!({ "fingerprints": fingerprints, "in_use": in_use, "recipient": recipient });
+    let long: Vec<String> = ring.long_fingerprints().collect();
+    let json = json!({
+        "fingerprints": fingerprints,
+        "long_fingerprints": long,
+        "in_use": in_use,
+        "recipient": recipient,
+    });
     setup.screen.answer(&json, || {
         let lang = setup.screen.lang;
-        let mark = |print: &&str| {
-            let used = in_use.as_deref() == Some(*print);
-            let said =
-                if used { say!("{print}  在用", "{print}  in use") } else { say!("{print}", "{print}") };
-            said.in_lang(lang).to_owned()
-        };
-        let mut lines: Vec<String> = fingerprints.iter().map(mark).collect();
+        let mut lines: Vec<String> = long.clone();
+        if let Some(last) = lines.last_mut() {
+            last.push_str(lang.pick("  在用；请与秘书处核对", "  in use; compare it with the secretariat"));
+        }
         if lines.is_empty() {
             lines.push(say!("还没有关联密钥", "no linking key yet").in_lang(lang).to_owned());
         }

@@ -57,6 +57,11 @@ impl LinkingRing {
         self.keys.last()
     }
 
+    /// Fingerprints as people compare them, the one in use last.
+    pub fn long_fingerprints(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().map(LinkingKey::long_fingerprint)
+    }
+
     /// Fingerprints, the one in use last.
     pub fn fingerprints(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(LinkingKey::fingerprint)

@@ -69,7 +69,6 @@ impl Site {
             rss_bytes: crate::process::peak_rss_bytes(),
             index_failure: index.failure.unwrap_or_default(),
             index_damaged: index.damaged,
-            ..pb::StatusResponse::default()
         })
     }
 

@@ -7,13 +7,21 @@ use bytes::Bytes;
 use liandong_proto::pb::trust::v1 as pb;
 use pb::membership_client::MembershipClient;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
+use super::limits;
 use crate::site::{Site, SiteError};
 use crate::uplink::UplinkError;
 
 fn cut(status: Status) -> UplinkError {
     UplinkError::Cut(Box::new(status))
+}
+
+/// A request that does not wait for ever.
+fn bounded<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(limits::ERRAND);
+    request
 }
 
 /// Whether the hub has said no, rather than nothing.
@@ -40,7 +48,7 @@ pub async fn look_after_keys(site: &Arc<Site>, channel: &Channel) {
 
 async fn signing(site: &Arc<Site>, hub: &mut MembershipClient<Channel>) -> Result<(), UplinkError> {
     let Some(rotation) = site.rotation()? else { return Ok(()) };
-    match hub.rotate_signing_key(pb::RotateSigningKeyRequest { rotation: Some(rotation) }).await {
+    match hub.rotate_signing_key(bounded(pb::RotateSigningKeyRequest { rotation: Some(rotation) })).await {
         Ok(_) => Ok(site.take_next_signing_key()?),
         Err(status) if is_refusal(&status) => {
             tracing::error!(
@@ -55,15 +63,15 @@ async fn signing(site: &Arc<Site>, hub: &mut MembershipClient<Channel>) -> Resul
 
 async fn city(site: &Arc<Site>, hub: &mut MembershipClient<Channel>) -> Result<(), UplinkError> {
     if let Some(key_ring) = site.next_ring()? {
-        hub.deposit_key_ring(pb::DepositKeyRingRequest { key_ring }).await.map_err(cut)?;
+        hub.deposit_key_ring(bounded(pb::DepositKeyRingRequest { key_ring })).await.map_err(cut)?;
         take_city_key(site).await?;
     }
-    let kept = hub.keys(pb::KeysRequest {}).await.map_err(cut)?.into_inner();
+    let kept = hub.keys(bounded(pb::KeysRequest {})).await.map_err(cut)?.into_inner();
     for file in kept.linking_keys {
         linking(site, file).await;
     }
     if let Some(key_ring) = site.ring_instead_of(&kept.key_ring)? {
-        hub.deposit_key_ring(pb::DepositKeyRingRequest { key_ring }).await.map_err(cut)?;
+        hub.deposit_key_ring(bounded(pb::DepositKeyRingRequest { key_ring })).await.map_err(cut)?;
     }
     Ok(())
 }

@@ -35,3 +35,5 @@ pub const CONNECTIONS: usize = 64;
 pub const ENROLMENTS: usize = 16;
 /// An enrolment is over by then; whoever stays longer wants something else.
 pub const ENROLMENT_AGE: Duration = Duration::from_secs(30);
+/// What a node asks of the hub beside a session is answered by then.
+pub const ERRAND: Duration = Duration::from_secs(30);

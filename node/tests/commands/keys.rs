@@ -78,6 +78,7 @@ fn linking_keys_are_listed_by_their_fingerprints() {
     let fingerprint = listed["in_use"].as_str().expect("a fingerprint").to_owned();
     assert_eq!((listed["fingerprints"].as_array().map(Vec::len), fingerprint.len()), (Some(1), 8));
     let shown = String::from_utf8(place.run(&list).stdout).expect("text");
-    assert!(shown.contains(&fingerprint) && !shown.contains(&key), "{shown}");
+    assert!(shown.replace(' ', "").contains(&fingerprint) && !shown.contains(&key), "{shown}");
+    assert_eq!(listed["long_fingerprints"][0].as_str().map(str::len), Some(39), "{listed}");
     assert!(!shown.contains("AGE-SECRET-KEY"), "{shown}");
 }

@@ -19,7 +19,7 @@ use pb::down::Message as Down;
 use pb::refusal::Code;
 use pb::up::Message as Up;
 
-pub use admission::Admission;
+pub use admission::{Admission, HubKeys};
 pub use compare::{Ask, Compared};
 
 /// More starts of a hub than any node can have heard of: each costs the committer a step for every entry.
@@ -296,11 +296,11 @@ impl HubSession {
                 welcome.diverged = Some(diverged);
                 out.push(send(Down::Welcome(welcome)));
             }
-            Admission::Welcome { held, signing_key, generations, hub_time_ms, signer, key_rotations } => {
+            Admission::Welcome { held, signing_key, generations, hub_time_ms, hub_keys } => {
                 self.signing_key = Some(signing_key);
-                welcome.signing_key = Bytes::copy_from_slice(&signer.verifying().to_bytes());
-                welcome.key_rotations = key_rotations;
-                self.signer = Some(signer);
+                welcome.signing_key = Bytes::copy_from_slice(&hub_keys.signer.verifying().to_bytes());
+                welcome.key_rotations = hub_keys.rotations;
+                self.signer = Some(hub_keys.signer);
                 let known = generations_from_pb(&hello.generations);
                 let cursor = position_from_pb(hello.cursor.as_ref());
                 self.sent = generations.resolve(cursor, &known);

@@ -207,8 +207,7 @@ impl World {
             signing_key: city_key().verifying(),
             generations: self.hub.generations.clone(),
             hub_time_ms: BEGIN_MS + self.now_ms,
-            signer: hub_key(),
-            key_rotations: Vec::new(),
+            hub_keys: Box::new(hub::HubKeys { signer: hub_key(), rotations: Vec::new() }),
         }
     }
 

@@ -16,6 +16,10 @@ fn rotated(dir: &Path) -> (Vec<(u8, Bytes)>, Trusted) {
     push(&hub, entries);
     let forged = Rotation::sign(CITY, 2, 1, &SigningKey::new(&[6; 32]), next_key().verifying());
     assert!(hub.rekey_city(MEMBER, forged).is_err(), "by a key that the city has not enrolled");
+    let old_key = Bytes::copy_from_slice(&city_key().verifying().to_bytes());
+    let forged =
+        pb::KeyRotation { old_key, ..Rotation::sign(CITY, 2, 1, &next_key(), next_key().verifying()) };
+    assert!(hub.rekey_city(MEMBER, forged).is_err(), "in the name of the key that it has enrolled");
     let early = Rotation::sign(CITY, 1, 1, &city_key(), next_key().verifying());
     assert!(hub.rekey_city(MEMBER, early).is_err(), "it would disown an entry that is here");
     let rotation = Rotation::sign(CITY, 3, 1, &city_key(), next_key().verifying());
@@ -69,6 +73,32 @@ fn signatures_before_and_after_a_rotation_are_held_against_the_key_of_their_plac
     assert_eq!((faults(&mut check, &city_key()), faults(&mut check, &next_key())), (0, 1));
     check.rekeyed(CITY.site, &Rotation::sign(CITY, 3, 1, &city_key(), next_key().verifying()));
     assert_eq!((faults(&mut check, &city_key()), faults(&mut check, &next_key())), (1, 0));
+}
+
+/// A statement in the log is worth what its place makes of it: the hub could have put any there.
+#[test]
+fn a_rotation_that_is_not_by_the_key_of_its_place_is_a_fault_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_, trusted) = rotated(dir.path());
+    let mut found = Findings::default();
+    let mut check = Check::new(&trusted, &mut found);
+    check.enrolled(CITY.site, city_key().verifying());
+    check.heads.insert(CITY, Head { seq: 5, hash: [5; 32] });
+    let hub = Origin { site: SiteCode::PROVINCE, ..CITY };
+    let thief = SigningKey::new(&[6; 32]);
+    let statements = [
+        (CITY.site, Rotation::sign(CITY, 9, 1, &thief, next_key().verifying())),
+        (CITY.site, Rotation::sign(CITY, 4, 1, &city_key(), next_key().verifying())),
+        (CITY.site, Rotation::sign(hub, 9, 1, &city_key(), next_key().verifying())),
+        (SiteCode(440_300), Rotation::sign(CITY, 9, 1, &city_key(), next_key().verifying())),
+        (SiteCode::PROVINCE, Rotation::sign(hub, 0, 1, &thief, next_key().verifying())),
+    ];
+    for (at, (site, statement)) in statements.iter().enumerate() {
+        check.rekeyed(*site, statement);
+        assert_eq!(check.found.faults.len(), at + 1, "statement {at}");
+    }
+    assert_eq!(check.keys.get(&CITY.site), Some(&city_key().verifying()));
+    assert_eq!(check.hub_key, trusted.first);
 }
 
 #[test]

@@ -6,6 +6,15 @@ use crate::pb::sync::v1 as pb;
 use crate::position::Generations;
 use crate::sign::{SigningKey, VerifyingKey};
 
+/// The hub's key as of a place of its order.
+#[derive(Clone, Debug)]
+pub struct HubKeys {
+    /// Signs the receipts of the session.
+    pub signer: SigningKey,
+    /// How that key came from those before it.
+    pub rotations: Vec<pb_log::KeyRotation>,
+}
+
 /// What the registry knows of a node that says hello.
 #[derive(Clone, Debug)]
 pub enum Admission {
@@ -19,10 +28,8 @@ pub enum Admission {
         generations: Generations,
         /// The hub's clock, milliseconds since 1970.
         hub_time_ms: u64,
-        /// Signs the receipts of the session: the hub's key as of this place of its order.
-        signer: SigningKey,
-        /// How that key came from those before it.
-        key_rotations: Vec<pb_log::KeyRotation>,
+        /// What the hub signs with.
+        hub_keys: Box<HubKeys>,
     },
     /// Its log and ours have parted.
     Diverged(pb::Diverged),
