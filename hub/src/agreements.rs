@@ -178,8 +178,11 @@ impl Hub {
     pub(crate) fn cut_off(&self, identity: Identity, needs_agreement: bool) -> Option<sync::Refusal> {
         let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
         let registry = &published.registry;
-        let Some(key) = registry.members.signing_key(identity) else { return Some(not_a_member()) };
-        let check = || registry.agreements.check(identity.site, today(now_ms()), &[key]);
+        let line = registry.members.line(identity);
+        if line.is_empty() {
+            return Some(not_a_member());
+        }
+        let check = || registry.agreements.check(identity.site, today(now_ms()), &line);
         needs_agreement.then(check)?.err().map(Lack::refusal)
     }
 
@@ -188,12 +191,12 @@ impl Hub {
         let published = self.read(Clone::clone);
         let today = today(now_ms());
         for city in city::cities() {
-            let member = published.registry.members.city(city.code);
-            let enrolled =
-                member.and_then(|row| VerifyingKey::from_slice(&row.enrolment.as_ref()?.signing_key));
-            let Some(key) = enrolled else { continue };
             let site = city.code;
-            match published.registry.agreements.check(site, today, &[key]) {
+            let line = published.registry.members.line_of(site);
+            if line.is_empty() {
+                continue;
+            }
+            match published.registry.agreements.check(site, today, &line) {
                 Ok(to) => match to.number() - today.number() {
                     days @ 0..=7 => {
                         tracing::error!(%site, days, "the agreement with a city is at its end: its sync will stop")

@@ -76,6 +76,26 @@ impl HubRpc for Service {
         Ok(Response::new(pb::ExcludeResponse {}))
     }
 
+    async fn rotate_signing_key(
+        &self,
+        request: Request<pb::RotateSigningKeyRequest>,
+    ) -> Result<Response<pb::RotateSigningKeyResponse>, Status> {
+        let hub = Arc::clone(&self.hub);
+        let (old, new) = blocking(move || hub.rotate_signing_key(&request.into_inner().author)).await?;
+        let (old_key, new_key) = (old.fingerprint(), new.fingerprint());
+        Ok(Response::new(pb::RotateSigningKeyResponse { old_key, new_key }))
+    }
+
+    async fn send_linking_key(
+        &self,
+        request: Request<pb::SendLinkingKeyRequest>,
+    ) -> Result<Response<pb::SendLinkingKeyResponse>, Status> {
+        let (hub, asked) = (Arc::clone(&self.hub), request.into_inner());
+        let site = SiteCode(asked.site);
+        blocking(move || hub.send_linking_key(site, asked.linking_key, &asked.author)).await?;
+        Ok(Response::new(pb::SendLinkingKeyResponse {}))
+    }
+
     async fn settle(
         &self,
         request: Request<pb::SettleRequest>,
@@ -140,6 +160,8 @@ impl Hub {
                 certificate_until_ms: enrolment.map_or(0, |it| it.until_ms),
                 invited_until_ms: member.invitation.as_ref().map_or(0, |it| it.until_ms),
                 signing_key: signing_key.map(|key| key.fingerprint()).unwrap_or_default(),
+                linking_recipient: enrolment.map(|it| it.linking_recipient.clone()).unwrap_or_default(),
+                linking_key_sent: !member.linking_key.is_empty(),
                 reason: member.reason.clone(),
                 site: city.code.0,
                 connected,

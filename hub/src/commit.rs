@@ -1,6 +1,8 @@
 //! The one committer. Two threads in a row: the judge orders, decides and folds; the writer appends, syncs,
 //! stages the rows and only then tells anybody. While one commit is being synced the next is judged.
 
+mod notes;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
@@ -16,7 +18,8 @@ use liandong_proto::id::{Hash, Origin, SiteCode};
 use liandong_proto::merge::{self, Lineage};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::position::{Generations, Position};
-use liandong_proto::session::hub::{Admission, CheckedEntry};
+use liandong_proto::session::hub::CheckedEntry;
+use liandong_proto::sign::SigningKey;
 use liandong_proto::state::Reason;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -24,8 +27,8 @@ use sha2::{Digest as _, Sha256};
 use crate::chain;
 use crate::fold::{Accepting, Fold, Key, arrival};
 use crate::hub::Shared;
-use crate::queue::{Job, Knock, OwnWrite, Proved, Pushed, Register};
-use crate::registry::{self, Registry};
+use crate::queue::{Job, OwnWrite, Pushed};
+use crate::registry::Registry;
 use crate::sanctions::Sanctions;
 use crate::states::{Ahead, findings_about, read_all, stored};
 
@@ -69,6 +72,10 @@ pub struct Told {
     pub void: Vec<SiteCode>,
     /// Erasures that were asked for or proved.
     pub erasures: Vec<(Key, ErasureRow)>,
+    /// Cities whose sessions begin anew, with other keys.
+    pub again: Vec<SiteCode>,
+    /// What the hub signs with from now on; all sessions begin anew.
+    pub signer: Option<SigningKey>,
 }
 
 /// The judge: owns the order.
@@ -80,6 +87,8 @@ pub struct Judge {
     /// When the round at hand was received: one time for all of it, the one that a replay reads as well.
     received_at_ms: u64,
     ahead: Ahead,
+    /// Signs commits: the hub's key at this place of the order, ahead of what is durable.
+    signer: SigningKey,
     /// Commits are megabytes, one after the other: encoded in the same place.
     scratch: Vec<u8>,
     /// The province's own log.
@@ -118,9 +127,10 @@ impl Judge {
         lineage: Lineage,
         sanctions: Sanctions,
     ) -> Judge {
-        let ahead = Ahead::default();
+        let (ahead, signer) = (Ahead::default(), shared.signer());
         Judge {
             shared,
+            signer,
             rounds,
             published,
             number: 0,
@@ -149,6 +159,7 @@ impl Judge {
                 match job {
                     Job::Knock(knock) => knocks.push(knock),
                     Job::Register(register) => self.register(register, &mut batch, &mut told),
+                    Job::Rekey(rekey) => self.rekey(rekey, &mut batch, &mut told),
                     Job::Pushed(pushed) => self.pushed(pushed, &mut coming, &mut signed, &mut told),
                     Job::Own(write) => own.push(write),
                     Job::Proved(proved) => self.proved(proved, &mut batch, &mut told),
@@ -174,77 +185,6 @@ impl Judge {
         }
     }
 
-    /// Puts a record that is no commit in line, as a part of the chain.
-    fn note(&mut self, batch: &mut Batch, kind: u8, payload: &[u8]) {
-        batch.push(kind, &[payload]);
-        let hash = chain::note_hash(&self.row.commit_hash, kind, payload);
-        chain::advance(&mut self.row, hash);
-    }
-
-    /// The province's word about a city, if it may be said as things stand.
-    fn register(&mut self, register: Register, batch: &mut Batch, told: &mut Told) {
-        let Register { change, answer } = register;
-        let allowed = self.registry.members.allow(&change);
-        if allowed.is_ok() {
-            self.note(batch, record_kind::REGISTRY, &change.encode_to_vec());
-            let site = SiteCode(change.site);
-            told.cities.push((site, self.registry.members.change(&change)));
-            if crate::members::voids_certificates(&change) {
-                told.void.push(site);
-            }
-        }
-        told.answers.push(Box::new(move || answer(allowed)));
-    }
-
-    /// Notes proofs of erasures.
-    fn proved(&mut self, proved: Proved, batch: &mut Batch, told: &mut Told) {
-        let Proved { by, proofs, answer } = proved;
-        let (holder, key) = match by {
-            None => (SiteCode::PROVINCE, Some(self.shared.signer.verifying())),
-            Some(identity) => (identity.site, self.registry.members.signing_key(identity)),
-        };
-        for proof in proofs {
-            if key.is_some_and(|key| self.registry.erasures.is_news(&proof, holder, &key)) {
-                self.note(batch, record_kind::ERASED, &proof.encode_to_vec());
-                self.registry.erasures.note(proof);
-            }
-        }
-        told.answers.push(Box::new(move || answer(())));
-    }
-
-    fn knock(&mut self, knock: Knock, batch: &mut Batch, told: &mut Told) {
-        let admission = match self.registry.admit(knock.identity, &knock.hello, &self.generations, now_ms()) {
-            // Whoever only takes its entries back begins no session that a copy could be told from.
-            Ok((origin, _, signing_key)) if knock.hello.restore => Admission::Welcome {
-                held: self.registry.head(origin),
-                signing_key,
-                generations: self.generations.clone(),
-                hub_time_ms: now_ms(),
-            },
-            Ok((origin, nonce, signing_key)) => {
-                let note = pb::SessionOpened {
-                    site: origin.site.0,
-                    epoch: Bytes::copy_from_slice(&origin.epoch.0),
-                    nonce: nonce.clone(),
-                    at_ms: now_ms(),
-                    anchor: knock.hello.anchor.clone(),
-                };
-                self.registry.took_the_place(origin, note.anchor.as_ref(), &mut self.lineage);
-                self.note(batch, record_kind::SESSION, &note.encode_to_vec());
-                let row = self.registry.opened(origin, nonce);
-                told.heads.push((origin, row.clone()));
-                Admission::Welcome {
-                    held: registry::head(&row),
-                    signing_key,
-                    generations: self.generations.clone(),
-                    hub_time_ms: now_ms(),
-                }
-            }
-            Err(refused) => *refused,
-        };
-        told.answers.push(Box::new(move || (knock.answer)(admission)));
-    }
-
     /// Puts the entries of a push in line, without those that are here already.
     fn pushed(
         &mut self,
@@ -253,8 +193,8 @@ impl Judge {
         signed: &mut Vec<pb::SignedHead>,
         told: &mut Told,
     ) {
-        // What a void certificate pushed before its session ended is not the city's word any more.
-        if self.registry.members.signing_key(pushed.identity).is_none() {
+        // What a void certificate or an older key pushed before its session ended is not the city's word any more.
+        if self.registry.members.signing_key(pushed.identity) != Some(pushed.signing_key) {
             return;
         }
         let mut head = self.registry.head(pushed.origin);
@@ -381,7 +321,7 @@ impl Judge {
                 signature: Bytes::new(),
             };
             let hash = chain::commit_hash(&commit, hashes);
-            commit.signature = Bytes::copy_from_slice(&self.shared.signer.sign_commit(&hash));
+            commit.signature = Bytes::copy_from_slice(&self.signer.sign_commit(&hash));
             chain::advance(&mut self.row, hash);
             self.scratch.clear();
             commit.encode(&mut self.scratch).expect("a Vec grows");

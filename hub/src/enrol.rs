@@ -39,7 +39,7 @@ impl From<CaError> for SiteError {
 
 impl Hub {
     /// Changes what the registry says of a city; durable before it returns.
-    fn register(&self, site: SiteCode, author: &str, change: Change) -> Result<(), SiteError> {
+    pub(crate) fn register(&self, site: SiteCode, author: &str, change: Change) -> Result<(), SiteError> {
         if city::city(site).is_none() {
             return Err(SiteError::Refused(format!("{site} is none of the province's 21 cities")));
         }
@@ -115,6 +115,12 @@ impl Hub {
         }
         let signing_key = VerifyingKey::from_slice(&asked.signing_key)
             .ok_or_else(|| Status::invalid_argument("the signing key is no Ed25519 key"))?;
+        let recipient = &asked.linking_recipient;
+        if !recipient.is_empty() && liandong_node::trust::wrap::recipient(recipient).is_err() {
+            return Err(Status::invalid_argument(
+                "what the linking key is to be wrapped for is no age recipient",
+            ));
+        }
         let identity = Identity { site, enrolment: number };
         let certificate = self.shared.ca.issue(&asked.certificate_request, identity, now_ms);
         let certificate = certificate.map_err(|error| liandong_node::api::status(&error.into()))?;
@@ -123,6 +129,7 @@ impl Hub {
             signing_key: Bytes::copy_from_slice(&signing_key.to_bytes()),
             until_ms: certificate.not_after_ms,
             secret_hash: Bytes::copy_from_slice(&secret_hash),
+            linking_recipient: asked.linking_recipient.clone(),
         };
         // Judged once more where all changes have one order: of two who show the same secret one is too late.
         self.register(site, "", Change::Joined(enrolment)).map_err(|_| no_invitation())?;
@@ -131,12 +138,18 @@ impl Hub {
         Ok(pb::JoinResponse {
             certificate: Some(certificate),
             ca: Bytes::copy_from_slice(self.shared.ca.der()),
-            hub_signing_key: Bytes::copy_from_slice(&self.shared.signer.verifying().to_bytes()),
+            hub_signing_key: Bytes::copy_from_slice(&self.signing_key().to_bytes()),
             sync_port: sync_port.into(),
             held: self.read(|published| {
                 published.registry.living(site).map(|(origin, row)| {
                     let epoch = Bytes::copy_from_slice(&origin.epoch.0);
-                    pb::HeldLog { epoch, seq: row.seq, hash: row.hash.clone() }
+                    let key_ring = published.registry.members.city(site).map(|row| row.key_ring.clone());
+                    pb::HeldLog {
+                        epoch,
+                        seq: row.seq,
+                        hash: row.hash.clone(),
+                        key_ring: key_ring.unwrap_or_default(),
+                    }
                 })
             }),
         })
@@ -211,6 +224,31 @@ impl Membership for MembershipService {
         }
         let proofs = liandong_node::api::blocking(move || hub.prove(identity, proofs)).await?;
         Ok(Response::new(pb::ProveResponse { proofs }))
+    }
+
+    async fn keys(&self, request: Request<pb::KeysRequest>) -> Result<Response<pb::KeysResponse>, Status> {
+        let identity = member(&self.hub, &request)?;
+        Ok(Response::new(self.hub.kept_keys(identity.site)))
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        request: Request<pb::RotateSigningKeyRequest>,
+    ) -> Result<Response<pb::RotateSigningKeyResponse>, Status> {
+        let identity = member(&self.hub, &request)?;
+        let (hub, rotation) = (Arc::clone(&self.hub), request.into_inner().rotation.unwrap_or_default());
+        liandong_node::api::blocking(move || hub.rekey_city(identity, rotation)).await?;
+        Ok(Response::new(pb::RotateSigningKeyResponse {}))
+    }
+
+    async fn deposit_key_ring(
+        &self,
+        request: Request<pb::DepositKeyRingRequest>,
+    ) -> Result<Response<pb::DepositKeyRingResponse>, Status> {
+        let identity = member(&self.hub, &request)?;
+        let (hub, ring) = (Arc::clone(&self.hub), request.into_inner().key_ring);
+        liandong_node::api::blocking(move || hub.keep_key_ring(identity, ring)).await?;
+        Ok(Response::new(pb::DepositKeyRingResponse {}))
     }
 }
 

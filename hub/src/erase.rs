@@ -17,7 +17,7 @@ use crate::ca::Identity;
 use crate::erasures::Erasures;
 use crate::fold::Key;
 use crate::hub::{Hub, Shared, locked};
-use crate::queue::{Job, Proved};
+use crate::queue::{Job, Proved, Prover};
 
 /// After a failure, such as a full disk, it is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -79,19 +79,18 @@ impl Shared {
         let prove = |((kind, record), row): (Key, ErasureRow)| {
             let entry = erasure::named(row.entry.as_ref()?)?;
             let (holder, at_ms) = (SiteCode::PROVINCE, now_ms());
-            Some(erasure::prove(&self.signer, &Erased { kind, record, entry, holder, at_ms }))
+            Some(Erased { kind, record, entry, holder, at_ms })
         };
-        let proofs = open.into_iter().filter_map(prove).collect();
-        self.note_proofs(None, proofs)
+        self.note_proofs(Prover::Hub(open.into_iter().filter_map(prove).collect()))
     }
 
     /// Has proofs noted in the log; durable before it returns.
-    fn note_proofs(&self, by: Option<Identity>, proofs: Vec<ErasureProof>) -> Result<(), SiteError> {
+    fn note_proofs(&self, by: Prover) -> Result<(), SiteError> {
         let (sender, receiver) = mpsc::channel();
         let answer = Box::new(move |()| {
             let _ = sender.send(());
         });
-        self.queue.put(Job::Proved(Proved { by, proofs, answer }));
+        self.queue.put(Job::Proved(Proved { by, answer }));
         receiver.recv().map_err(|_| SiteError::Refused("the hub is stopping; the proofs come again".into()))
     }
 }
@@ -107,16 +106,15 @@ impl Hub {
         proofs: Vec<ErasureProof>,
     ) -> Result<Vec<ErasureProof>, SiteError> {
         let known = |erasures: &Erasures| {
-            let key = self.member_key(identity);
-            let news =
-                |proof: &ErasureProof| key.is_some_and(|key| erasures.is_news(proof, identity.site, &key));
+            let keys = self.read(|published| published.registry.members.line(identity));
+            let news = |proof: &ErasureProof| erasures.is_news(proof, identity.site, &keys);
             (proofs.iter().any(news), erasures.answers(&proofs))
         };
         let (has_news, answers) = self.with_erasures(known);
         if !has_news {
             return Ok(answers);
         }
-        self.shared.note_proofs(Some(identity), proofs.clone())?;
+        self.shared.note_proofs(Prover::City(identity, proofs.clone()))?;
         Ok(self.with_erasures(|erasures| erasures.answers(&proofs)))
     }
 

@@ -61,10 +61,10 @@ impl Erasures {
         }
     }
 
-    /// Whether a proof is one to note: it is signed by its holder, of something that is erased, by somebody who held it,
+    /// Whether a proof is one to note: it is signed by its holder with one of its keys, of something that is erased, by somebody who held it,
     /// and not known already.
-    pub fn is_news(&self, proof: &ErasureProof, holder: SiteCode, key: &VerifyingKey) -> bool {
-        let Ok(erased) = erasure::check(key, proof) else { return false };
+    pub fn is_news(&self, proof: &ErasureProof, holder: SiteCode, keys: &[VerifyingKey]) -> bool {
+        let Some(erased) = keys.iter().find_map(|key| erasure::check(key, proof).ok()) else { return false };
         let Some(row) = self.rows.get(&(erased.kind, erased.record)) else { return false };
         let held = holder.is_province() || row.holders.contains(&holder.0);
         let known = erasure::proof_of(row, holder).is_some_and(|known| known == proof);
@@ -131,7 +131,7 @@ mod tests {
             let erased = Erased { kind, record, entry: (origin, seq), holder: SiteCode(holder), at_ms: 5 };
             erasure::prove(&key, &erased)
         };
-        let public = key.verifying();
+        let public = [key.verifying()];
         let mine = proof(440_100, 9);
         let is_news = |erasures: &Erasures, proof: &ErasureProof, holder: u32| {
             erasures.is_news(proof, SiteCode(holder), &public)
@@ -140,7 +140,7 @@ mod tests {
         assert!(!is_news(&erasures, &mine, 440_300), "another's");
         assert!(!is_news(&erasures, &proof(440_300, 9), 440_300), "who never held it");
         assert!(!is_news(&erasures, &proof(440_100, 8), 440_100), "another entry");
-        assert!(!erasures.is_news(&mine, SiteCode(440_100), &SigningKey::new(&[8; 32]).verifying()));
+        assert!(!erasures.is_news(&mine, SiteCode(440_100), &[SigningKey::new(&[8; 32]).verifying()]));
         erasures.note(mine.clone());
         assert!(!is_news(&erasures, &mine, 440_100), "known already");
         assert_eq!(erasures.answers(std::slice::from_ref(&mine)), []);

@@ -22,7 +22,7 @@ use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::position::{GenerationStart, Generations};
 use liandong_proto::session::hub::Input;
-use liandong_proto::share::CityKey;
+use liandong_proto::share::{CityKey, CityRing};
 use liandong_proto::sign::{SigningKey, VerifyingKey};
 use liandong_proto::stamp::{Clock, Stamp};
 use prost::Message as _;
@@ -73,8 +73,10 @@ pub struct Shared {
     pub(crate) audit: Arc<Audit>,
     /// Vouches for cities and hub.
     pub(crate) ca: Ca,
-    /// Signs receipts.
-    pub(crate) signer: SigningKey,
+    /// Signs receipts and commits.
+    pub(crate) signer: RwLock<SigningKey>,
+    /// Held while that key is being replaced.
+    pub(crate) rekeying: Mutex<()>,
     pub(crate) index: Index,
     pub(crate) queue: Queue,
     pub(crate) published: RwLock<Published>,
@@ -201,18 +203,20 @@ impl Hub {
         if registry.erasures.wait() {
             log.begin_segment(row.hub_seq + 1)?;
         }
-        let keys = Keys { city: CityKey::new(&random()), linking: None };
+        let keys = Keys { city: CityRing::new(CityKey::new(&random()), Vec::new()), linking: None };
         let mut author = Author::new(origin, keys, generator());
         author.head = Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() };
         author.clock = Clock::resume(Stamp(row.stamp));
         author.generations = generations.clone();
-        let (ca, signer) = (Ca::load(&paths)?, paths.signing()?);
+        let line = registry.members.rotations(SiteCode::PROVINCE);
+        let (ca, signer) = (Ca::load(&paths)?, RwLock::new(crate::rekey::signer(&paths, &line)?));
         let shared = Arc::new(Shared {
             paths,
             log,
             audit,
             ca,
             signer,
+            rekeying: Mutex::new(()),
             index,
             queue: Queue::default(),
             published: RwLock::new(Published {
@@ -264,7 +268,7 @@ impl Hub {
 
     /// What its receipts are signed with.
     pub fn signing_key(&self) -> VerifyingKey {
-        self.shared.signer.verifying()
+        self.shared.signer().verifying()
     }
 
     /// Its index, for reading.

@@ -212,7 +212,7 @@ impl Sync for Service {
             site,
             identity,
             peer,
-            session: HubSession::new(site, LIMITS, self.hub.shared.signer.clone()),
+            session: HubSession::new(site, LIMITS),
             known: Arc::default(),
             down,
             inputs,
@@ -363,7 +363,10 @@ impl Driver {
                 }
                 Output::Admit(hello) => self.admit(hello),
                 Output::Intake { entries, signed } => {
-                    let Some(origin) = self.session.origin() else { continue };
+                    let Some((origin, signing_key)) = self.session.origin().zip(self.session.signing_key())
+                    else {
+                        continue;
+                    };
                     let known = Arc::clone(&self.known);
                     self.hub.shared.queue.put(Job::Pushed(Pushed {
                         origin,
@@ -371,6 +374,7 @@ impl Driver {
                         known,
                         entries,
                         signed,
+                        signing_key,
                     }));
                 }
                 Output::ReadFeed { after, max_bytes } => self.in_background(move |hub, origin| {

@@ -12,6 +12,7 @@ use liandong_node::rows;
 use liandong_node::site::SiteError;
 use liandong_proto::id::SiteCode;
 use liandong_proto::pb::log::v1 as pb;
+use liandong_proto::rotation::Rotation;
 use liandong_proto::sign::VerifyingKey;
 use pb::city_row::Standing;
 use pb::registry_change::Change;
@@ -62,6 +63,33 @@ impl Members {
         VerifyingKey::from_slice(&enrolment.signing_key)
     }
 
+    /// The keys that a member signs or has signed with, newest first: each vouched for by the one before it. None for
+    /// whoever is no member.
+    pub fn line(&self, identity: Identity) -> Vec<VerifyingKey> {
+        if self.signing_key(identity).is_some() { self.line_of(identity.site) } else { Vec::new() }
+    }
+
+    /// The same of a city, whoever asks.
+    pub fn line_of(&self, site: SiteCode) -> Vec<VerifyingKey> {
+        let Some(row) = self.cities.get(&site) else { return Vec::new() };
+        let enrolled = row.enrolment.as_ref().and_then(|it| VerifyingKey::from_slice(&it.signing_key));
+        let mut line: Vec<VerifyingKey> = enrolled.into_iter().collect();
+        for rotation in row.rotations.iter().rev() {
+            let keys = [&rotation.new_key, &rotation.old_key].map(|key| VerifyingKey::from_slice(key));
+            if let [Some(new), Some(old)] = keys
+                && line.last() == Some(&new)
+            {
+                line.push(old);
+            }
+        }
+        line
+    }
+
+    /// The line of a site's signing keys, oldest first.
+    pub fn rotations(&self, site: SiteCode) -> Vec<pb::KeyRotation> {
+        self.cities.get(&site).map(|row| row.rotations.clone()).unwrap_or_default()
+    }
+
     /// Whether a change may be made as things stand.
     ///
     /// # Errors
@@ -87,9 +115,22 @@ impl Members {
                 }
                 Ok(())
             }
-            Some(Change::RenewedUntilMs(_)) if standing == Standing::Member => Ok(()),
+            Some(Change::RenewedUntilMs(_) | Change::LinkingKey(_) | Change::KeyRing(_))
+                if standing == Standing::Member =>
+            {
+                Ok(())
+            }
+            Some(Change::Rekeyed(statement)) if standing == Standing::Member => {
+                let rotation = Rotation::check(statement);
+                let rotation = rotation.map_err(|error| SiteError::Refused(format!("{site}: {error}")))?;
+                let enrolled = row.and_then(|row| row.enrolment.as_ref()).map(|it| it.signing_key.clone());
+                if rotation.origin.site != site || enrolled.as_deref() != Some(&rotation.old.to_bytes()) {
+                    return refused("the rotation is not by the signing key that the city has enrolled");
+                }
+                Ok(())
+            }
             Some(Change::Revoked(_)) if standing != Standing::Unspecified || row.is_some() => Ok(()),
-            Some(Change::RenewedUntilMs(_) | Change::Revoked(_)) => refused("the city is not a member"),
+            Some(_) => refused("the city is not a member"),
         }
     }
 
@@ -102,6 +143,14 @@ impl Members {
             Some(Change::Invited(invitation)) => row.invitation = Some(invitation),
             Some(Change::Joined(enrolment)) => {
                 row.set_standing(Standing::Member);
+                // What was wrapped for the keys of an earlier enrolment may not open with those of this one.
+                if row
+                    .enrolment
+                    .as_ref()
+                    .is_some_and(|it| it.linking_recipient != enrolment.linking_recipient)
+                {
+                    row.linking_key.clear();
+                }
                 (row.invitation, row.enrolment, row.reason) = (None, Some(enrolment), String::new());
             }
             Some(Change::RenewedUntilMs(until_ms)) => {
@@ -109,6 +158,14 @@ impl Members {
                     enrolment.until_ms = until_ms;
                 }
             }
+            Some(Change::Rekeyed(rotation)) => {
+                if let Some(enrolment) = &mut row.enrolment {
+                    enrolment.signing_key = rotation.new_key.clone();
+                }
+                row.rotations.push(rotation);
+            }
+            Some(Change::LinkingKey(file)) => row.linking_key = file,
+            Some(Change::KeyRing(ring)) => row.key_ring = ring,
             Some(Change::Revoked(reason)) => {
                 row.set_standing(Standing::Revoked);
                 (row.invitation, row.reason) = (None, reason);
@@ -138,6 +195,11 @@ pub fn voids_certificates(change: &pb::RegistryChange) -> bool {
     matches!(change.change, Some(Change::Joined(_) | Change::Revoked(_) | Change::Retired(_)))
 }
 
+/// Whether a member's session begins anew behind a change: it signs with another key, or has one to fetch.
+pub fn changes_keys(change: &pb::RegistryChange) -> bool {
+    matches!(change.change, Some(Change::Rekeyed(_) | Change::LinkingKey(_)))
+}
+
 fn is_open(invitation: &pb::Invitation, secret_hash: &[u8], now_ms: u64) -> bool {
     invitation.secret_hash == secret_hash && now_ms < invitation.until_ms
 }
@@ -165,6 +227,7 @@ mod tests {
             signing_key: Bytes::copy_from_slice(&signing_key),
             until_ms: 900,
             secret_hash: secret_hash.into(),
+            linking_recipient: String::new(),
         })
     }
 

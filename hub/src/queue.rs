@@ -9,9 +9,11 @@ use liandong_proto::pb::log::v1 as log;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::position::Generations;
 use liandong_proto::session::hub::{Admission, CheckedEntry};
+use liandong_proto::sign::Erased;
+use liandong_proto::sign::{SigningKey, VerifyingKey};
 
 use crate::ca::Identity;
-use crate::members::voids_certificates;
+use crate::members::{changes_keys, voids_certificates};
 
 /// Entries of one push.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Pushed {
     pub entries: Vec<CheckedEntry>,
     /// The city's signature over the head they lead to.
     pub signed: log::SignedHead,
+    /// The key that it was held against.
+    pub signing_key: VerifyingKey,
 }
 
 type Answer<T> = Box<dyn FnOnce(T) + Send>;
@@ -64,16 +68,24 @@ pub enum Job {
     Register(Register),
     /// Proofs of erasures.
     Proved(Proved),
+    /// The hub's next signing key.
+    Rekey(Rekey),
 }
 
 /// Proofs of erasures; those that do not hold are left out.
 pub struct Proved {
-    /// Whose; `None`: the hub's own.
-    pub by: Option<Identity>,
-    /// What they say.
-    pub proofs: Vec<log::ErasureProof>,
+    /// Whose, and what they say.
+    pub by: Prover,
     /// Called once they are durable.
     pub answer: Answer<()>,
+}
+
+/// Who proves that something is erased.
+pub enum Prover {
+    /// The hub, of these; its committer signs.
+    Hub(Vec<Erased>),
+    /// A city.
+    City(Identity, Vec<log::ErasureProof>),
 }
 
 /// A change of the registry.
@@ -81,6 +93,16 @@ pub struct Register {
     /// What changes.
     pub change: log::RegistryChange,
     /// Called once it is durable, or refused.
+    pub answer: Answer<Result<(), SiteError>>,
+}
+
+/// A change of the key that the hub signs with.
+pub struct Rekey {
+    /// The key from then on.
+    pub next: SigningKey,
+    /// Who asked for it.
+    pub author: String,
+    /// Called once it is durable.
     pub answer: Answer<Result<(), SiteError>>,
 }
 
@@ -126,8 +148,9 @@ impl Queue {
                 lanes.first.push_back(Job::Knock(knock));
             }
             Job::Register(register) => {
-                // Whoever joins anew or is cut off has nothing under way any more; a member pushes it again.
-                if voids_certificates(&register.change) {
+                // Whoever joins anew, is cut off or changes its key has nothing under way any more; a member pushes it
+                // again.
+                if voids_certificates(&register.change) || changes_keys(&register.change) {
                     let site = SiteCode(register.change.site);
                     lanes.cities.remove(&site);
                     lanes.turn.retain(|turn| *turn != site);
@@ -203,6 +226,7 @@ mod tests {
             known: Arc::default(),
             entries: Vec::new(),
             signed: log::SignedHead::default(),
+            signing_key: SigningKey::new(&[1; 32]).verifying(),
         }));
     }
 

@@ -7,16 +7,16 @@ use liandong_node::audit::Audit;
 use liandong_node::log::Pos;
 use liandong_node::rows;
 use liandong_node::site::{
-    By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown, SiteError, view,
+    By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown, SiteError, view,
 };
 use liandong_proto::entry::Op;
-use liandong_proto::id::RecordId;
+use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::node::v1 as node;
 use liandong_proto::schema::{self, Party};
 use liandong_proto::state::RecordState;
 
 use crate::hub::Hub;
-use crate::verify::verify_log;
+use crate::verify::{Trusted, verify_log};
 
 impl Hub {
     /// The state of a record.
@@ -92,10 +92,11 @@ impl Records for Hub {
         })
     }
 
-    fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
+    fn verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError> {
         let mut found = Findings::default();
-        let key = self.signing_key();
-        let noted = verify_log(&self.shared.log, key, &mut found, progress);
+        let line = self.read(|published| published.registry.members.rotations(SiteCode::PROVINCE));
+        let trusted = Trusted::new(self.signing_key(), &line, pins);
+        let noted = verify_log(&self.shared.log, &trusted, &mut found, progress);
         found.audit(&self.shared.audit, &noted);
         let mut step = |done, total| progress(Progress { what: "index", done, total });
         match self.index().flush().and_then(|()| self.index().verify(&mut step)) {

@@ -167,6 +167,23 @@ impl Registry {
         (old, value)
     }
 
+    /// Whether the registry may be changed so, as things stand.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] saying why not.
+    pub fn allow(&self, change: &pb::RegistryChange) -> Result<(), SiteError> {
+        self.members.allow(change)?;
+        let Some(pb::registry_change::Change::Rekeyed(rotation)) = &change.change else { return Ok(()) };
+        let (site, epoch) = (SiteCode(change.site), Epoch::from_slice(&rotation.epoch).unwrap_or_default());
+        // An old key that got out cannot be made to have signed what came later.
+        if self.head(Origin { site, epoch }).seq > rotation.after_seq {
+            return Err(SiteError::Refused(format!(
+                "{site}: the rotation ends the old key before entries it signed"
+            )));
+        }
+        Ok(())
+    }
+
     /// Whether a node may sync: its origin, the nonce of its session and the key it signs with if so.
     ///
     /// # Errors
@@ -185,7 +202,7 @@ impl Registry {
         };
         // What a city wrote is its own to have back.
         if !hello.restore {
-            let until = self.agreements.check(site, validate::today(now_ms), &[signing_key]);
+            let until = self.agreements.check(site, validate::today(now_ms), &self.members.line(identity));
             until.map_err(|lack: Lack| Box::new(Admission::Refused(lack.refusal())))?;
         }
         let epoch = Epoch::from_slice(&hello.epoch).unwrap_or_default();

@@ -7,6 +7,8 @@
 //! | every header against the one before it of its origin | a city's entry altered, dropped or moved |
 //! | every payload against its header | a payload altered |
 //! | a city's newest entry of a commit against the city's signature | entries that the city never wrote |
+//! | every signature against the key of its place in the line of keys | a key used before or after its time |
+//! | the first key of a city against a pin, where one is given | a city that the hub made up |
 //!
 //! It does not see the loss of whole commits at the end: the cities' receipts do, and their heads when they come back.
 
@@ -15,7 +17,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use liandong_node::audit::End;
 use liandong_node::log::{Log, Pos};
-use liandong_node::site::{Findings, Missing, OnProgress, Progress, lacks, record_kind};
+use liandong_node::site::{Findings, Missing, OnProgress, Pin, Progress, lacks, record_kind};
 use liandong_proto::entry::{self, Head};
 use liandong_proto::erasure;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
@@ -30,16 +32,29 @@ use crate::erasures;
 /// After so many faults the rest says nothing new.
 const ENOUGH: usize = 100;
 
-/// Reads a hub's log from end to end; `hub_key` is the key that the hub signs with. Where the audit log stood at each
-/// start is the answer.
-pub fn verify_log(
-    log: &Log,
-    hub_key: VerifyingKey,
-    found: &mut Findings,
-    progress: OnProgress<'_>,
-) -> Vec<End> {
+/// Which keys the signatures are held against.
+#[derive(Clone, Debug)]
+pub struct Trusted {
+    /// The hub's key at the beginning of its log.
+    pub first: VerifyingKey,
+    /// The hub's key at the end: the one it has.
+    pub newest: VerifyingKey,
+    /// First keys of sites that are known from elsewhere than the log.
+    pub pins: Vec<Pin>,
+}
+
+impl Trusted {
+    /// The key that the hub has now, and the one that its line of rotations began with.
+    pub fn new(newest: VerifyingKey, line: &[pb::KeyRotation], pins: &[Pin]) -> Trusted {
+        let first = line.first().and_then(|rotation| VerifyingKey::from_slice(&rotation.old_key));
+        Trusted { first: first.unwrap_or(newest), newest, pins: pins.to_vec() }
+    }
+}
+
+/// Reads a hub's log from end to end. Where the audit log stood at each start is the answer.
+pub fn verify_log(log: &Log, trusted: &Trusted, found: &mut Findings, progress: OnProgress<'_>) -> Vec<End> {
     let (total, mut done) = (log.bytes_from(Pos::default()), 0);
-    let mut check = Check::new(hub_key, found);
+    let mut check = Check::new(trusted, found);
     for raw in log.read(Pos::default()) {
         let raw = match raw {
             Ok(raw) => raw,
@@ -56,19 +71,24 @@ pub fn verify_log(
             break;
         }
     }
-    check.end();
-    check.audit
+    check.finish()
 }
 
 struct Check<'a> {
+    /// What the hub signs with at this place.
     hub_key: VerifyingKey,
+    trusted: &'a Trusted,
     found: &'a mut Findings,
     chain: Bytes,
     /// The next place of the order.
     next: u64,
     heads: HashMap<Origin, Head>,
-    /// What each city signs with, as enrolled so far.
+    /// What each city signs with at this place, if anything vouches for it.
     keys: HashMap<SiteCode, VerifyingKey>,
+    /// Every key of a pinned city that its pin or a rotation vouches for.
+    vouched: HashMap<SiteCode, Vec<VerifyingKey>>,
+    /// Every key that a site has had so far: a proof may have been signed before a rotation and come behind it.
+    had: HashMap<SiteCode, Vec<VerifyingKey>>,
     /// Payloads that entries name and do not have.
     missing: Missing,
     /// Where the audit log stood.
@@ -76,9 +96,10 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn new(hub_key: VerifyingKey, found: &'a mut Findings) -> Check<'a> {
+    fn new(trusted: &'a Trusted, found: &'a mut Findings) -> Check<'a> {
         Check {
-            hub_key,
+            hub_key: trusted.first,
+            trusted,
             found,
             chain: Bytes::new(),
             next: 1,
@@ -86,6 +107,8 @@ impl<'a> Check<'a> {
             keys: HashMap::new(),
             missing: Missing::default(),
             audit: Vec::new(),
+            vouched: HashMap::new(),
+            had: HashMap::from([(SiteCode::PROVINCE, vec![trusted.first])]),
         }
     }
 
@@ -96,8 +119,8 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// What only the whole tells.
-    fn end(&mut self) {
+    /// Payloads that no erasure explains.
+    fn tell_missing(&mut self) {
         for place in self.missing.unexplained().take(ENOUGH) {
             let en = format!(
                 "the entry at place {place} lacks a payload that its header names, and its record was not erased"
@@ -123,19 +146,28 @@ impl<'a> Check<'a> {
             _ => return,
         }
         let Ok(change) = pb::RegistryChange::decode(payload) else { return self.unreadable(pos) };
-        if let Some(Change::Joined(enrolment)) = change.change {
-            match VerifyingKey::from_slice(&enrolment.signing_key) {
-                Some(key) => drop(self.keys.insert(SiteCode(change.site), key)),
+        match change.change {
+            Some(Change::Joined(enrolment)) => match VerifyingKey::from_slice(&enrolment.signing_key) {
+                Some(key) => {
+                    self.had.entry(SiteCode(change.site)).or_default().push(key);
+                    self.enrolled(SiteCode(change.site), key);
+                }
                 None => self.unreadable(pos),
+            },
+            Some(Change::Rekeyed(rotation)) => {
+                let key = VerifyingKey::from_slice(&rotation.new_key);
+                self.had.entry(SiteCode(change.site)).or_default().extend(key);
+                self.rekeyed(SiteCode(change.site), &rotation);
             }
+            _ => {}
         }
     }
 
     fn proof(&mut self, payload: Bytes, pos: Pos) {
         let Ok(proof) = pb::ErasureProof::decode(payload) else { return self.unreadable(pos) };
         let holder = SiteCode(proof.holder);
-        let key = if holder.is_province() { Some(&self.hub_key) } else { self.keys.get(&holder) };
-        if key.is_none_or(|key| erasure::check(key, &proof).is_err()) {
+        let keys = self.had.get(&holder).map_or(&[][..], Vec::as_slice);
+        if !keys.iter().any(|key| erasure::check(key, &proof).is_ok()) {
             let en = format!("the proof of an erasure by {holder} is not signed with its key");
             self.found.fault(&format!("{holder} 的彻底删除证明与其密钥不符"), &en);
         }
@@ -229,5 +261,6 @@ impl<'a> Check<'a> {
     }
 }
 
+mod line;
 #[cfg(test)]
 mod tests;

@@ -97,6 +97,9 @@ impl Writer {
             for (id, term) in agreements {
                 published.registry.agreements.take(id, term);
             }
+            if let Some(signer) = told.signer.clone() {
+                self.shared.take_signer(signer);
+            }
             told.heads
                 .into_iter()
                 .filter_map(|(origin, row)| {
@@ -114,6 +117,17 @@ impl Writer {
             self.shared.wake_eraser();
         }
         let mut sessions = locked(&self.shared.sessions);
+        // Before they hear of the commit: their receipts would be by the key before.
+        let all = sessions.keys().copied().filter(|_| told.signer.is_some());
+        for site in all.chain(told.again).collect::<Vec<_>>() {
+            if let Some(session) = sessions.remove(&site) {
+                let _ = session.send(Input::Stop(refusal(
+                    Code::Unavailable,
+                    "密钥已更换，会话重新开始",
+                    "keys have changed, the session begins anew",
+                )));
+            }
+        }
         for (site, up_to) in heads {
             if let Some(session) = sessions.get(&site) {
                 let _ = session.send(Input::Committed { up_to, at: told.at, commit_hash: told.commit_hash });

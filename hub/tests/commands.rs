@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use liandong_proto::share::LinkingKey;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -144,13 +145,16 @@ fn a_linking_key_is_made_once_for_its_owner_and_away_from_any_hub() {
     };
     let made = make();
     assert!(made.status.success(), "{made:?}");
-    let key = liandong_node::site::read_linking_key(&file).expect("a key");
+    let key = LinkingKey::new(&liandong_node::site::read_key(&file).expect("a key"));
     let told: Value = serde_json::from_slice(&made.stdout).expect("an object");
     assert_eq!(told["fingerprint"], key.fingerprint());
     let mode = std::fs::metadata(&file).expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     assert_eq!(make().status.code(), Some(2), "it is not written over");
-    assert_eq!(liandong_node::site::read_linking_key(&file).expect("a key").fingerprint(), key.fingerprint());
+    assert_eq!(
+        LinkingKey::new(&liandong_node::site::read_key(&file).expect("a key")).fingerprint(),
+        key.fingerprint()
+    );
 }
 
 #[test]

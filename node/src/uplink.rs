@@ -58,6 +58,9 @@ pub enum UplinkError {
         "the hub has said nothing for {0} seconds: it hangs or the line is down; look at its log, and try again"
     )]
     Silent(u64),
+    /// Keys of this site have changed; the session begins anew.
+    #[error("keys have changed, the session begins anew")]
+    Again,
     /// The hub's final no.
     #[error("the hub refused: {}", .0.en)]
     Refused(pb::Refusal),
@@ -81,7 +84,8 @@ impl UplinkError {
             | UplinkError::Unreachable(_)
             | UplinkError::Cut(_)
             | UplinkError::Silent(_)
-            | UplinkError::Ended => true,
+            | UplinkError::Ended
+            | UplinkError::Again => true,
             UplinkError::Refused(refusal) => {
                 // Cut off is not for good: a fresh invitation may come at any time.
                 use Code::{Frozen, NoAgreement, NotAMember, SiteBusy, Unavailable};
@@ -111,6 +115,7 @@ pub struct UplinkOptions {
 /// Syncs with the hub until `stop`; tries again, with growing pauses, for as long as it must.
 pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Receiver<bool>) {
     let first_pause = Duration::from_millis(200).min(options.retry_max);
+    let mut keys = site.keys_news();
     let mut pause = first_pause;
     loop {
         if *stop.borrow() {
@@ -146,6 +151,7 @@ pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Recei
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.changed() => return,
+            Ok(()) = keys.changed() => {}
         }
         pause = (pause * 2).min(options.retry_max);
     }
@@ -186,7 +192,7 @@ fn report(site: &Site, error: &UplinkError) {
 }
 
 /// Connects as the member that the site is, with a fresh certificate when the one at hand is getting old.
-async fn connect(site: &Site, hub: Option<&str>) -> Result<(Channel, VerifyingKey), UplinkError> {
+async fn connect(site: &Arc<Site>, hub: Option<&str>) -> Result<(Channel, VerifyingKey), UplinkError> {
     let membership = Membership::load(site.paths())?.ok_or(UplinkError::NotJoined)?;
     if now_ms() >= membership.not_after_ms {
         return Err(UplinkError::Expired);
@@ -208,6 +214,7 @@ async fn connect(site: &Site, hub: Option<&str>) -> Result<(Channel, VerifyingKe
             Err(error) => tracing::warn!(%error, "the certificate cannot be renewed now"),
         }
     }
+    trust::run_errands(site, &channel).await?;
     if !is_accepted {
         return Err(UplinkError::NotAccepted);
     }
@@ -240,6 +247,7 @@ async fn session(site: &Arc<Site>, hub: Option<&str>) -> UplinkError {
 }
 
 async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, UplinkError> {
+    let mut keys = site.keys_news();
     let (channel, hub_key) = connect(site, hub).await?;
     let mut client = SyncClient::new(channel.clone())
         .max_decoding_message_size(limits::MESSAGE_BYTES)
@@ -283,14 +291,20 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
             _ = tick.tick() => Input::Tick,
             _ = proofs.tick() => {
                 if proving.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-                    proving = Some(tokio::spawn(prove(Arc::clone(site), channel.clone(), hub_key)));
+                    proving = Some(tokio::spawn(prove(Arc::clone(site), channel.clone())));
                 }
                 continue;
             }
+            Ok(()) = keys.changed() => return Ok(UplinkError::Again),
             // A connection may outlive its certificate; the next one begins with a fresh one.
             _ = renewal.tick() => match is_due(site) {
                 true => return Ok(UplinkError::Ended),
-                false => continue,
+                false => {
+                    // Beside the session, which goes on reading.
+                    let (site, channel) = (Arc::clone(site), channel.clone());
+                    tokio::spawn(async move { trust::look_after_keys(&site, &channel).await });
+                    continue;
+                }
             },
         };
         driver.on(input).await?;
@@ -298,7 +312,7 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
 }
 
 /// Erases what a delivery asked for, hands in proofs, and takes in those of the hub. Tried again with the next tick.
-async fn prove(site: Arc<Site>, channel: Channel, hub_key: VerifyingKey) {
+async fn prove(site: Arc<Site>, channel: Channel) {
     let at_once = {
         let site = Arc::clone(&site);
         async move {
@@ -316,7 +330,12 @@ async fn prove(site: Arc<Site>, channel: Channel, hub_key: VerifyingKey) {
             proofs.truncate(limits::PROOFS);
             let mut client = MembershipClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES);
             let answer = client.prove(ProveRequest { proofs }).await.map_err(refused_or_cut)?.into_inner();
-            blocking(move || site.hub_proved(answer.proofs, &hub_key)).await
+            blocking(move || {
+                let member = Membership::load(site.paths())?;
+                let keys = member.map(|member| member.hub_keys()).transpose()?.unwrap_or_default();
+                site.hub_proved(answer.proofs, &keys)
+            })
+            .await
         }
     };
     if let Err(error) = at_once.await {
@@ -368,6 +387,7 @@ impl Driver {
                         state.last_sync_ms = now_ms();
                     });
                 }
+                Output::HubKeys(keys) => self.pin(&keys)?,
                 Output::Read { after, max_bytes } => {
                     let (entries, last) = self.reader.read(&self.site, after, max_bytes as usize)?;
                     queue.extend(self.session.on(Input::Read(entries, last), now_ms()));
@@ -399,6 +419,23 @@ impl Driver {
                 Output::Refused(refusal) => return Err(UplinkError::Refused(refusal)),
             }
         }
+        Ok(())
+    }
+
+    /// Keys of the hub that followed the pinned one, durable before anything they sign is taken.
+    fn pin(&self, keys: &[VerifyingKey]) -> Result<(), UplinkError> {
+        let paths = self.site.paths();
+        let mut membership = Membership::load(paths)?.ok_or(UplinkError::NotJoined)?;
+        let before = membership.clone();
+        membership.pin(keys);
+        if !membership.store_after(&before, paths)? {
+            return Err(UplinkError::Again);
+        }
+        let newest = keys.last().map(VerifyingKey::fingerprint).unwrap_or_default();
+        tracing::warn!(
+            hub_signing_key = newest,
+            "the hub signs with a new key, which the one before vouches for"
+        );
         Ok(())
     }
 

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 mod again;
 #[path = "commands/audit.rs"]
 mod audit;
+#[path = "commands/keys.rs"]
+mod keys;
 
 const ID: &str = "11010519491231002X";
 const OTHER_ID: &str = "440100197401024011";

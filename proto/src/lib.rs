@@ -101,7 +101,7 @@
 //! | [`merge`] | judging and applying |
 //! | [`share`] | projection, tokens, sealing |
 //! | [`format`](mod@format), [`validate`] | spelling of values; rules over fields, records and status steps |
-//! | [`sign`] | signatures over heads and receipts |
+//! | [`sign`], [`rotation`] | signatures over heads and receipts; how one signing key follows another |
 //! | [`digest`] | digests of sets of records |
 //! | [`session`] | the table of messages and both halves, sans-io |
 //!
@@ -118,6 +118,7 @@ pub mod id;
 pub mod merge;
 pub mod pb;
 pub mod position;
+pub mod rotation;
 pub mod schema;
 pub mod session;
 pub mod share;

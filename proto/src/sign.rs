@@ -11,6 +11,7 @@ use ed25519_dalek::Signer as _;
 use crate::entry::Head;
 use crate::id::{Hash, Origin, RecordId, SiteCode, hex, sha256};
 use crate::position::Position;
+use crate::rotation::Rotation;
 
 /// Bytes of a key, of either half.
 pub const KEY_BYTES: usize = 32;
@@ -132,6 +133,11 @@ impl SigningKey {
         self.0.sign(&erased_text(erased)).to_bytes()
     }
 
+    /// Signs that another key takes this one's place: 64 bytes.
+    pub(crate) fn sign_rotation(&self, rotation: &Rotation) -> [u8; 64] {
+        self.0.sign(&rotation.text()).to_bytes()
+    }
+
     /// Signs a receipt: 64 bytes.
     pub fn sign_receipt(&self, receipt: &Receipted) -> [u8; 64] {
         self.0.sign(&receipt_text(receipt)).to_bytes()
@@ -187,6 +193,14 @@ impl VerifyingKey {
     /// [`BadSignature`].
     pub fn check_erased(&self, erased: &Erased, signature: &[u8]) -> Result<(), BadSignature> {
         self.check(&erased_text(erased), signature)
+    }
+
+    /// Holds a signature against the rotation that this key is said to have signed.
+    ///
+    /// # Errors
+    /// [`BadSignature`].
+    pub(crate) fn check_rotation(&self, rotation: &Rotation, signature: &[u8]) -> Result<(), BadSignature> {
+        self.check(&rotation.text(), signature)
     }
 
     fn check(&self, text: &[u8], signature: &[u8]) -> Result<(), BadSignature> {

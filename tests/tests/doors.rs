@@ -59,14 +59,17 @@ fn stranger(path: &str) -> Option<Code> {
     }
 }
 
-/// What a member's call at the sync port comes to: the sync service and the renewal are its own, with a request that says
-/// nothing they end in a word about that; nothing else is served.
+/// What a member's call at the sync port comes to: the sync service, its certificate and its keys are its own, with a request
+/// that says nothing they end in a word about that; nothing else is served.
 fn member(path: &str) -> Vec<Code> {
     match path {
         "/liandong.sync.v1.Sync/Session" => vec![Code::Ok, Code::Internal],
         "/liandong.trust.v1.Membership/Renew" => vec![Code::InvalidArgument],
         // With no proofs there is nothing to say.
         "/liandong.trust.v1.Membership/Prove" => vec![Code::Ok, Code::Internal],
+        "/liandong.trust.v1.Membership/RotateSigningKey" => vec![Code::InvalidArgument],
+        "/liandong.trust.v1.Membership/DepositKeyRing" => vec![Code::InvalidArgument],
+        "/liandong.trust.v1.Membership/Keys" => vec![Code::Ok],
         "/liandong.trust.v1.Enrolment/Join" => vec![Code::Unimplemented],
         _ if ["/liandong.node.v1.", "/liandong.hub.v1.", "/liandong.audit.v1."]
             .iter()

@@ -1,10 +1,5 @@
 //! No ID number and no mobile of any roster reaches the hub, in whatever spelling.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs;
-use std::path::Path;
-
-use liandong_hub::hub::{Hub, HubOptions};
 use liandong_node::site::{PushReader, Records as _, Site, SiteOptions};
 use liandong_proto::entry::Head;
 use liandong_proto::id::SiteCode;
@@ -12,77 +7,11 @@ use liandong_proto::pb::record::v1 as pb;
 use liandong_tests::roster::{CityRoster, Plan};
 use prost::Message as _;
 
+use crate::needles::{Needles, base64, check_hub};
 use crate::province::{GUANGZHOU, MEMBER, Province, SHAOGUAN, SHENZHEN, member};
 
 const CITIES: [SiteCode; 3] = [GUANGZHOU, SHAOGUAN, SHENZHEN];
 const DRAFTED: &str = "440100199001010023";
-
-/// Byte strings that must not be found.
-struct Needles {
-    by_length: BTreeMap<usize, HashSet<Vec<u8>>>,
-    /// Whether any of them begins with these two bytes, and goes on with those two.
-    first: Vec<bool>,
-    second: Vec<bool>,
-}
-
-fn pair(bytes: &[u8]) -> usize {
-    usize::from(bytes[0]) << 8 | usize::from(bytes[1])
-}
-
-impl Needles {
-    fn of<'a>(numbers: impl Iterator<Item = &'a str>) -> Needles {
-        let (first, second) = (vec![false; 1 << 16], vec![false; 1 << 16]);
-        let mut needles = Needles { by_length: BTreeMap::new(), first, second };
-        for number in numbers {
-            spellings(number).into_iter().for_each(|needle| needles.add(needle));
-        }
-        needles
-    }
-
-    fn add(&mut self, needle: Vec<u8>) {
-        self.first[pair(&needle)] = true;
-        self.second[pair(&needle[2..])] = true;
-        self.by_length.entry(needle.len()).or_default().insert(needle);
-    }
-
-    fn find(&self, bytes: &[u8]) -> Option<usize> {
-        let begins = |at: &usize| self.first[pair(&bytes[*at..])] && self.second[pair(&bytes[*at + 2..])];
-        (0..bytes.len().saturating_sub(3)).filter(begins).find(|at| {
-            self.by_length.iter().any(|(length, needles)| {
-                bytes.get(*at..*at + length).is_some_and(|window| needles.contains(window))
-            })
-        })
-    }
-
-    #[track_caller]
-    fn check(&self, bytes: &[u8], what: impl std::fmt::Display) {
-        assert_eq!(self.find(bytes), None, "a number of a roster stands in {what}");
-    }
-}
-
-/// A number as text, in hexadecimal, and wherever it may begin within base64.
-fn spellings(number: &str) -> Vec<Vec<u8>> {
-    let hex: String = number.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let mut all = vec![number.into(), hex.to_uppercase().into(), hex.into()];
-    all.extend((0..3).map(|before| {
-        let text = base64(&[&vec![0; before], number.as_bytes()].concat());
-        // Characters at both ends hold bits of the neighbours as well.
-        let end = (before + number.len()) * 8 / 6;
-        text[(before * 8).div_ceil(6)..end].to_vec()
-    }));
-    all
-}
-
-fn base64(bytes: &[u8]) -> Vec<u8> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = Vec::new();
-    for chunk in bytes.chunks(3) {
-        let part = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let bits = part(0) << 16 | part(1) << 8 | part(2);
-        out.extend((0..4).map(|at| ALPHABET[(bits >> (18 - 6 * at)) as usize & 63]));
-    }
-    out
-}
 
 /// What stands in the columns of ID numbers and mobiles, without what clerks put around it.
 fn numbers(roster: &CityRoster) -> Vec<String> {
@@ -100,21 +29,6 @@ fn numbers(roster: &CityRoster) -> Vec<String> {
         }
     }
     numbers
-}
-
-fn scan(dir: &Path, needles: &Needles) -> u64 {
-    let mut bytes = 0;
-    for entry in fs::read_dir(dir).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            bytes += scan(&path, needles);
-        } else if path.is_file() {
-            let content = fs::read(&path).expect("a file");
-            needles.check(&content, path.display());
-            bytes += content.len() as u64;
-        }
-    }
-    bytes
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,19 +72,7 @@ async fn no_number_of_any_roster_is_at_the_hub_or_in_a_push() {
         assert!(needles.find(&base64(around.as_bytes())).is_some(), "number {at} would be found in base64");
     }
 
-    let hub_dir = &province.hub().data_dir;
-    assert!(scan(hub_dir, &needles) > 0);
-    // Blocks of the index may be compressed: its rows are read as well, and so is the log, record by record.
-    let hub = Hub::open(&HubOptions::new(hub_dir), &mut |_| {}).expect("the hub opens");
-    for raw in hub.log().read(Default::default()) {
-        needles.check(&raw.expect("readable").payload, "the hub's log");
-    }
-    for row in hub.index().scan(&[1], None) {
-        let (key, value) = row.expect("readable");
-        needles.check(&key, "a key of the hub's index");
-        needles.check(&value, "a row of the hub's index");
-    }
-    hub.close().expect("closed");
+    check_hub(&province.hub().data_dir, &needles);
 
     for city in CITIES {
         let site = Site::open(&SiteOptions::new(&province.node(city).data_dir), &mut |_| {}).expect("opened");

@@ -201,6 +201,71 @@ async fn a_restore_that_was_cut_short_goes_on_with_the_same_command() {
     province.stop().await.expect("all stop");
 }
 
+/// The newest recovery key alone opens what was sealed under it and under those before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_city_whose_recovery_key_was_replaced_is_restored_with_the_newest_alone() {
+    let mut province = Province::running(&[GUANGZHOU, SHENZHEN]).await;
+    let rotate = async |province: &Province| {
+        let answer =
+            province.node(GUANGZHOU).answer(&["recovery-key", "rotate", "--unattended", "--json"]).await;
+        let answer: Value = serde_json::from_str(&answer.expect("rotated")).expect("JSON");
+        (answer["recovery_key"].as_str().expect("a key").to_owned(), answer["in_use"] == true)
+    };
+    let put = async |province: &Province, n: u32| {
+        let sealed = pb::Member { address: format!("广州市某路 {n} 号"), ..member(n) };
+        province.door(GUANGZHOU).await.put(MEMBER, None, &sealed).await.expect("a member")
+    };
+    let first = recovery_key(&province, GUANGZHOU);
+    let mut ids = vec![put(&province, 1).await];
+    province.equal().await;
+    let (second, in_use) = rotate(&province).await;
+    assert!(in_use && second != first && recovery_key(&province, GUANGZHOU) == second);
+    ids.push(put(&province, 2).await);
+    province.equal().await;
+
+    // Without the hub it waits, and the one before goes on counting, also over a restart.
+    province.stop_hub().await.expect("it stops");
+    let (third, in_use) = rotate(&province).await;
+    assert!(!in_use && recovery_key(&province, GUANGZHOU) == second);
+    assert_eq!(rotate(&province).await, (third.clone(), false), "the one that waits, not another");
+    ids.push(put(&province, 3).await);
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    province.start_hub().await.expect("it starts");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    ids.push(put(&province, 4).await);
+    province.equal().await;
+    assert_eq!(recovery_key(&province, GUANGZHOU), third);
+    ids.push(put(&province, 5).await);
+    province.equal().await;
+    let before = fields(&province, GUANGZHOU).await;
+    let found = province.node(GUANGZHOU).answer(&["verify", "--json"]).await.expect("sound");
+    assert_eq!(serde_json::from_str::<Value>(&found).expect("JSON")["sound"], true, "{found}");
+
+    let dir = province.node(GUANGZHOU).data_dir.clone();
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    std::fs::remove_dir_all(&dir).expect("the server is lost");
+    std::fs::create_dir_all(&dir).expect("a new one");
+    for older in [&first, &second] {
+        let output = restore(&province, GUANGZHOU, older).await;
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        assert!(told.contains("not the city's newest recovery key"), "{told}");
+    }
+    let output = restore(&province, GUANGZHOU, &third).await;
+    assert!(output.status.success(), "{output:?}");
+    province.agree(GUANGZHOU).await.expect("agreed");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    province.equal().await;
+    assert_eq!(fields(&province, GUANGZHOU).await, before);
+    let node = province.door(GUANGZHOU).await;
+    for (at, id) in ids.iter().enumerate() {
+        let shown: pb::Member = decoded(&node.get(MEMBER, *id).await.expect("a call").expect("there"));
+        assert_eq!(shown.address, format!("广州市某路 {} 号", at + 1));
+    }
+    drop(node);
+    province.stop().await.expect("all stop");
+}
+
 /// A number of the form of GB 11643 with its check digit.
 fn valid_number() -> String {
     let digits = "44010619900101123";

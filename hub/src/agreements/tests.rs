@@ -95,7 +95,8 @@ fn who_has_no_agreement_is_not_admitted_but_may_be_restored() {
     let mut registry = crate::registry::Registry::default();
     let secret_hash = bytes::Bytes::from_static(&[1; 32]);
     let signing_key = bytes::Bytes::copy_from_slice(&key(1).to_bytes());
-    let joined = log::Enrolment { number: 7, signing_key, until_ms: 900, secret_hash };
+    let joined =
+        log::Enrolment { number: 7, signing_key, until_ms: 900, secret_hash, ..log::Enrolment::default() };
     let change = Some(Change::Joined(joined));
     registry.members.change(&log::RegistryChange { site: GUANGZHOU.0, change, ..Default::default() });
     // The first of May 2026 in China.

@@ -208,6 +208,8 @@ fn city_json(city: &City) -> Value {
         "reason": city.reason,
         "agreement_to": Some(&city.agreement_to).filter(|to| !to.is_empty()),
         "agreement_of_other_key": city.agreement_of_other_key,
+        "linking_recipient": city.linking_recipient,
+        "linking_key_sent": city.linking_key_sent,
         "connected": city.connected,
         "seq": city.seq,
         "last_received_ms": city.last_received_ms,

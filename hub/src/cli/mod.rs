@@ -8,6 +8,7 @@ mod init;
 mod linking_key;
 mod rebuild;
 pub mod run;
+mod signing_key;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ use liandong_node::config::Flag;
 use crate::config::{HubConfig, KEYS};
 
 pub use entry::main_with;
+use linking_key::LinkingKeyCommand;
 
 /// Name of the program.
 pub const PROGRAM: &str = "liandong-hub";
@@ -61,9 +63,12 @@ pub enum Command {
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     /// 检查日志和索引 · Check log and index
-    Verify,
+    Verify(verify::VerifyArgs),
     /// 由日志重建索引 · Make the index again from the log
     Rebuild,
+    /// 轮换枢纽的签名密钥 · Go over to another signing key
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
     /// 关联密钥，在枢纽之外生成 · The linking key, made away from the hub
     #[command(subcommand)]
     LinkingKey(linking_key::LinkingKeyCommand),
@@ -115,7 +120,9 @@ impl Setup {
 pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
     match command {
         Command::Config(command) => return config::run(&command, PROGRAM, KEYS, global, screen),
-        Command::LinkingKey(command) => return linking_key::run(&command, screen),
+        Command::LinkingKey(command) if !matches!(command, LinkingKeyCommand::Send(_)) => {
+            return linking_key::run(&command, screen);
+        }
         Command::Init(args) => return init::run(args, global, screen).await,
         Command::Audit(command) => {
             let setup = Setup::load(global, Vec::new(), screen)?;
@@ -133,7 +140,9 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::City(command) => city::run(&door, &command, &setup).await,
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup).await,
-        Command::Verify => verify::run(&door, &setup.screen).await,
+        Command::Verify(args) => verify::run(&door, &args, &setup.screen).await,
+        Command::SigningKey(command) => signing_key::run(&door, &command, &setup).await,
+        Command::LinkingKey(LinkingKeyCommand::Send(args)) => linking_key::send(&door, &args, &setup).await,
         Command::LinkingKey(_)
         | Command::Init(_)
         | Command::Run(_)

@@ -1,7 +1,7 @@
 //! A small log of a real hub, altered in every place.
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use liandong_node::now::now_ms;
 use liandong_node::site::{By, Put};
@@ -11,14 +11,17 @@ use liandong_proto::fields::Fields;
 use liandong_proto::id::RecordId;
 use liandong_proto::pb::record::v1 as record;
 use liandong_proto::position::Position;
+use liandong_proto::rotation::Rotation;
 use liandong_proto::session::hub::CheckedEntry;
 use liandong_proto::sign::SigningKey;
 use liandong_proto::stamp::Stamp;
 
+mod rotated;
+
 use super::*;
 use crate::ca::Identity;
 use crate::hub::{Hub, HubOptions};
-use crate::queue::{Job, Pushed, Register};
+use crate::queue::{Job, Pushed};
 
 const MEMBER: Identity = Identity { site: SiteCode(440_100), enrolment: 1 };
 const CITY: Origin = Origin { site: SiteCode(440_100), epoch: Epoch([7; 16]) };
@@ -75,6 +78,17 @@ fn entries(count: u8) -> Vec<CheckedEntry> {
 }
 
 fn push(hub: &Hub, entries: Vec<CheckedEntry>) {
+    push_by(hub, entries, &city_key());
+}
+
+fn push_by(hub: &Hub, entries: Vec<CheckedEntry>, key: &SigningKey) {
+    let seq = entries.last().expect("some").header.seq;
+    queue(hub, entries, key);
+    hub.shared.wait_origin(CITY, seq);
+}
+
+fn queue(hub: &Hub, entries: Vec<CheckedEntry>, key: &SigningKey) {
+    let signing_key = key.verifying();
     let last = entries.last().expect("some");
     let head = Head { seq: last.header.seq, hash: last.hash };
     let signed = pb::SignedHead {
@@ -82,11 +96,11 @@ fn push(hub: &Hub, entries: Vec<CheckedEntry>) {
         epoch: Bytes::copy_from_slice(&CITY.epoch.0),
         seq: head.seq,
         hash: Bytes::copy_from_slice(&head.hash),
-        signature: Bytes::copy_from_slice(&city_key().sign_head(CITY, &head)),
+        signature: Bytes::copy_from_slice(&key.sign_head(CITY, &head)),
     };
-    let pushed = Pushed { origin: CITY, identity: MEMBER, known: Arc::default(), entries, signed };
+    let pushed =
+        Pushed { origin: CITY, identity: MEMBER, known: Arc::default(), entries, signed, signing_key };
     hub.shared.queue.put(Job::Pushed(pushed));
-    hub.shared.wait_origin(CITY, head.seq);
 }
 
 fn join(hub: &Hub) {
@@ -96,13 +110,9 @@ fn join(hub: &Hub) {
         signing_key: Bytes::copy_from_slice(&city_key().verifying().to_bytes()),
         until_ms: 9,
         secret_hash: Bytes::copy_from_slice(&Invitation::secret_hash(&invitation.secret)),
+        linking_recipient: String::new(),
     };
-    let (site, at_ms, author) = (CITY.site.0, now_ms(), String::new());
-    let change = pb::RegistryChange { at_ms, author, site, change: Some(Change::Joined(enrolment)) };
-    let (sender, receiver) = mpsc::channel();
-    let answer = Box::new(move |answer| sender.send(answer).expect("awaited"));
-    hub.shared.queue.put(Job::Register(Register { change, answer }));
-    receiver.recv().expect("answered").expect("joined");
+    hub.register(CITY.site, "", Change::Joined(enrolment)).expect("joined");
 }
 
 /// Kinds and payloads of the log of a hub that has had a city join and push twice, and a word of its own; and its key.
@@ -127,11 +137,20 @@ fn made(dir: &Path) -> (Vec<(u8, Bytes)>, VerifyingKey) {
     (records, key)
 }
 
+/// What stands in place of a line of the hub's keys.
+fn one_key(key: VerifyingKey) -> Trusted {
+    Trusted::new(key, &[], &[])
+}
+
 fn faults<'a>(records: impl IntoIterator<Item = &'a (u8, Bytes)>, key: VerifyingKey) -> Vec<String> {
+    faults_under(records, &one_key(key))
+}
+
+fn faults_under<'a>(records: impl IntoIterator<Item = &'a (u8, Bytes)>, trusted: &Trusted) -> Vec<String> {
     let mut found = Findings::default();
-    let mut check = Check::new(key, &mut found);
+    let mut check = Check::new(trusted, &mut found);
     records.into_iter().for_each(|(kind, payload)| check.record(*kind, payload.clone(), Pos::default()));
-    check.end();
+    check.finish();
     found.faults.into_iter().map(|(_, en)| en).collect()
 }
 
@@ -185,10 +204,11 @@ fn a_hub_cannot_put_words_into_a_citys_mouth() {
         known: Arc::default(),
         entries: made_up,
         signed,
+        signing_key: city_key().verifying(),
     }));
     hub.shared.wait_origin(CITY, 2);
     let mut found = Findings::default();
-    verify_log(hub.log(), hub.signing_key(), &mut found, &mut |_| {});
+    verify_log(hub.log(), &one_key(hub.signing_key()), &mut found, &mut |_| {});
     let said: Vec<&str> = found.faults.iter().map(|(_, en)| en.as_str()).collect();
     assert!(
         said.iter().any(|en| en.contains("entry 2 of 440100") && en.contains("not signed by its city")),
@@ -206,7 +226,9 @@ fn what_a_void_certificate_has_pushed_is_not_taken() {
     join(&hub);
     let void = Identity { enrolment: 2, ..MEMBER };
     let signed = pb::SignedHead { site: CITY.site.0, seq: 2, ..pb::SignedHead::default() };
-    let pushed = Pushed { origin: CITY, identity: void, known: Arc::default(), entries: entries(2), signed };
+    let signing_key = city_key().verifying();
+    let known = Arc::default();
+    let pushed = Pushed { origin: CITY, identity: void, known, entries: entries(2), signed, signing_key };
     hub.shared.queue.put(Job::Pushed(pushed));
     // Behind it in the same lane.
     push(&hub, entries(1));
@@ -220,7 +242,8 @@ fn an_epoch_that_goes_on_from_another_end_than_is_here_is_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let (_, key) = made(dir.path());
     let mut found = Findings::default();
-    let mut check = Check::new(key, &mut found);
+    let trusted = one_key(key);
+    let mut check = Check::new(&trusted, &mut found);
     let mut entry_of = |epoch: u8, anchor| {
         let header = Header {
             origin: Origin { epoch: Epoch([epoch; 16]), ..CITY },
@@ -263,7 +286,7 @@ fn of_an_erased_record_nothing_is_kept_and_the_log_is_sound() {
     assert!(state.erased && state.held.is_empty() && state.own_seq(CITY) == 4, "{state:?}");
     let faults = || {
         let mut found = Findings::default();
-        verify_log(hub.log(), hub.signing_key(), &mut found, &mut |_| {});
+        verify_log(hub.log(), &one_key(hub.signing_key()), &mut found, &mut |_| {});
         found.faults.into_iter().map(|(_, en)| en).collect::<Vec<_>>()
     };
     assert_eq!(faults(), [] as [&str; 0]);

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use liandong_proto::entry::{Op, Patch};
 use liandong_proto::fields::Fields;
-use liandong_proto::id::RecordId;
+use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::state::held_to_pb;
 use tonic::Status;
 
-use crate::site::{By, Findings, Put, PutAnswer, Shown};
+use crate::site::{By, Findings, Pin, Put, PutAnswer, Shown};
 
 pub(super) fn by(author: &str, import_id: Bytes) -> By {
     By { author: author.to_owned(), import_id }
@@ -58,9 +58,14 @@ pub(super) fn shown(shown: Shown) -> pb::Record {
     }
 }
 
+pub(super) fn pin(pin: pb::Pin) -> Pin {
+    Pin { site: SiteCode(pin.site), fingerprint: pin.fingerprint }
+}
+
 pub(super) fn findings(found: Findings) -> pb::UpkeepProgress {
     let sound = found.faults.is_empty();
     let (zh, en) = found.faults.into_iter().unzip();
+    let (pins_zh, pins_en) = found.pins.into_iter().unzip();
     pb::UpkeepProgress {
         done: found.entries,
         total: found.entries,
@@ -70,5 +75,7 @@ pub(super) fn findings(found: Findings) -> pb::UpkeepProgress {
         en,
         digest: found.digest,
         records: found.rows,
+        pins_zh,
+        pins_en,
     }
 }

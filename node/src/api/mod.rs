@@ -268,15 +268,24 @@ impl UpkeepRpc for Service {
         Ok(Response::new(blocking(move || records.status()).await?))
     }
 
+    async fn keys_changed(
+        &self,
+        _: Request<pb::KeysChangedRequest>,
+    ) -> Result<Response<pb::KeysChangedResponse>, Status> {
+        self.records.keys_changed();
+        Ok(Response::new(pb::KeysChangedResponse {}))
+    }
+
     async fn verify(
         &self,
         request: Request<pb::UpkeepRequest>,
     ) -> Result<Response<Self::VerifyStream>, Status> {
         let (who, peer) = audit::who(&request.get_ref().author, &request);
+        let pins: Vec<_> = request.into_inner().pins.into_iter().map(convert::pin).collect();
         let records = Arc::clone(&self.records);
         let (sender, receiver) = mpsc::channel(16);
         tokio::task::spawn_blocking(move || {
-            let found = records.verify(&mut |progress| {
+            let found = records.verify(&pins, &mut |progress| {
                 // A client that does not keep up misses a step of the bar, nothing else.
                 let _ = sender.try_send(Ok(pb::UpkeepProgress {
                     done: progress.done,

@@ -1,6 +1,7 @@
 //! The command line: commands speak to a site through its socket ([`door`]). The hub's uses most of it too.
 
 mod api_token;
+pub mod ask;
 pub mod audit;
 pub mod config;
 pub mod door;
@@ -11,6 +12,7 @@ pub mod global;
 mod import;
 mod init;
 mod join;
+mod linking_key;
 pub mod logs;
 mod outbound;
 pub mod progress;
@@ -21,6 +23,7 @@ mod restore;
 pub mod run;
 pub mod screen;
 pub mod signals;
+mod signing_key;
 pub mod status;
 pub mod supervisor;
 pub mod table;
@@ -35,6 +38,7 @@ use door::Door;
 pub use entry::main_with;
 use exit::{Exit, Failure};
 use global::Global;
+use recovery::RecoveryCommand;
 use screen::Screen;
 
 /// Name of the program.
@@ -57,11 +61,17 @@ pub struct Args {
 pub enum Command {
     /// 建立本市站点 · Make a city's site
     Init(init::InitArgs),
-    /// 核对抄写的恢复密钥 · Check a recovery key that was written down
+    /// 核对或更换恢复密钥 · Check the recovery key that was written down, or replace it
     #[command(subcommand)]
     RecoveryKey(recovery::RecoveryCommand),
     /// 服务器丢失后，凭邀请码和恢复密钥从省级枢纽取回本市记录 · Make a lost site again from the hub, with the recovery key
     Restore(restore::RestoreArgs),
+    /// 查看关联密钥的指纹，不显示密钥 · Fingerprints of the linking keys, never the keys
+    #[command(subcommand)]
+    LinkingKey(linking_key::LinkingKeyCommand),
+    /// 轮换签名密钥 · Go over to another signing key
+    #[command(subcommand)]
+    SigningKey(signing_key::SigningKeyCommand),
     /// 凭邀请码加入全省联动 · Join the federation with an invitation
     Join(join::JoinArgs),
     /// 运行站点：本地接口和同步 · Run the site: local interface and sync
@@ -86,7 +96,7 @@ pub enum Command {
     #[command(subcommand)]
     ApiToken(api_token::TokenCommand),
     /// 检查日志和索引 · Check log and index
-    Verify,
+    Verify(verify::VerifyArgs),
     /// 由日志重建索引 · Make the index again from the log
     Rebuild,
     /// 配置样例与检查 · Template and check of the settings
@@ -150,8 +160,11 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
             let local = run::local(&setup);
             return audit::run(command, &setup.data_dir, &local, &setup.caller, &setup.screen).await;
         }
-        Command::RecoveryKey(command) => {
-            return recovery::run(&command, &Setup::load(global, Vec::new(), screen)?);
+        Command::LinkingKey(command) => {
+            return linking_key::run(&command, &Setup::load(global, Vec::new(), screen)?);
+        }
+        Command::RecoveryKey(RecoveryCommand::Check) => {
+            return recovery::check(&Setup::load(global, Vec::new(), screen)?);
         }
         Command::ApiToken(command) => {
             return api_token::run(&command, &Setup::load(global, Vec::new(), screen)?);
@@ -167,15 +180,18 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup.screen).await,
         Command::Outbound(command) => outbound::run(&door, &command, &setup).await,
-        Command::Verify => verify::run(&door, &setup.screen).await,
+        Command::Verify(args) => verify::run(&door, &args, &setup.screen).await,
+        Command::RecoveryKey(RecoveryCommand::Rotate(args)) => recovery::rotate(&door, args, &setup).await,
+        Command::SigningKey(command) => signing_key::run(&door, &command, &setup).await,
         Command::Run(_)
         | Command::Config(_)
         | Command::Init(_)
         | Command::Restore(_)
         | Command::Rebuild
         | Command::Audit(_)
-        | Command::RecoveryKey(_)
-        | Command::ApiToken(_) => Ok(Exit::Done),
+        | Command::ApiToken(_)
+        | Command::LinkingKey(_)
+        | Command::RecoveryKey(RecoveryCommand::Check) => Ok(Exit::Done),
     };
     let closed = door.close().await;
     let exit = ended?;

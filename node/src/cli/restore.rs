@@ -15,7 +15,8 @@ use crate::config::{NODE_KEYS, NodeConfig};
 use crate::json::site_text;
 use crate::restore::{fetch, held_of};
 use crate::say;
-use crate::site::{Paths, Records as _, RecoveryKey, Restoring, Site};
+use crate::site::{Paths, Records as _, RecoveryKey, Restoring, Site, SiteError};
+use crate::text::Said;
 use crate::trust::{self, Invitation, Membership, Unfinished};
 use crate::uplink::UplinkError;
 
@@ -63,6 +64,7 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
                 (joined.membership, held)
             }
         };
+        restoring.take_ring(&paths, &held.key_ring).map_err(|error| Failure::data(refused(&error)))?;
         let (epoch, head) = held_of(&held)?;
         let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
         let fetched =
@@ -87,7 +89,7 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
         let records = status.counts.iter().map(|count| count.records).sum();
         super::audit::restored(site.audit(), &caller, records);
         site.close()?;
-        Ok::<_, crate::site::SiteError>(status)
+        Ok::<_, SiteError>(status)
     });
     let status = status.await??;
     let records: u64 = status.counts.iter().map(|count| count.records).sum();
@@ -124,6 +126,14 @@ fn nothing_held() -> Failure {
         "the hub holds nothing of this city, so there is nothing to restore; make it with init and join with a fresh \
          invitation"
     ))
+}
+
+/// Why nothing was restored; the invitation is used up by then.
+fn refused(error: &SiteError) -> Said {
+    say!(
+        "没有恢复：{error}；请用新的邀请码重试",
+        "nothing was restored: {error}; try again with a fresh invitation"
+    )
 }
 
 /// The membership that the attempt before has brought.
@@ -168,6 +178,6 @@ impl From<UplinkError> for Failure {
                 (Exit::Unreachable, zh, again)
             }
         };
-        Failure { exit, said: crate::text::Said::new(zh, format!("{en}; nothing was restored, {next}")) }
+        Failure { exit, said: Said::new(zh, format!("{en}; nothing was restored, {next}")) }
     }
 }

@@ -109,6 +109,7 @@ pub struct Running {
     /// For the city's other systems; without end where they are not served.
     api: JoinHandle<Result<(), ServeError>>,
     uplink: JoinHandle<()>,
+    renewal: JoinHandle<()>,
 }
 
 /// Starts the socket and the uplink, and says where the socket is.
@@ -130,6 +131,7 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
     site.set_link(|state| state.link = Link::None);
     let retry_max = Duration::from_secs(setup.config.retry_max_s);
     let options = UplinkOptions { hub: setup.config.hub.clone(), retry_max };
+    let renewal = tokio::spawn(renew_tokens(Arc::clone(&site), stopping.clone()));
     let uplink = tokio::spawn(uplink::run(Arc::clone(&site), options, stopping));
     let (code, socket) = (site.code(), local.file());
     audit::started(site.audit(), &setup.caller, env!("CARGO_PKG_VERSION"));
@@ -148,7 +150,7 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
         });
         setup.screen.line(&json.to_string())?;
     }
-    Ok(Running { site, stop, served, api, uplink })
+    Ok(Running { site, stop, served, api, uplink, renewal })
 }
 
 /// Binds the port for the city's other systems, if there is to be one.
@@ -195,6 +197,22 @@ pub fn api_identity(setup: &Setup) -> Result<Option<(&Path, &Path)>, Failure> {
     }
 }
 
+/// Makes tokens again whenever another linking key has come, and at the start what an earlier life has left.
+async fn renew_tokens(site: Arc<Site>, mut stopping: watch::Receiver<bool>) {
+    let mut news = site.renewal();
+    while !*stopping.borrow() {
+        let (site, stop) = (Arc::clone(&site), stopping.clone());
+        let renewed = tokio::task::spawn_blocking(move || site.renew_tokens(|| *stop.borrow())).await;
+        if let Ok(Err(error)) = renewed {
+            tracing::error!(%error, "tokens cannot be made again now; the next start goes on");
+        }
+        tokio::select! {
+            Ok(()) = news.changed() => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
 /// Ends when the process is told to stop.
 pub async fn stopped(mut stopping: watch::Receiver<bool>) {
     // A sender that is gone means stop as well.
@@ -233,13 +251,14 @@ impl Running {
     /// # Errors
     /// [`Failure`] when the time was too short; what was answered is durable all the same.
     pub async fn drain(self, setup: &Setup) -> Result<Exit, Failure> {
-        let Running { site, stop, served, api, uplink } = self;
+        let Running { site, stop, served, api, uplink, renewal } = self;
         stop.send_replace(true);
         let seconds = setup.config.drain_seconds;
         audit::stopped(site.audit(), &setup.caller);
         let drained = tokio::time::timeout(Duration::from_secs(seconds), async move {
             // Whatever they ended with has been logged; the site is put away in any case.
             let _ = uplink.await;
+            let _ = renewal.await;
             for served in [served, api] {
                 if !served.is_finished() {
                     let _ = served.await;

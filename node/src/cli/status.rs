@@ -73,6 +73,7 @@ pub fn json(status: &StatusResponse, is_running: bool) -> Value {
         "signing_key": status.signing_key,
         "api_address": status.api_address,
         "api_fingerprint": status.api_fingerprint,
+        "keys_waiting": status.keys_waiting,
         "index_lag_changes": status.index_lag_changes,
         "index_damaged": status.index_damaged,
         "index_failure": status.index_failure,
@@ -88,6 +89,8 @@ pub fn json(status: &StatusResponse, is_running: bool) -> Value {
         "compared_hub_seq": status.compared_hub_seq,
         "compared_at_ms": status.compared_at_ms,
         "linking_key": status.linking_key,
+        "tokens_renewed": status.tokens_renewed,
+        "tokens_to_renew": status.tokens_to_renew,
         "log_bytes": status.log_bytes,
         "index_bytes": status.index_bytes,
         "wire_bytes_sent": status.wire_bytes_sent,
@@ -127,6 +130,10 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
         lines.push((say("与枢纽核对", "comparison"), comparison(status, lang)));
         let key = if status.linking_key.is_empty() { say("未配置", "none") } else { &status.linking_key };
         lines.push((say("关联密钥", "linking key"), key.to_owned()));
+        if status.tokens_to_renew > 0 {
+            let (done, total) = (status.tokens_renewed, status.tokens_to_renew);
+            lines.push((say("正在换用新令牌", "tokens being renewed"), format!("{done} / {total}")));
+        }
     }
     lines.push((say("签名密钥指纹", "signing key"), status.signing_key.clone()));
     if !status.api_address.is_empty() {
@@ -135,6 +142,13 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
         let halves = status.api_fingerprint.split_at_checked(48);
         let shown = halves.map_or(status.api_fingerprint.clone(), |(a, b)| format!("{a}\n{b}"));
         lines.push((say("其证书指纹 SHA-256", "its certificate, SHA-256"), shown));
+    }
+    if !status.keys_waiting.is_empty() {
+        let waiting = say("下次连上枢纽时换用", "used from the next connection on");
+        lines.push((
+            say("待换用的密钥", "keys that wait"),
+            format!("{}: {waiting}", status.keys_waiting.join(", ")),
+        ));
     }
     for count in &status.counts {
         if let Some(kind) = schema::kind(count.kind) {

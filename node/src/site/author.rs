@@ -7,7 +7,7 @@ use liandong_proto::merge::{self, Change, Lineage};
 use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::schema::{self, Kind};
-use liandong_proto::share::{self, CityKey, LinkingKey};
+use liandong_proto::share::{self, CityRing, LinkingKey};
 use liandong_proto::stamp::{Clock, Stamp};
 use liandong_proto::state::{Reason, RecordState};
 use liandong_proto::validate::{self, View};
@@ -20,8 +20,8 @@ use super::{By, Put, PutAnswer, SiteError, refusal, view};
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// Seals what never leaves.
-    pub city: CityKey,
-    /// Makes tokens; absent until the secretariat's file is configured.
+    pub city: CityRing,
+    /// Makes tokens; absent until the secretariat's key has arrived.
     pub linking: Option<LinkingKey>,
 }
 
@@ -85,6 +85,11 @@ impl Author {
     /// The keys.
     pub fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// The keys, to go over to others.
+    pub(super) fn keys_mut(&mut self) -> &mut Keys {
+        &mut self.keys
     }
 
     /// Makes an entry of a put, and moves the head on. The caller appends it, or puts the author back
@@ -303,8 +308,8 @@ pub fn fold_own(
 /// Decoded patches of an own entry.
 ///
 /// # Errors
-/// [`SiteError::Corrupt`] when the sealed part does not open under the city's key.
-pub fn patches(entry: &Entry, header: &Header, key: &CityKey) -> Result<(Patch, Patch), SiteError> {
+/// [`SiteError::Corrupt`] when the sealed part does not open under any of the city's keys.
+pub fn patches(entry: &Entry, header: &Header, key: &CityRing) -> Result<(Patch, Patch), SiteError> {
     let open = Patch::from_open(&entry.open)?;
     let sealed = key
         .open(&entry.sealed, header.origin, header.seq)

@@ -12,7 +12,7 @@ use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::session::{MOST_NONCES, generations_to_pb, node::Standing, position_from_pb};
-use liandong_proto::share::CityKey;
+use liandong_proto::share::CityRing;
 use liandong_proto::sign::VerifyingKey;
 use liandong_proto::stamp::Stamp;
 use liandong_proto::state::{RecordState, Setter, Writer as StateWriter, held_from_wire};
@@ -55,7 +55,7 @@ impl Site {
             generations: writer.author.generations.clone(),
             restore: false,
             anchor: writer.row.anchor.as_ref().and_then(Anchor::from_pb),
-            signer: self.signer.clone(),
+            signer: locked(&self.signer).clone(),
             hub_key,
         })
     }
@@ -228,7 +228,7 @@ fn seq_of(entry: &Entry, epoch: Epoch) -> Result<Option<u64>, SiteError> {
 /// Folds deliveries into states.
 pub(super) struct Fold<'a> {
     origin: Origin,
-    key: &'a CityKey,
+    key: &'a CityRing,
     lineage: &'a Lineage,
     /// Own entries of the epochs before.
     mark_base: u64,
@@ -237,7 +237,7 @@ pub(super) struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    pub(super) fn new(origin: Origin, key: &'a CityKey, lineage: &'a Lineage, mark_base: u64) -> Fold<'a> {
+    pub(super) fn new(origin: Origin, key: &'a CityRing, lineage: &'a Lineage, mark_base: u64) -> Fold<'a> {
         Fold { origin, key, lineage, mark_base, newest: Stamp::default() }
     }
 

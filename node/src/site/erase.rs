@@ -118,12 +118,13 @@ impl Site {
         }
         let dropped = self.log.rewrite(&mut |kind, payload| payload::dropped(kind, payload, &keys))?;
         self.index.scrub()?;
+        let signer = locked(&self.signer).clone();
         let proofs: Vec<ErasureProof> = open
             .into_iter()
             .filter_map(|((kind, record), row)| {
                 let entry = erasure::named(row.entry.as_ref()?)?;
                 let erased = Erased { kind, record, entry, holder: me, at_ms: now_ms() };
-                Some(erasure::prove(&self.signer, &erased))
+                Some(erasure::prove(&signer, &erased))
             })
             .collect();
         self.note_proofs(&proofs)?;
@@ -142,14 +143,15 @@ impl Site {
         Ok(open.filter_map(|(_, row)| erasure::proof_of(&row, me).cloned()).collect())
     }
 
-    /// Takes in the hub's proofs. One that is not signed with its key, or is of something else, is left out.
+    /// Takes in the hub's proofs. One that is not signed with a key of its line, or is of something else, is left out.
     ///
     /// # Errors
     /// [`SiteError`].
-    pub fn hub_proved(&self, proofs: Vec<ErasureProof>, hub_key: &VerifyingKey) -> Result<(), SiteError> {
+    pub fn hub_proved(&self, proofs: Vec<ErasureProof>, hub_keys: &[VerifyingKey]) -> Result<(), SiteError> {
         let known = erasures(&self.index)?;
         let holds = |proof: &ErasureProof| {
-            let read = erasure::check(hub_key, proof).ok().filter(|it| it.holder == SiteCode::PROVINCE);
+            let read = hub_keys.iter().find_map(|key| erasure::check(key, proof).ok());
+            let read = read.filter(|it| it.holder == SiteCode::PROVINCE);
             let row = |erased: &Erased| known.iter().find(|(key, _)| *key == (erased.kind, erased.record));
             read.and_then(|erased| row(&erased)).is_some_and(|(_, row)| row.entry == proof.entry)
         };

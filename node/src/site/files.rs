@@ -1,12 +1,11 @@
 //! The files of a site's directory, and the keys among them.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use liandong_proto::id::unhex;
-use liandong_proto::share::{CityKey, LinkingKey};
 use liandong_proto::sign::SigningKey;
 
 use super::SiteError;
@@ -44,6 +43,11 @@ impl Paths {
         self.dir.join("keys").join("signing.key")
     }
 
+    /// What the site will sign with, from the moment on that its hub or its log says so.
+    pub fn next_signing_key(&self) -> PathBuf {
+        self.dir.join("keys").join("signing.next")
+    }
+
     /// A city's membership in the federation.
     pub fn membership(&self) -> PathBuf {
         self.dir.join("keys").join("membership.json")
@@ -68,6 +72,38 @@ impl Paths {
     /// The city's own key.
     pub fn city_key(&self) -> PathBuf {
         self.dir.join("keys").join("city.key")
+    }
+}
+
+impl Paths {
+    /// City keys that are in use no more: what they sealed is opened with them.
+    pub fn older_city_keys(&self) -> PathBuf {
+        self.dir.join("keys").join("city")
+    }
+
+    /// The city key that will be in use once the ring of the older ones is at the hub.
+    pub fn next_city_key(&self) -> PathBuf {
+        self.dir.join("keys").join("city.next")
+    }
+
+    /// What linking keys are wrapped for: an age identity.
+    pub fn linking_identity(&self) -> PathBuf {
+        self.dir.join("keys").join("linking.identity")
+    }
+
+    /// Linking keys that came over the hub, each in a file named by its place in their order and its fingerprint.
+    pub fn linking_keys(&self) -> PathBuf {
+        self.dir.join("keys").join("linking")
+    }
+
+    /// Puts a file in the place of another, durable before it returns.
+    ///
+    /// # Errors
+    /// [`SiteError::File`]; both are as they were then.
+    pub fn replace(&self, next: &Path, path: &Path) -> Result<(), SiteError> {
+        fs::rename(next, path).map_err(failed(path))?;
+        let dir = path.parent().unwrap_or(&self.dir);
+        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
     }
 }
 
@@ -111,10 +147,10 @@ pub fn write_private(path: &Path, text: &[u8]) -> Result<(), SiteError> {
     }
 }
 
-/// Reads a file that must be for its owner's eyes alone.
+/// Reads a small text that is for its owner's eyes alone.
 ///
 /// # Errors
-/// [`SiteError::KeyExposed`] when others may read it, else [`SiteError::File`].
+/// [`SiteError::File`]; [`SiteError::KeyExposed`] when others may read it.
 pub fn read_private(path: &Path) -> Result<String, SiteError> {
     let mut file = fs::File::open(path).map_err(failed(path))?;
     let mode = file.metadata().map_err(failed(path))?.permissions().mode();
@@ -127,7 +163,10 @@ pub fn read_private(path: &Path) -> Result<String, SiteError> {
 }
 
 /// Reads a key file: 64 hexadecimal digits, for its owner's eyes alone.
-pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
+///
+/// # Errors
+/// [`SiteError`] naming the file.
+pub fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
     let text = read_private(path)?;
     let bytes = unhex(text.trim().as_bytes());
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
@@ -141,25 +180,4 @@ pub(super) fn read_key(path: &Path) -> Result<[u8; 32], SiteError> {
 /// [`SiteError`] naming the file.
 pub fn read_signing_key(path: &Path) -> Result<SigningKey, SiteError> {
     Ok(SigningKey::new(&read_key(path)?))
-}
-
-/// Reads the city's own key.
-///
-/// # Errors
-/// [`SiteError::KeyMissing`], [`SiteError::KeyExposed`], or that it is no key file.
-pub(super) fn read_city_key(path: &Path) -> Result<CityKey, SiteError> {
-    match read_key(path) {
-        Err(SiteError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Err(SiteError::KeyMissing(path.to_path_buf()))
-        }
-        key => Ok(CityKey::new(&key?)),
-    }
-}
-
-/// Reads the province's linking key from the file that the secretariat gave out.
-///
-/// # Errors
-/// [`SiteError`] naming the file.
-pub fn read_linking_key(path: &Path) -> Result<LinkingKey, SiteError> {
-    Ok(LinkingKey::new(&read_key(path)?))
 }

@@ -10,11 +10,15 @@ mod error;
 mod files;
 mod history;
 mod journal;
+mod keyring;
+mod keys;
+mod linking;
 mod open;
 mod outbound;
 mod records;
 mod recovery;
 mod refusal;
+mod renew;
 mod restore;
 #[cfg(test)]
 mod tests;
@@ -48,12 +52,13 @@ pub use deliver::PushReader;
 pub use erase::{Missing, begun, erasures, lacks, proved, told};
 pub use error::{Class, SiteError};
 pub use files::{
-    Paths, make_private_dir, read_linking_key, read_private, read_signing_key, write_key, write_private,
+    Paths, make_private_dir, read_key, read_private, read_signing_key, write_key, write_private,
 };
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
+pub use linking::LinkingRing;
 pub use open::SiteOptions;
-pub use records::{By, Findings, OnProgress, Page, Progress, Put, PutAnswer, Query, Records, Shown};
+pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
 pub use restore::Restoring;
 pub use verify::counted;
@@ -66,8 +71,14 @@ pub struct Site {
     index: Arc<Index>,
     lineage: Lineage,
     /// Signs the heads of the own log.
-    signer: SigningKey,
     audit: Arc<Audit>,
+    signer: Mutex<SigningKey>,
+    /// Told when there is something new among the key files.
+    keys: watch::Sender<()>,
+    /// Linking keys: those that came over the hub, and the one that the settings name.
+    linking: Mutex<LinkingRing>,
+    /// Records whose tokens are being made again, and the news that there may be some.
+    renewal: watch::Sender<Renewal>,
     /// Own entries of the epochs before this one: what places in the log are counted from.
     mark_base: u64,
     /// Whoever holds it may write: own entries have one order.
@@ -88,6 +99,15 @@ pub struct Site {
     pub wire: Wire,
     /// Where the city's other systems are served, once they are.
     pub listening: OnceLock<Listening>,
+}
+
+/// How far tokens have been made again under another linking key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// Records done.
+    pub done: u64,
+    /// Of so many; 0 when none are being made again.
+    pub total: u64,
 }
 
 /// Bytes that went over the wire.
@@ -378,8 +398,12 @@ impl Records for Site {
         self.read_status()
     }
 
-    fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
-        self.run_verify(progress)
+    fn verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError> {
+        self.run_verify(pins, progress)
+    }
+
+    fn keys_changed(&self) {
+        self.look_at_keys();
     }
 
     fn audit(&self) -> &Arc<Audit> {

@@ -10,7 +10,7 @@ use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::{generations_from_pb, position_from_pb};
-use liandong_proto::share::CityKey;
+use liandong_proto::share::CityRing;
 use liandong_proto::share::rules::Rules;
 use liandong_proto::sign::SigningKey;
 use liandong_proto::stamp::{Clock, Stamp};
@@ -19,11 +19,12 @@ use prost::Message as _;
 use tokio::sync::watch;
 
 use super::deliver::{Fold, learn};
-use super::files::{make_private_dir, read_city_key, read_linking_key, write_key};
+use super::files::{make_private_dir, write_key};
+use super::keyring::read_city_ring;
 use super::outbound::accept;
 use super::{
-    Author, Keys, LinkState, OnProgress, Paths, Progress, Record, Site, SiteError, Touched, Wire, Writer,
-    begun, fold_own, patches, proved, record_kind,
+    Author, Keys, LinkState, LinkingRing, OnProgress, Paths, Progress, Record, Renewal, Site, SiteError,
+    Touched, Wire, Writer, begun, fold_own, patches, proved, record_kind,
 };
 use crate::audit::Audit;
 use crate::index::{Index, IndexOptions, Pace, Staged};
@@ -82,6 +83,7 @@ impl Site {
         let _lock = DirLock::acquire(data_dir)?;
         write_key(&paths.city_key(), &random())?;
         write_key(&paths.signing_key(), &random())?;
+        paths.linking_recipient()?;
         let (log, _) = Log::open(&paths.log(), log::Options::default())?;
         let epoch: [u8; 16] = random();
         let opened = pb::EpochOpened { site: site.0, epoch: Bytes::copy_from_slice(&epoch), anchor: None };
@@ -113,7 +115,7 @@ impl Site {
     }
 
     fn begin(options: &SiteOptions, taken: Taken, progress: OnProgress<'_>) -> Result<Arc<Site>, SiteError> {
-        let Taken { paths, lock, log, keys, signer } = taken;
+        let Taken { paths, lock, log, keys, signer, linking } = taken;
         let index = open_index(options, &paths, &log)?;
         let row = match index.0.get(rows::SITE)? {
             Some(item) => pb::SiteRow::decode(item.value)
@@ -141,8 +143,11 @@ impl Site {
             log,
             index: Arc::new(index.0),
             lineage,
-            signer,
             audit,
+            signer: Mutex::new(signer),
+            keys: watch::Sender::new(()),
+            linking: Mutex::new(linking),
+            renewal: watch::Sender::new(Renewal::default()),
             mark_base: row.mark_base,
             writer: Mutex::new(Writer::new(author, row)),
             erasing: Mutex::new(()),
@@ -168,6 +173,7 @@ struct Taken {
     log: Arc<Log>,
     keys: Keys,
     signer: SigningKey,
+    linking: LinkingRing,
 }
 
 impl Taken {
@@ -178,16 +184,14 @@ impl Taken {
         }
         let lock = DirLock::acquire(&options.data_dir)?;
         let signer = paths.signing()?;
-        let keys = Keys {
-            city: read_city_key(&paths.city_key())?,
-            linking: options.linking_key.as_deref().map(read_linking_key).transpose()?,
-        };
+        let linking = LinkingRing::read(&paths, options.linking_key.as_deref())?;
+        let keys = Keys { city: read_city_ring(&paths)?, linking: linking.in_use().cloned() };
         let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
         let (log, opened) = Log::open(&paths.log(), log_options)?;
         if let Some(cut) = opened.cut {
             tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
         }
-        Ok(Taken { paths, lock, log: Arc::new(log), keys, signer })
+        Ok(Taken { paths, lock, log: Arc::new(log), keys, signer, linking })
     }
 }
 
@@ -241,7 +245,7 @@ fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
 struct Replay<'a> {
     row: pb::SiteRow,
     lineage: Lineage,
-    key: &'a CityKey,
+    key: &'a CityRing,
     touched: Touched,
     checks: Vec<((u32, RecordId), Option<u64>)>,
     /// Rows that a delivery changed: they wait so that later entries see them.
@@ -249,7 +253,7 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(row: pb::SiteRow, key: &'a CityKey) -> Replay<'a> {
+    fn new(row: pb::SiteRow, key: &'a CityRing) -> Replay<'a> {
         let mut lineage = Lineage::default();
         if let (Some(epoch), Some(anchor)) =
             (Epoch::from_slice(&row.epoch), row.anchor.as_ref().and_then(Anchor::from_pb))

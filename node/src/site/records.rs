@@ -7,6 +7,7 @@ use liandong_proto::entry::{Op, Patch};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::node::v1 as pb;
+use liandong_proto::sign::VerifyingKey;
 use liandong_proto::stamp::Stamp;
 use liandong_proto::state::Held;
 
@@ -128,6 +129,26 @@ pub struct Findings {
     pub rows: u64,
     /// Records of the log.
     pub entries: u64,
+    /// What signatures were held against, a line for each pinned site, (zh, en).
+    pub pins: Vec<(String, String)>,
+}
+
+/// A site's first signing key, known from elsewhere than a log: from an agreement on paper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Whose.
+    pub site: SiteCode,
+    /// 32 hexadecimal digits, in groups or not.
+    pub fingerprint: String,
+}
+
+impl Pin {
+    /// Whether a key is the pinned one.
+    pub fn is(&self, key: &VerifyingKey) -> bool {
+        let digits =
+            |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_lowercase();
+        digits(&self.fingerprint) == digits(&key.fingerprint())
+    }
 }
 
 /// A site's records: the node's and the hub's. All calls block; durable before they return.
@@ -185,12 +206,16 @@ pub trait Records: Send + Sync + 'static {
     /// [`SiteError`].
     fn status(&self) -> Result<pb::StatusResponse, SiteError>;
 
-    /// Reads log and index from end to end.
+    /// Reads log and index from end to end; `pins` are trusted in place of what the log says of first keys.
     ///
     /// # Errors
     /// [`SiteError`] when that was not possible; what is damaged stands in the answer.
-    fn verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError>;
+    fn verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError>;
 
     /// Where reads and other acts are recorded.
     fn audit(&self) -> &Arc<Audit>;
+
+    /// There is something new among the files in `keys/`: it is looked at now. A site that keeps nothing there that
+    /// could change has nothing to do.
+    fn keys_changed(&self) {}
 }

@@ -4,13 +4,16 @@
 //! told over the telephone: small letters, missing hyphens, O for 0, I and L for 1 are all the same.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::str::FromStr;
 
 use data_encoding::{Encoding, Specification};
 use liandong_proto::id::sha256;
 
-use super::files::read_key;
+use super::files::{read_key, write_key};
+use super::keyring::older_keys;
 use super::{Paths, SiteError};
+use crate::now::random;
 use crate::say;
 use crate::text::Said;
 
@@ -44,6 +47,37 @@ impl RecoveryKey {
     /// [`SiteError`] naming the file.
     pub fn of(paths: &Paths) -> Result<RecoveryKey, SiteError> {
         Ok(RecoveryKey(read_key(&paths.city_key())?))
+    }
+
+    /// A new key of a site that has one: it waits in its file until the ring of the older ones is at the hub. One that
+    /// waits already is read again.
+    ///
+    /// # Errors
+    /// [`SiteError`] naming the file.
+    pub fn next(paths: &Paths) -> Result<RecoveryKey, SiteError> {
+        match read_key(&paths.next_city_key()) {
+            Err(SiteError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Ok(RecoveryKey(random()))
+            }
+            key => Ok(RecoveryKey(key?)),
+        }
+    }
+
+    /// Lets a key wait for its use, durable before this returns.
+    ///
+    /// # Errors
+    /// [`SiteError::File`].
+    pub fn let_wait(&self, paths: &Paths) -> Result<(), SiteError> {
+        let path = paths.next_city_key();
+        if path.exists() { Ok(()) } else { write_key(&path, &self.0) }
+    }
+
+    /// Whether this was the key of a site before the one that it has now.
+    ///
+    /// # Errors
+    /// [`SiteError`] naming the file.
+    pub fn was_of(&self, paths: &Paths) -> Result<bool, SiteError> {
+        Ok(older_keys(paths)?.contains(&self.0))
     }
 }
 

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use liandong_proto::entry::{self, Anchor, Encoded, Entry, Head};
 use liandong_proto::id::{Epoch, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
-use liandong_proto::share::CityKey;
+use liandong_proto::share::{CityKey, CityRing, SealError, open_ring};
 use prost::Message as _;
 
 use super::files::{make_private_dir, write_key};
+use super::keyring::keep_older;
 use super::{Missing, Paths, RecoveryKey, SiteError, lacks, record_kind};
 use crate::log::{self, Batch, DirLock, Log};
 use crate::now::random;
@@ -24,7 +25,7 @@ pub struct Restoring {
     _lock: DirLock,
     log: Log,
     site: SiteCode,
-    key: CityKey,
+    key: CityRing,
     epoch: Option<Epoch>,
     head: Head,
     /// Entries of all epochs so far.
@@ -61,7 +62,7 @@ impl Restoring {
         let (log, _) = begun().inspect_err(|_| {
             let _ = fs::remove_file(paths.city_key());
         })?;
-        let key = CityKey::new(key.bytes());
+        let key = CityRing::new(CityKey::new(key.bytes()), Vec::new());
         Ok(Restoring {
             _lock: lock,
             log,
@@ -72,6 +73,30 @@ impl Restoring {
             entries: 0,
             missing: Missing::default(),
         })
+    }
+
+    /// Takes in the ring of older keys that the hub keeps; nothing for a city that has had one key only.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] when it does not open with the recovery key at hand: that one is not the newest.
+    pub fn take_ring(&mut self, paths: &Paths, ring: &[u8]) -> Result<(), SiteError> {
+        if ring.is_empty() {
+            return Ok(());
+        }
+        let older = open_ring(self.key.newest(), ring, self.site).map_err(|error| match error {
+            SealError::OtherKey { .. } => SiteError::Refused(
+                "这不是本市最新的恢复密钥：它已被更换，请使用最后一次更换时抄写的那一个 · this is not the city's newest recovery key: \
+                 it was replaced; use the one that was written down at the last recovery-key rotate"
+                    .into(),
+            ),
+            SealError::Damaged => SiteError::Refused(
+                "枢纽所存的密钥环已损坏，无法打开 · the ring of older keys that the hub keeps is damaged".into(),
+            ),
+        })?;
+        older.iter().try_for_each(|key| keep_older(paths, key))?;
+        let older = older.iter().map(CityKey::new).collect();
+        self.key = CityRing::new(self.key.newest().clone(), older);
+        Ok(())
     }
 
     /// Entries so far.

@@ -99,7 +99,7 @@ fn verify_holds_receipts_against_the_log_and_the_hubs_key() {
         .store(site.paths())
         .expect("a member");
     let faults = || -> Vec<String> {
-        let found = site.verify(&mut |_| {}).expect("it can be read");
+        let found = site.verify(&[], &mut |_| {}).expect("it can be read");
         found.faults.into_iter().map(|(_, en)| en).collect()
     };
     member(&site).expect("written");
@@ -129,6 +129,29 @@ fn nonces_of_tries_in_vain_are_bounded() {
     assert_eq!(tried(&site, 999), all[MOST_NONCES - 1], "also after a start");
     site.welcomed(&Default::default()).expect("noted");
     assert_eq!(tried(&site, 1_000).len(), 2, "the one that was welcomed, and this one");
+}
+
+/// Each receipt is by a key of the hub's line, and none by a key whose time was over.
+#[test]
+fn verify_follows_the_line_of_the_hubs_keys() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let next = SigningKey::new(&[9; 32]);
+    let mut membership = crate::trust::Membership::new("127.0.0.1:1".into(), hub_key(), String::new());
+    membership.pin(&[next.verifying()]);
+    membership.store(site.paths()).expect("a member");
+    let received = |key: &SigningKey| {
+        member(&site).expect("written");
+        site.confirmed(&receipt(&site, key, 0)).expect("noted");
+        let found = site.verify(&[], &mut |_| {}).expect("it can be read");
+        assert_eq!(found.pins.len(), 1, "{:?}", found.pins);
+        found.faults.len()
+    };
+    assert_eq!((received(&hub()), received(&next)), (0, 0));
+    assert_eq!(received(&hub()), 1, "the key before, behind its end");
+    let pin = |key: &SigningKey| Pin { site: SiteCode::PROVINCE, fingerprint: key.verifying().fingerprint() };
+    let faults = |key| site.verify(&[pin(key)], &mut |_| {}).expect("it can be read").faults.len();
+    assert_eq!((faults(&hub()), faults(&next)), (1, 2), "the first key is the pinned one");
 }
 
 /// What is in the log is saved: told otherwise, a clerk would write it once more.

@@ -16,7 +16,9 @@ use liandong_proto::session::head_from_pb;
 use liandong_proto::session::node::check_receipt;
 use liandong_proto::sign::VerifyingKey;
 
-use super::{Findings, Missing, OnProgress, Progress, Query, Record, Site, SiteError, lacks, locked, view};
+use super::{
+    Findings, Missing, OnProgress, Pin, Progress, Query, Record, Site, SiteError, lacks, locked, view,
+};
 use crate::audit::{Audit, End};
 use crate::index::Index;
 use crate::log::Pos;
@@ -60,13 +62,16 @@ impl Site {
             index_bytes: self.index.disk_bytes(),
             wire_bytes_sent: self.wire.sent.load(Ordering::Relaxed),
             wire_bytes_received: self.wire.received.load(Ordering::Relaxed),
-            signing_key: self.signer.verifying().fingerprint(),
+            signing_key: self.signing_key().fingerprint(),
             // One that cannot be read is told by the uplink, which needs it.
             certificate_until_ms: Membership::load(&self.paths)
                 .ok()
                 .flatten()
                 .map_or(0, |it| it.not_after_ms),
             linking_key: linking.unwrap_or_default(),
+            keys_waiting: self.keys_waiting(),
+            tokens_renewed: self.renewal.borrow().done,
+            tokens_to_renew: self.renewal.borrow().total,
             data_dir: self.paths.dir.display().to_string(),
             compared_at_ms: link.compared_at_ms,
             rss_bytes: crate::process::peak_rss_bytes(),
@@ -78,14 +83,16 @@ impl Site {
         })
     }
 
-    pub(super) fn run_verify(&self, progress: OnProgress<'_>) -> Result<Findings, SiteError> {
+    pub(super) fn run_verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError> {
         let mut found = Findings::default();
         let key = locked(&self.writer).author.keys().city.clone();
         let mut head = Head::default();
-        let hub_key = Membership::load(&self.paths)?.map(|member| member.hub_key()).transpose()?;
-        let mut receipts = Receipts { site: self.code(), hub_key, origin: None, open: VecDeque::new() };
         let mut missing = Missing::default();
         let mut noted = Vec::new();
+        let member = Membership::load(&self.paths)?;
+        let hub_keys = member.map(|member| member.hub_keys()).transpose()?.unwrap_or_default();
+        pinned(&hub_keys, pins, &mut found);
+        let mut receipts = Receipts { site: self.code(), hub_keys, origin: None, open: VecDeque::new() };
         let (total, mut done) = (self.log.bytes_from(Pos::default()), 0);
         for raw in self.log.read(Pos::default()) {
             let raw = match raw {
@@ -154,8 +161,9 @@ impl Site {
 /// Holds the receipts in the log against the entries before them and the hub's key.
 struct Receipts {
     site: SiteCode,
-    /// As pinned when the site joined.
-    hub_key: Option<VerifyingKey>,
+    /// As pinned when the site joined and followed since, oldest first. Those before the newest that a receipt was signed
+    /// with are dropped: their time is over.
+    hub_keys: Vec<VerifyingKey>,
     origin: Option<Origin>,
     /// Entries that no receipt has covered yet.
     open: VecDeque<Head>,
@@ -173,12 +181,14 @@ impl Receipts {
         let known = self.open.iter().position(|head| head.seq == up_to.seq);
         let covered = known.map(|last| self.open.drain(..=last).next_back());
         // A welcome says as much without a signature, when a crash has lost the receipt.
-        let Some((key, origin)) = self.hub_key.zip(self.origin).filter(|_| !receipt.signature.is_empty())
+        let Some(origin) = self.origin.filter(|_| !receipt.signature.is_empty() && !self.hub_keys.is_empty())
         else {
             return;
         };
         let seq = up_to.seq;
-        if check_receipt(&key, origin, receipt).is_err() {
+        let by = self.hub_keys.iter().position(|key| check_receipt(key, origin, receipt).is_ok());
+        self.hub_keys.drain(..by.unwrap_or(0));
+        if by.is_none() {
             let en =
                 format!("the receipt for entry {seq} is not signed with the key that was pinned for the hub");
             found.fault(&format!("条目 {seq} 的回执与加入时登记的枢纽密钥不符"), &en);
@@ -187,6 +197,20 @@ impl Receipts {
             found.fault(&format!("枢纽签收的条目 {seq} 与本日志中的不是同一条"), &en);
         }
     }
+}
+
+/// Says what receipts are held against, and holds that against pins known from elsewhere.
+fn pinned(hub_keys: &[VerifyingKey], pins: &[Pin], found: &mut Findings) {
+    let Some(first) = hub_keys.first() else { return };
+    let (fingerprint, later) = (first.fingerprint(), hub_keys.len() - 1);
+    for pin in pins.iter().filter(|pin| pin.site.is_province() && !pin.is(first)) {
+        let given = &pin.fingerprint;
+        let en = format!("the first key pinned for the hub is {fingerprint}, not {given}");
+        found.fault(&format!("登记的枢纽首个密钥指纹是 {fingerprint}，不是 {given}"), &en);
+    }
+    let zh = format!("枢纽的回执以指纹 {fingerprint} 及其后轮换的 {later} 个密钥为准核对");
+    let en = format!("receipts of the hub held against {fingerprint}, and {later} keys that followed it");
+    found.pins.push((zh, en));
 }
 
 impl Findings {

@@ -91,6 +91,7 @@ pub async fn join(invitation: &Invitation, site: SiteCode, paths: &Paths) -> Res
         site: site.0,
         certificate_request: certificate_request.into(),
         signing_key: signing_key.to_vec().into(),
+        linking_recipient: paths.linking_recipient()?.to_string(),
     };
     let mut client = EnrolmentClient::new(channel)
         .max_decoding_message_size(limits::ENROLMENT_BYTES)
@@ -104,6 +105,9 @@ pub async fn join(invitation: &Invitation, site: SiteCode, paths: &Paths) -> Res
         .ok_or_else(|| JoinError::Answer("the hub's signing key is no key".into()))?;
     let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
     let mut membership = Membership::new(format!("{host}:{}", answer.sync_port), hub_key, pem(&answer.ca));
+    if let Some(earlier) = Membership::load(paths)? {
+        membership = membership.after(earlier);
+    }
     take(&mut membership, &key, answer.certificate)?;
     membership.store(paths)?;
     Ok(Joined { membership, held: answer.held })

@@ -105,3 +105,5 @@ pub const RENEWALS_AT_ONCE: u64 = 4;
 pub const RENEWAL_PAUSE: Duration = Duration::from_secs(600);
 /// A restore gives up after such a silence: a hub that works sends something in this time.
 pub const RESTORE_SILENCE: Duration = Duration::from_secs(120);
+/// What a node asks of the hub beside a session is answered by then.
+pub const ERRAND: Duration = Duration::from_secs(30);

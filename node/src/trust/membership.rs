@@ -25,6 +25,9 @@ pub struct Membership {
     pub private_key: String,
     /// What the hub signs receipts with, hexadecimal: pinned when the city joined.
     hub_signing_key: String,
+    /// The keys before that one, oldest first: what they signed in their time stays verifiable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier_hub_keys: Vec<String>,
     /// When the certificate begins, milliseconds since 1970.
     pub not_before_ms: u64,
     /// When it ends.
@@ -46,6 +49,7 @@ impl Membership {
             certificate: String::new(),
             private_key: String::new(),
             hub_signing_key: hex(&hub_key.to_bytes()),
+            earlier_hub_keys: Vec::new(),
             not_before_ms: 0,
             not_after_ms: 0,
         }
@@ -56,9 +60,36 @@ impl Membership {
     /// # Errors
     /// [`SiteError::Corrupt`].
     pub fn hub_key(&self) -> Result<VerifyingKey, SiteError> {
-        let key = unhex(self.hub_signing_key.as_bytes());
-        key.and_then(|key| VerifyingKey::from_slice(&key))
-            .ok_or_else(|| SiteError::corrupt("keys/membership.json", "the hub's signing key is no key"))
+        read_hub_key(&self.hub_signing_key)
+    }
+
+    /// All keys that the hub's receipts were ever to be signed with, oldest first.
+    ///
+    /// # Errors
+    /// [`SiteError::Corrupt`].
+    pub fn hub_keys(&self) -> Result<Vec<VerifyingKey>, SiteError> {
+        self.earlier_hub_keys.iter().chain([&self.hub_signing_key]).map(|key| read_hub_key(key)).collect()
+    }
+
+    /// Pins keys that follow the one pinned so far, each in its turn.
+    pub fn pin(&mut self, keys: &[VerifyingKey]) {
+        for key in keys.iter().map(|key| hex(&key.to_bytes())) {
+            if key != self.hub_signing_key {
+                let before = std::mem::replace(&mut self.hub_signing_key, key);
+                self.earlier_hub_keys.push(before);
+            }
+        }
+    }
+
+    /// A membership that takes the place of an earlier one: what that had pinned stays known.
+    pub(super) fn after(mut self, earlier: Membership) -> Membership {
+        let newest = std::mem::replace(&mut self.hub_signing_key, earlier.hub_signing_key);
+        self.earlier_hub_keys = earlier.earlier_hub_keys;
+        if newest != self.hub_signing_key {
+            let before = std::mem::replace(&mut self.hub_signing_key, newest);
+            self.earlier_hub_keys.push(before);
+        }
+        self
     }
 
     /// Reads the membership of a site; `None` when it has not joined.
@@ -127,6 +158,11 @@ fn lock(paths: &Paths) -> Result<fs::File, SiteError> {
     locked().map_err(|source| SiteError::File { path: path.clone(), source })
 }
 
+fn read_hub_key(text: &str) -> Result<VerifyingKey, SiteError> {
+    let key = unhex(text.as_bytes()).and_then(|key| VerifyingKey::from_slice(&key));
+    key.ok_or_else(|| SiteError::corrupt("keys/membership.json", "the hub's signing key is no key"))
+}
+
 /// Writes a file that only its owner can read, beside the old one and then in its place.
 pub(crate) fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let beside = path.with_extension("new");
@@ -178,6 +214,18 @@ mod tests {
         joined.store(&paths).expect("stored");
         assert!(!with("renewed again").store_after(&with("renewed"), &paths).expect("looked at"));
         assert_eq!(there(), "joined");
+    }
+
+    #[test]
+    fn what_was_pinned_stays_known_to_whoever_joins_again() {
+        let key = |n: u8| SigningKey::new(&[n; 32]).verifying();
+        let mut first = membership();
+        first.pin(&[key(8), key(9)]);
+        assert_eq!(first.hub_keys().expect("keys"), [key(7), key(8), key(9)]);
+        let joined = |n| Membership::new("127.0.0.1:1".into(), key(n), "pem".into());
+        assert_eq!(joined(9).after(first.clone()).hub_keys().expect("keys"), [key(7), key(8), key(9)]);
+        let other = joined(3).after(first);
+        assert_eq!((other.hub_key().expect("a key"), other.hub_keys().expect("keys").len()), (key(3), 4));
     }
 
     #[test]

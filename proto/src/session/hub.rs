@@ -1,5 +1,6 @@
 //! The hub's half of a session with one node.
 
+mod admission;
 mod compare;
 mod refuse;
 mod window;
@@ -21,6 +22,7 @@ use pb::refusal::Code;
 use pb::up::Message as Up;
 use window::Window;
 
+pub use admission::{Admission, HubKeys};
 pub use compare::{Ask, Compared};
 
 /// More starts of a hub than any node can have heard of: each costs the committer a step for every entry.
@@ -35,26 +37,6 @@ pub struct CheckedEntry {
     pub header: Header,
     /// SHA-256 of the header.
     pub hash: Hash,
-}
-
-/// What the registry knows of a node that says hello.
-#[derive(Clone, Debug)]
-pub enum Admission {
-    /// It may sync.
-    Welcome {
-        /// What the hub holds of the origin.
-        held: Head,
-        /// What the city signs the heads of its log with.
-        signing_key: VerifyingKey,
-        /// The hub's history.
-        generations: Generations,
-        /// The hub's clock, milliseconds since 1970.
-        hub_time_ms: u64,
-    },
-    /// Its log and ours have parted.
-    Diverged(pb::Diverged),
-    /// It may not.
-    Refused(pb::Refusal),
 }
 
 /// A read of the feed.
@@ -155,9 +137,8 @@ pub struct HubSession {
     /// The site this session is with: from the connection, never from a message.
     site: SiteCode,
     limits: pb::Limits,
-    /// Signs receipts.
-    signer: SigningKey,
-    /// The city's key, once it is admitted.
+    /// Signs receipts, and the city's key: both once it is admitted.
+    signer: Option<SigningKey>,
     signing_key: Option<VerifyingKey>,
     phase: Phase,
     hello: Option<pb::Hello>,
@@ -179,12 +160,12 @@ pub struct HubSession {
 }
 
 impl HubSession {
-    /// A session with the site that the connection belongs to; `signer` is the hub's own key.
-    pub fn new(site: SiteCode, limits: pb::Limits, signer: SigningKey) -> HubSession {
+    /// A session with the site that the connection belongs to.
+    pub fn new(site: SiteCode, limits: pb::Limits) -> HubSession {
         HubSession {
             site,
             limits,
-            signer,
+            signer: None,
             signing_key: None,
             phase: Phase::Waiting,
             hello: None,
@@ -206,6 +187,11 @@ impl HubSession {
     /// Who the node is, once it has said hello.
     pub fn origin(&self) -> Option<Origin> {
         self.origin
+    }
+
+    /// What the node signs its log with, once it is admitted.
+    pub fn signing_key(&self) -> Option<VerifyingKey> {
+        self.signing_key
     }
 
     /// The node has the feed up to here.
@@ -311,9 +297,11 @@ impl HubSession {
                 welcome.diverged = Some(diverged);
                 out.push(send(Down::Welcome(welcome)));
             }
-            Admission::Welcome { held, signing_key, generations, hub_time_ms } => {
+            Admission::Welcome { held, signing_key, generations, hub_time_ms, hub_keys } => {
                 self.signing_key = Some(signing_key);
-                welcome.signing_key = Bytes::copy_from_slice(&self.signer.verifying().to_bytes());
+                welcome.signing_key = Bytes::copy_from_slice(&hub_keys.signer.verifying().to_bytes());
+                welcome.key_rotations = hub_keys.rotations;
+                self.signer = Some(hub_keys.signer);
                 let known = generations_from_pb(&hello.generations);
                 let cursor = position_from_pb(hello.cursor.as_ref());
                 self.sent = generations.resolve(cursor, &known);
@@ -428,8 +416,8 @@ impl HubSession {
             // Entries of an earlier session of this node were still on their way to the log; it will repeat them.
             self.taken = up_to;
         }
-        let Some(origin) = self.origin else { return };
-        let signature = self.signer.sign_receipt(&Receipted { origin, up_to, at, commit_hash });
+        let Some((origin, signer)) = self.origin.zip(self.signer.as_ref()) else { return };
+        let signature = signer.sign_receipt(&Receipted { origin, up_to, at, commit_hash });
         out.push(send(Down::Receipt(pb::Receipt {
             up_to: Some(head_to_pb(&up_to)),
             at: Some(position_to_pb(at)),

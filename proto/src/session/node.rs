@@ -11,9 +11,10 @@ use super::{
     position_to_pb, refusal,
 };
 use crate::entry::{Anchor, Entry, Head};
-use crate::id::Origin;
+use crate::id::{Origin, SiteCode};
 use crate::pb::sync::v1 as pb;
 use crate::position::{Generations, Position};
+use crate::rotation;
 use crate::sign::{BadSignature, Receipted, SigningKey, VerifyingKey};
 use pb::down::Message as Down;
 use pb::up::Message as Up;
@@ -72,6 +73,8 @@ pub enum Output {
     Send(pb::Up),
     /// The session's nonce is the welcomed one from now on; the history known is this: make both durable.
     Welcomed(Generations),
+    /// The hub signs with the last of these keys from now on, each vouched for by the one before: pin them.
+    HubKeys(Vec<VerifyingKey>),
     /// Read entries after a head; answer with [`Input::Read`].
     Read {
         /// Begin behind this entry.
@@ -292,9 +295,7 @@ impl NodeSession {
     }
 
     fn welcome(&mut self, welcome: pb::Welcome, out: &mut Vec<Output>) {
-        if welcome.diverged.is_none()
-            && VerifyingKey::from_slice(&welcome.signing_key) != Some(self.me.hub_key)
-        {
+        if welcome.diverged.is_none() && !self.follows(&welcome, out) {
             return self.distrust(out);
         }
         if let Some(limits) = welcome.limits {
@@ -316,6 +317,20 @@ impl NodeSession {
             self.phase = Phase::Checking(held);
             out.push(Output::Heads(vec![held.seq]));
         }
+    }
+
+    /// Whether the hub's key is the one pinned here, or one that a line of rotations leads to from it.
+    fn follows(&mut self, welcome: &pb::Welcome, out: &mut Vec<Output>) -> bool {
+        let key = VerifyingKey::from_slice(&welcome.signing_key);
+        if key == Some(self.me.hub_key) {
+            return true;
+        }
+        let line = rotation::line(SiteCode::PROVINCE, self.me.hub_key, &welcome.key_rotations);
+        let keys: Vec<VerifyingKey> = line.iter().map(|rotation| rotation.new).collect();
+        let Some(newest) = keys.last().filter(|newest| key == Some(**newest)) else { return false };
+        self.me.hub_key = *newest;
+        out.push(Output::HubKeys(keys));
+        true
     }
 
     fn go_live(&mut self, held: Head, out: &mut Vec<Output>) {

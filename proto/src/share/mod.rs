@@ -5,6 +5,7 @@
 //! the hub stores and cannot read: it is the city's backup.
 
 mod consent;
+mod ring;
 pub mod rules;
 mod seal;
 mod token;
@@ -14,8 +15,9 @@ use crate::fields::{self, Fields, FieldsBuilder, Value};
 use crate::schema::{Kind, Share, Type};
 
 pub use consent::Withdrawn;
+pub use ring::{CityRing, open_ring, seal_ring};
 pub use seal::{CityKey, SealError, Sealed};
-pub use token::{LinkingKey, is_token};
+pub use token::{LinkingKey, is_token, is_token_of};
 
 /// A patch in two parts: what travels in clear, and what only the city can read.
 #[derive(Clone, Debug, Default, PartialEq)]

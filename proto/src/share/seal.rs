@@ -13,8 +13,8 @@ use crate::fields::{Fields, put_bytes, put_numbers};
 use crate::id::{Origin, sha256};
 use crate::pb::log::v1 as pb;
 
-const KEY_ID: usize = 8;
-const NONCE: usize = 12;
+pub(super) const KEY_ID: usize = 8;
+pub(super) const NONCE: usize = 12;
 const TAG: usize = 16;
 /// Plaintexts are padded to a multiple of this many bytes.
 pub const BUCKET: usize = 64;
@@ -65,6 +65,36 @@ impl CityKey {
         self.id
     }
 
+    /// Encrypts the bytes of `out` behind its first `from`, and puts the tag behind them.
+    pub(super) fn encrypt(&self, out: &mut Vec<u8>, from: usize, nonce: [u8; NONCE], place: &[u8]) {
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&Nonce::from(nonce), place, (&mut out[from..]).into())
+            .expect("a plaintext is far below 64 GiB");
+        out.extend_from_slice(&tag);
+    }
+
+    /// The plaintext of key id, nonce, ciphertext and tag.
+    pub(super) fn decrypt(&self, sealed: &[u8], place: &[u8]) -> Result<Vec<u8>, SealError> {
+        if sealed.len() < KEY_ID + NONCE + TAG {
+            return Err(SealError::Damaged);
+        }
+        let (id, rest) = sealed.split_at(KEY_ID);
+        if id != self.id {
+            let hex = crate::id::hex;
+            return Err(SealError::OtherKey { found: hex(id), have: hex(&self.id) });
+        }
+        let (nonce, rest) = rest.split_at(NONCE);
+        let (text, tag) = rest.split_at(rest.len() - TAG);
+        let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| SealError::Damaged)?;
+        let tag: [u8; TAG] = tag.try_into().map_err(|_| SealError::Damaged)?;
+        let mut plain = text.to_vec();
+        self.cipher
+            .decrypt_inout_detached(&Nonce::from(nonce), place, plain.as_mut_slice().into(), &Tag::from(tag))
+            .map_err(|_| SealError::Damaged)?;
+        Ok(plain)
+    }
+
     /// Seals a patch at place `seq` of `origin`'s log: key id, nonce, ciphertext with its tag. Nothing for
     /// an empty patch.
     pub fn seal(&self, patch: &Patch, origin: Origin, seq: u64, nonce: [u8; NONCE]) -> Bytes {
@@ -81,15 +111,7 @@ impl CityKey {
         // A padding field costs two bytes of its own, and an empty one would not be written at all.
         let short = BUCKET - (out.len() - KEY_ID - NONCE + 2) % BUCKET;
         put_bytes(&mut out, 15, &[0; BUCKET][..short]);
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(
-                &Nonce::from(nonce),
-                &place(origin, seq),
-                (&mut out[KEY_ID + NONCE..]).into(),
-            )
-            .expect("a plaintext is far below 64 GiB");
-        out.extend_from_slice(&tag);
+        self.encrypt(&mut out, KEY_ID + NONCE, nonce, &place(origin, seq));
         out.into()
     }
 
@@ -101,27 +123,7 @@ impl CityKey {
         if sealed.is_empty() {
             return Ok(Patch::default());
         }
-        if sealed.len() < KEY_ID + NONCE + TAG {
-            return Err(SealError::Damaged);
-        }
-        let (id, rest) = sealed.split_at(KEY_ID);
-        if id != self.id {
-            let hex = crate::id::hex;
-            return Err(SealError::OtherKey { found: hex(id), have: hex(&self.id) });
-        }
-        let (nonce, rest) = rest.split_at(NONCE);
-        let (text, tag) = rest.split_at(rest.len() - TAG);
-        let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| SealError::Damaged)?;
-        let tag: [u8; TAG] = tag.try_into().map_err(|_| SealError::Damaged)?;
-        let mut plain = text.to_vec();
-        self.cipher
-            .decrypt_inout_detached(
-                &Nonce::from(nonce),
-                &place(origin, seq),
-                plain.as_mut_slice().into(),
-                &Tag::from(tag),
-            )
-            .map_err(|_| SealError::Damaged)?;
+        let plain = self.decrypt(sealed, &place(origin, seq))?;
         let plain = pb::Sealed::decode(plain.as_slice()).map_err(|_| SealError::Damaged)?;
         let set = Fields::split(plain.set).map_err(|_| SealError::Damaged)?;
         Patch::new(set, plain.cleared).map_err(|_| SealError::Damaged)

@@ -27,6 +27,7 @@ const IN_ALPHABET: [bool; 256] = {
 pub struct LinkingKey {
     mac: Hmac<Sha256>,
     fingerprint: String,
+    long: String,
 }
 
 impl std::fmt::Debug for LinkingKey {
@@ -40,12 +41,19 @@ impl LinkingKey {
     pub fn new(key: &[u8; 32]) -> LinkingKey {
         let mac = <Hmac<Sha256>>::new_from_slice(key).expect("HMAC takes keys of any length");
         let digest = sha256(&[b"liandong linking key fingerprint".as_slice(), key].concat());
-        LinkingKey { mac, fingerprint: hex(&digest[..4]) }
+        LinkingKey { mac, fingerprint: hex(&digest[..4]), long: hex(&digest[..16]) }
     }
 
     /// Eight hexadecimal digits that name the key and tell nothing of it.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// What people compare: 32 hexadecimal digits in groups of four, which begin with the fingerprint. A key that shares the
+    /// short one could be found by trying.
+    pub fn long_fingerprint(&self) -> String {
+        let groups: Vec<&str> = (0..8).map(|group| &self.long[4 * group..4 * group + 4]).collect();
+        groups.join(" ")
     }
 
     /// The token of a normalised value.
@@ -59,6 +67,11 @@ impl LinkingKey {
         push_base64url(&mut token, &mac.finalize().into_bytes());
         token
     }
+}
+
+/// Whether a text is a token by the key with this fingerprint.
+pub fn is_token_of(text: &str, fingerprint: &str) -> bool {
+    is_token(text) && text[PREFIX.len()..].starts_with(fingerprint)
 }
 
 /// Whether a text has the form of a token.

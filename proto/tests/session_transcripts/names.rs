@@ -40,6 +40,7 @@ impl Names {
         match output {
             Output::Send(up) => self.up(up),
             Output::Welcomed(known) => format!("welcomed; knows the history {}", history(known)),
+            Output::HubKeys(keys) => format!("pin {} keys of the hub", keys.len()),
             Output::Read { after, .. } => format!("read behind {}", self.head_of(after)),
             Output::Heads(places) => format!("look up own entries {places:?}"),
             Output::Persist(deliver) => format!("persist the delivery up to {}", place(deliver.cursor)),

@@ -207,6 +207,7 @@ impl World {
             signing_key: city_key().verifying(),
             generations: self.hub.generations.clone(),
             hub_time_ms: BEGIN_MS + self.now_ms,
+            hub_keys: Box::new(hub::HubKeys { signer: hub_key(), rotations: Vec::new() }),
         }
     }
 
@@ -237,7 +238,7 @@ impl World {
             hub_key: hub_key().verifying(),
         });
         self.node_session = Some(session);
-        self.hub_session = Some(HubSession::new(self.node.origin.site, self.limits, hub_key()));
+        self.hub_session = Some(HubSession::new(self.node.origin.site, self.limits));
         self.node_outputs(outputs);
     }
 
@@ -304,7 +305,7 @@ impl World {
                     }
                     node::Input::Restored
                 }
-                node::Output::Compared(_) => continue,
+                node::Output::Compared(_) | node::Output::HubKeys(_) => continue,
                 node::Output::Diverged(_) | node::Output::Refused(_) => {
                     self.node_session = None;
                     continue;

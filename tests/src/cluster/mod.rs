@@ -142,6 +142,8 @@ pub struct Cluster {
     ports: Option<Ports>,
     /// The city at which a person accepts what leaves; all others have the setting for unattended installs.
     by_hand: Option<SiteCode>,
+    /// Whether the nodes' settings name the linking key.
+    links: bool,
 }
 
 impl Cluster {
@@ -155,7 +157,8 @@ impl Cluster {
         let place = |site: SiteCode| Place::new(program, dir, site);
         let hub = place(SiteCode::PROVINCE);
         let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        let mut cluster = Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, by_hand: None };
+        let mut cluster =
+            Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, by_hand: None, links: true };
         let key = cluster.linking_key();
         fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
         // A key that others may read is refused.
@@ -173,6 +176,11 @@ impl Cluster {
     /// The file with the province's linking key.
     pub fn linking_key(&self) -> PathBuf {
         self.dir.join("linking.key")
+    }
+
+    /// Nodes started from now on have no linking key but one that comes over the hub.
+    pub fn forget_linking_key(&mut self) {
+        self.links = false;
     }
 
     /// The hub.
@@ -270,8 +278,10 @@ impl Cluster {
     }
 
     fn node_settings(&self, city: SiteCode) -> String {
-        let (key, unattended) = (self.linking_key().display().to_string(), self.by_hand != Some(city));
-        format!("linking_key = {key:?}\naccept_outbound_unattended = {unattended}\n[sync]\nretry_max_s = 1\n")
+        let unattended = self.by_hand != Some(city);
+        let key = format!("linking_key = {:?}\n", self.linking_key().display().to_string());
+        let key = if self.links { &key } else { "" };
+        format!("{key}accept_outbound_unattended = {unattended}\n[sync]\nretry_max_s = 1\n")
     }
 
     /// The hub, if it can invite anybody now.

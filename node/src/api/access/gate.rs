@@ -180,6 +180,14 @@ impl UpkeepRpc for Gate {
         Ok(response)
     }
 
+    async fn keys_changed(
+        &self,
+        request: Request<pb::KeysChangedRequest>,
+    ) -> Result<Response<pb::KeysChangedResponse>, Status> {
+        admit(&request, "/liandong.node.v1.Upkeep/KeysChanged", [])?;
+        self.inner.keys_changed(request).await
+    }
+
     async fn verify(
         &self,
         request: Request<pb::UpkeepRequest>,

@@ -51,12 +51,12 @@ fn payloads(site: &Site, record: RecordId) -> Vec<Bytes> {
 }
 
 fn faults(site: &Site) -> Vec<String> {
-    let found = site.verify(&mut |_| {}).expect("it can be read");
+    let found = site.verify(&[], &mut |_| {}).expect("it can be read");
     found.faults.into_iter().map(|(_, en)| en).collect()
 }
 
 fn digest(site: &Site) -> String {
-    site.verify(&mut |_| {}).expect("it can be read").digest
+    site.verify(&[], &mut |_| {}).expect("it can be read").digest
 }
 
 #[test]
@@ -175,8 +175,8 @@ fn a_delivery_that_erases_takes_what_was_delivered_before() {
     let erased = liandong_proto::erasure::read(&proofs[0]).expect("a proof");
     let by_hub = liandong_proto::sign::Erased { holder: SiteCode::PROVINCE, ..erased };
     let forged = liandong_proto::erasure::prove(&SigningKey::new(&[9; 32]), &by_hub);
-    site.hub_proved(vec![forged], &hub_key()).expect("left out");
+    site.hub_proved(vec![forged], &[hub_key()]).expect("left out");
     assert_eq!(site.unanswered_proofs().expect("read").len(), 1);
-    site.hub_proved(vec![liandong_proto::erasure::prove(&hub(), &by_hub)], &hub_key()).expect("noted");
+    site.hub_proved(vec![liandong_proto::erasure::prove(&hub(), &by_hub)], &[hub_key()]).expect("noted");
     assert_eq!(site.unanswered_proofs().expect("read"), []);
 }
