@@ -96,6 +96,24 @@ impl HubRpc for Service {
         Ok(Response::new(pb::SendLinkingKeyResponse {}))
     }
 
+    async fn restored(
+        &self,
+        request: Request<pb::RestoredRequest>,
+    ) -> Result<Response<pb::RestoredResponse>, Status> {
+        let hub = Arc::clone(&self.hub);
+        blocking(move || hub.say_restored(&request.into_inner().author)).await?;
+        Ok(Response::new(pb::RestoredResponse {}))
+    }
+
+    async fn confirm(
+        &self,
+        request: Request<pb::ConfirmRequest>,
+    ) -> Result<Response<pb::ConfirmResponse>, Status> {
+        let hub = Arc::clone(&self.hub);
+        blocking(move || hub.confirm(&request.into_inner().author)).await?;
+        Ok(Response::new(pb::ConfirmResponse {}))
+    }
+
     async fn settle(
         &self,
         request: Request<pb::SettleRequest>,
@@ -158,7 +176,7 @@ impl Hub {
                 agreement_of_other_key: agreed == Err(Lack::OtherKey),
                 standing: member.standing as u32,
                 certificate_until_ms: enrolment.map_or(0, |it| it.until_ms),
-                invited_until_ms: member.invitation.as_ref().map_or(0, |it| it.until_ms),
+                invited_until_ms: published.registry.members.invited_until(city.code),
                 signing_key: signing_key.map(|key| key.fingerprint()).unwrap_or_default(),
                 linking_recipient: enrolment.map(|it| it.linking_recipient.clone()).unwrap_or_default(),
                 linking_key_sent: !member.linking_key.is_empty(),
@@ -176,7 +194,8 @@ impl Hub {
             });
         }
         let (generation, hub_seq) = (published.row.generation, published.row.hub_seq);
-        Ok(pb::CitiesResponse { cities, generation, hub_seq })
+        let unconfirmed_since_ms = published.registry.members.unconfirmed_since().unwrap_or(0);
+        Ok(pb::CitiesResponse { cities, generation, hub_seq, unconfirmed_since_ms })
     }
 
     /// Records in a city's feed that it has not confirmed.

@@ -2,7 +2,6 @@
 //! anybody hears of it.
 
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 use bytes::Bytes;
 use liandong_node::audit::{Note, What};
@@ -22,10 +21,8 @@ use tonic::{Request, Response, Status};
 use crate::ca::{CaError, Identity};
 use crate::hub::Hub;
 use crate::listen::{Pace, Peer};
+use crate::members::INVITATION_MS;
 use crate::queue::{Job, Register};
-
-/// How long an invitation is good.
-const INVITATION: Duration = Duration::from_secs(86_400);
 
 impl From<CaError> for SiteError {
     fn from(error: CaError) -> SiteError {
@@ -40,7 +37,7 @@ impl From<CaError> for SiteError {
 impl Hub {
     /// Changes what the registry says of a city; durable before it returns.
     pub(crate) fn register(&self, site: SiteCode, author: &str, change: Change) -> Result<(), SiteError> {
-        if city::city(site).is_none() {
+        if city::city(site).is_none() && !site.is_province() {
             return Err(SiteError::Refused(format!("{site} is none of the province's 21 cities")));
         }
         let (sender, receiver) = mpsc::channel();
@@ -69,7 +66,7 @@ impl Hub {
         author: &str,
     ) -> Result<(Invitation, u64), SiteError> {
         let secret = random();
-        let until_ms = now_ms() + INVITATION.as_millis() as u64;
+        let until_ms = now_ms() + INVITATION_MS;
         let secret_hash = Bytes::copy_from_slice(&Invitation::secret_hash(&secret));
         self.register(site, author, Change::Invited(log::Invitation { secret_hash, until_ms }))?;
         self.note_decision(What::Invited, site, author, "");

@@ -28,6 +28,7 @@ mod records;
 pub mod registry;
 mod rekey;
 mod replay;
+mod restored;
 mod sanctions;
 mod states;
 pub mod store_fjall;

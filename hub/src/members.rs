@@ -20,6 +20,9 @@ use prost::Message as _;
 
 use crate::ca::Identity;
 
+/// How long an invitation is good, in milliseconds.
+pub const INVITATION_MS: u64 = 86_400_000;
+
 /// All cities that were ever invited.
 #[derive(Clone, Debug, Default)]
 pub struct Members {
@@ -51,9 +54,39 @@ impl Members {
 
     /// The city that an open invitation's secret belongs to.
     pub fn invited(&self, secret_hash: &[u8], now_ms: u64) -> Option<SiteCode> {
-        let open =
-            |row: &pb::CityRow| row.invitation.as_ref().is_some_and(|it| is_open(it, secret_hash, now_ms));
+        let open = |row: &pb::CityRow| {
+            row.invitation.as_ref().is_some_and(|it| self.is_open(it, secret_hash, now_ms))
+        };
         self.cities.iter().find(|(_, row)| open(row)).map(|(site, _)| *site)
+    }
+
+    /// Since when nobody has confirmed who is cut off, after the hub was restored from a backup; `None` when all is well.
+    pub fn unconfirmed_since(&self) -> Option<u64> {
+        self.cities.get(&SiteCode::PROVINCE).filter(|row| row.unconfirmed).map(|row| row.restored_at_ms)
+    }
+
+    /// The life of the order in which it was noticed last that the hub was restored; 0 when it never was.
+    pub fn restored_in(&self) -> u64 {
+        self.cities.get(&SiteCode::PROVINCE).map_or(0, |row| row.restored_in)
+    }
+
+    /// Sites with a row.
+    pub fn sites(&self) -> impl Iterator<Item = SiteCode> {
+        self.cities.keys().copied()
+    }
+
+    /// When a city's open invitation ends; 0 when it has none.
+    pub fn invited_until(&self, site: SiteCode) -> u64 {
+        let invitation = self.city(site).and_then(|row| row.invitation.as_ref());
+        invitation.filter(|it| self.is_open(it, &it.secret_hash, 0)).map_or(0, |it| it.until_ms)
+    }
+
+    /// Whether an invitation is good for a secret. Those from before a restore are void: what the hub has forgotten may
+    /// be that they were used.
+    pub fn is_open(&self, invitation: &pb::Invitation, secret_hash: &[u8], now_ms: u64) -> bool {
+        let restored_at_ms = self.cities.get(&SiteCode::PROVINCE).map_or(0, |row| row.restored_at_ms);
+        let is_void = restored_at_ms > 0 && invitation.until_ms <= restored_at_ms + INVITATION_MS;
+        invitation.secret_hash == secret_hash && now_ms < invitation.until_ms && !is_void
     }
 
     /// The key that a member signs with; `None` for whoever is none, or shows a certificate of an earlier enrolment.
@@ -102,10 +135,13 @@ impl Members {
         match change.change.as_ref() {
             None => refused("the change says nothing"),
             Some(_) if standing == Standing::Retired => refused("the city has left the federation for good"),
+            Some(Change::Invited(_) | Change::Joined(_)) if self.unconfirmed_since().is_some() => {
+                refused("this hub was restored from a backup; run `city confirm` first")
+            }
             Some(Change::Invited(_) | Change::Retired(_)) => Ok(()),
             Some(Change::Joined(enrolment)) => {
                 let invitation = row.and_then(|row| row.invitation.as_ref());
-                if !invitation.is_some_and(|it| is_open(it, &enrolment.secret_hash, change.at_ms)) {
+                if !invitation.is_some_and(|it| self.is_open(it, &enrolment.secret_hash, change.at_ms)) {
                     return refused("there is no open invitation with this secret");
                 }
                 // Random, so that this is as good as never; a certificate of the one before must not fit.
@@ -129,13 +165,20 @@ impl Members {
                 }
                 Ok(())
             }
+            Some(Change::Restored(_) | Change::Confirmed(_)) if !site.is_province() => {
+                refused("this is said of the province alone")
+            }
+            Some(Change::Restored(_)) => Ok(()),
+            Some(Change::Confirmed(_)) if self.unconfirmed_since().is_some() => Ok(()),
+            Some(Change::Confirmed(_)) => refused("there is nothing to confirm: the hub was not restored"),
             Some(Change::Revoked(_)) if standing != Standing::Unspecified || row.is_some() => Ok(()),
             Some(_) => refused("the city is not a member"),
         }
     }
 
     /// Makes a change that has been allowed; the city's row after it.
-    pub fn change(&mut self, change: &pb::RegistryChange) -> pb::CityRow {
+    /// `generation` is the life of the order that it is made in.
+    pub fn change(&mut self, change: &pb::RegistryChange, generation: u64) -> pb::CityRow {
         let row = self.cities.entry(SiteCode(change.site)).or_default();
         row.changed_at_ms = change.at_ms;
         match change.change.clone() {
@@ -164,6 +207,10 @@ impl Members {
                 }
                 row.rotations.push(rotation);
             }
+            Some(Change::Restored(_)) => {
+                (row.restored_at_ms, row.restored_in, row.unconfirmed) = (change.at_ms, generation, true);
+            }
+            Some(Change::Confirmed(_)) => row.unconfirmed = false,
             Some(Change::LinkingKey(file)) => row.linking_key = file,
             Some(Change::KeyRing(ring)) => row.key_ring = ring,
             Some(Change::Revoked(reason)) => {
@@ -200,10 +247,6 @@ pub fn changes_keys(change: &pb::RegistryChange) -> bool {
     matches!(change.change, Some(Change::Rekeyed(_) | Change::LinkingKey(_)))
 }
 
-fn is_open(invitation: &pb::Invitation, secret_hash: &[u8], now_ms: u64) -> bool {
-    invitation.secret_hash == secret_hash && now_ms < invitation.until_ms
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,7 +277,7 @@ mod tests {
     #[track_caller]
     fn make(members: &mut Members, change: pb::RegistryChange) {
         members.allow(&change).expect("allowed");
-        members.change(&change);
+        members.change(&change, 7);
     }
 
     fn keys(members: &Members) -> [bool; 3] {

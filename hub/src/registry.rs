@@ -22,6 +22,7 @@ use crate::agreements::{Agreements, Lack};
 use crate::ca::Identity;
 use crate::erasures::Erasures;
 use crate::members::Members;
+use crate::restored::unconfirmed;
 
 /// All origins.
 #[derive(Clone, Debug, Default)]
@@ -200,6 +201,9 @@ impl Registry {
         let Some(signing_key) = self.members.signing_key(identity) else {
             return Err(Box::new(Admission::Refused(not_a_member())));
         };
+        if self.members.unconfirmed_since().is_some() {
+            return Err(Box::new(Admission::Refused(unconfirmed())));
+        }
         // What a city wrote is its own to have back.
         if !hello.restore {
             let until = self.agreements.check(site, validate::today(now_ms), &self.members.line(identity));

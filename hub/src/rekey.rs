@@ -5,8 +5,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::sync::{PoisonError, mpsc};
 
+use liandong_node::audit::What;
 use liandong_node::now::random;
 use liandong_node::site::{Paths, SiteError, read_signing_key, write_key};
+use liandong_proto::id::SiteCode;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::sign::{SigningKey, VerifyingKey};
 
@@ -85,6 +87,7 @@ impl Hub {
         let answer = Box::new(move |answer| drop(sender.send(answer)));
         self.shared.queue.put(Job::Rekey(Rekey { next, author: author.to_owned(), answer }));
         receiver.recv().map_err(|_| SiteError::Refused("the hub is stopping; ask again".into()))??;
+        self.note_decision(What::Rekeyed, SiteCode::PROVINCE, author, &new.fingerprint());
         tracing::warn!(old = old.fingerprint(), new = new.fingerprint(), "the hub signs with a new key");
         Ok((old, new))
     }

@@ -108,7 +108,7 @@ impl Replay {
                 }
                 record_kind::REGISTRY => {
                     let change: pb::RegistryChange = decode(&raw.payload)?;
-                    let row = self.registry.members.change(&change);
+                    let row = self.registry.members.change(&change, self.row.generation);
                     let (old, value) = self.registry.members.stored(SiteCode(change.site), &row);
                     let key = rows::city(SiteCode(change.site));
                     staged.push(Staged { key, old, new: Some(value) });

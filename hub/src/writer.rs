@@ -123,8 +123,8 @@ impl Writer {
             if let Some(session) = sessions.remove(&site) {
                 let _ = session.send(Input::Stop(refusal(
                     Code::Unavailable,
-                    "密钥已更换，会话重新开始",
-                    "keys have changed, the session begins anew",
+                    "枢纽有变动，会话重新开始",
+                    "something has changed at the hub, the session begins anew",
                 )));
             }
         }

@@ -63,6 +63,7 @@ async fn fetch_within(
         generations: Generations::default(),
         restore: true,
         anchor: None,
+        receipt: Default::default(),
         signer: paths.signing()?,
         hub_key: membership.hub_key()?,
     });

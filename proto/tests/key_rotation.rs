@@ -28,6 +28,7 @@ fn welcomed(pinned: u8, shown: u8, key_rotations: Vec<KeyRotation>) -> Vec<Outpu
         cursor: Position::default(),
         generations: Generations::default(),
         restore: false,
+        receipt: Default::default(),
         anchor: None,
         signer: key(1),
         hub_key: key(pinned).verifying(),

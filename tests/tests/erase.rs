@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use liandong_node::site::{Paths, RecoveryKey};
 use liandong_proto::id::{RecordId, SiteCode};
+use liandong_proto::pb::node::v1::Link;
 use liandong_proto::pb::record::v1 as pb;
 use liandong_tests::cluster::Home;
 use serde_json::Value;
 
-use crate::province::{GUANGZHOU, MEMBER, PATIENCE, Province, SHENZHEN, member, open_findings};
+use crate::province::{GUANGZHOU, MEMBER, PATIENCE, Province, SHENZHEN, copy, linked, member, open_findings};
 
 const PROVINCE: SiteCode = SiteCode::PROVINCE;
 const TRANSFER: u32 = 6;
@@ -194,19 +195,6 @@ async fn nothing_of_an_erased_person_stays_anywhere_and_every_holder_proves_it()
     province.stop().await.expect("all stop");
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("made");
-    for entry in fs::read_dir(from).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        let target = to.join(path.file_name().expect("named"));
-        if path.is_dir() {
-            copy(&path, &target);
-        } else if path.is_file() {
-            fs::copy(&path, target).expect("copied");
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_backup_of_the_hub_erases_again_what_it_had_forgotten() {
     let mut province = Province::running(&[GUANGZHOU, SHENZHEN]).await;
@@ -222,7 +210,12 @@ async fn an_old_backup_of_the_hub_erases_again_what_it_had_forgotten() {
     fs::remove_dir_all(&dir).expect("lost");
     copy(&backup, &dir);
     assert!(holds(&dir, NAME).is_some(), "the backup holds it yet");
+    province.hub().answer(&["restored"]).await.expect("said");
+    province.hub().answer(&["city", "confirm", "--yes"]).await.expect("confirmed");
     province.start_hub().await.expect("it starts");
+    for city in [GUANGZHOU, SHENZHEN] {
+        linked(&province.door(city).await, Link::Connected).await;
+    }
     province.equal().await;
     // Cities that had the hub's word once need not give theirs again: what the hub did is in its own log.
     let waiting = async {

@@ -9,6 +9,7 @@ mod doors;
 mod erase;
 mod federation;
 mod hostile;
+mod hub_restored;
 mod index_gone;
 mod keys;
 mod killed;

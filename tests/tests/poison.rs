@@ -255,6 +255,7 @@ async fn a_change_that_cannot_be_read_holds_up_nothing_and_names_its_city() {
         cursor: Position::default(),
         generations: Generations::default(),
         restore: false,
+        receipt: Default::default(),
         anchor: None,
         signer: paths.signing().expect("a key"),
         hub_key: membership.hub_key().expect("a key"),

@@ -139,3 +139,17 @@ pub async fn open_findings(door: &Door) -> Vec<(RecordId, pb::Finding)> {
     let findings = findings.iter().map(|record| (id_of(record), decoded::<pb::Finding>(record)));
     findings.filter(|(_, finding)| finding.status() == pb::FindingStatus::Open).collect()
 }
+
+/// Copies a directory, as a backup does.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("named"));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else if path.is_file() {
+            std::fs::copy(&path, target).expect("copied");
+        }
+    }
+}

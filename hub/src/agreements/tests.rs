@@ -98,7 +98,7 @@ fn who_has_no_agreement_is_not_admitted_but_may_be_restored() {
     let joined =
         log::Enrolment { number: 7, signing_key, until_ms: 900, secret_hash, ..log::Enrolment::default() };
     let change = Some(Change::Joined(joined));
-    registry.members.change(&log::RegistryChange { site: GUANGZHOU.0, change, ..Default::default() });
+    registry.members.change(&log::RegistryChange { site: GUANGZHOU.0, change, ..Default::default() }, 7);
     // The first of May 2026 in China.
     let now_ms = 1_777_600_000_000;
     assert_eq!(today(now_ms), day("2026-05-01"));

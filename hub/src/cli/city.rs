@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::Setup;
 use super::agree::{AgreeArgs, agree, term};
+use super::restored::{ConfirmArgs, confirm};
 
 /// What to do with cities.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -31,6 +32,8 @@ pub enum CityCommand {
     Revoke(ExcludeArgs),
     /// 一个城市永久退出 · A city leaves for good
     Retire(ExcludeArgs),
+    /// 枢纽由备份恢复后，核对停用名单并恢复同步 · After the hub was restored from a backup: look at who is cut off, and let cities in again
+    Confirm(ConfirmArgs),
 }
 
 /// Flags of `invite`.
@@ -64,6 +67,7 @@ pub async fn run(door: &Door, command: &CityCommand, setup: &Setup) -> Result<Ex
         CityCommand::Agree(args) => agree(door, args, setup).await,
         CityCommand::Revoke(args) => exclude(door, args, false, setup).await,
         CityCommand::Retire(args) => exclude(door, args, true, setup).await,
+        CityCommand::Confirm(args) => confirm(door, args, setup).await,
     }
 }
 
@@ -116,6 +120,12 @@ async fn list(door: &Door, screen: &Screen) -> Result<Exit, Failure> {
             screen.line(&city_json(city).to_string())?;
         }
         return Ok(Exit::Done);
+    }
+    if answer.unconfirmed_since_ms > 0 {
+        screen.note(&say!(
+            "本枢纽由备份恢复，各市暂不能同步；请运行 city confirm",
+            "this hub was restored from a backup and no city syncs; run city confirm"
+        ));
     }
     let zh = [
         "城市",

@@ -7,6 +7,7 @@ mod finding;
 mod init;
 mod linking_key;
 mod rebuild;
+mod restored;
 pub mod run;
 mod signing_key;
 
@@ -64,6 +65,8 @@ pub enum Command {
     Audit(audit::AuditCommand),
     /// 检查日志和索引 · Check log and index
     Verify(verify::VerifyArgs),
+    /// 声明本枢纽由备份恢复：确认停用名单之前各市不能同步 · Say that this hub was restored from a backup: no city syncs before `city confirm`
+    Restored,
     /// 由日志重建索引 · Make the index again from the log
     Rebuild,
     /// 轮换枢纽的签名密钥 · Go over to another signing key
@@ -140,6 +143,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::City(command) => city::run(&door, &command, &setup).await,
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup).await,
+        Command::Restored => restored::restored(&door, &setup).await,
         Command::Verify(args) => verify::run(&door, &args, &setup.screen).await,
         Command::SigningKey(command) => signing_key::run(&door, &command, &setup).await,
         Command::LinkingKey(LinkingKeyCommand::Send(args)) => linking_key::send(&door, &args, &setup).await,

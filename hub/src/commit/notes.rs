@@ -1,6 +1,7 @@
 //! Records of the log that are no commits: the province's word about cities, its own keys, sessions.
 
 use bytes::Bytes;
+use liandong_node::audit::{Note, What};
 use liandong_node::log::Batch;
 use liandong_node::now::now_ms;
 use liandong_node::site::record_kind;
@@ -9,6 +10,7 @@ use liandong_proto::id::SiteCode;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::rotation::Rotation;
 use liandong_proto::session::hub::{Admission, HubKeys};
+use liandong_proto::sign::VerifyingKey;
 use pb::registry_change::Change;
 use prost::Message as _;
 
@@ -16,6 +18,7 @@ use super::{Judge, Told};
 use crate::chain;
 use crate::queue::{Knock, Proved, Prover, Register, Rekey};
 use crate::registry;
+use crate::restored::proved_loss;
 
 impl Judge {
     /// Puts a record that is no commit in line, as a part of the chain.
@@ -32,7 +35,10 @@ impl Judge {
         if allowed.is_ok() {
             self.note(batch, record_kind::REGISTRY, &change.encode_to_vec());
             let site = SiteCode(change.site);
-            told.cities.push((site, self.registry.members.change(&change)));
+            told.cities.push((site, self.registry.members.change(&change, self.row.generation)));
+            if matches!(change.change, Some(Change::Restored(_))) {
+                told.again.extend(self.registry.members.sites());
+            }
             if crate::members::voids_certificates(&change) {
                 told.void.push(site);
             } else if crate::members::changes_keys(&change) {
@@ -66,7 +72,29 @@ impl Judge {
         told.answers.push(Box::new(move || answer(())));
     }
 
+    /// Takes note of it when a city proves that this hub was restored from a backup.
+    fn look_for_loss(&mut self, knock: &Knock, batch: &mut Batch, told: &mut Told) {
+        let (site, members) = (knock.identity.site, &self.registry.members);
+        let mut keys = vec![self.signer.verifying()];
+        let earlier = members.rotations(SiteCode::PROVINCE);
+        keys.extend(earlier.iter().filter_map(|it| VerifyingKey::from_slice(&it.old_key)));
+        // Whoever has no valid certificate proves nothing.
+        let is_member = members.signing_key(knock.identity).is_some();
+        let lost = proved_loss(site, &knock.hello, &self.generations, members, &keys);
+        let Some(lost) = lost.filter(|_| is_member && members.unconfirmed_since().is_none()) else { return };
+        tracing::error!(%site, lost, "a city proves that this hub was restored from a backup; run `city confirm`");
+        self.shared.audit.note_behind(Note::city(What::HubRestored, site));
+        let change = pb::RegistryChange {
+            at_ms: now_ms(),
+            author: String::new(),
+            site: SiteCode::PROVINCE.0,
+            change: Some(Change::Restored(lost)),
+        };
+        self.register(Register { change, answer: Box::new(|_| ()) }, batch, told);
+    }
+
     pub(super) fn knock(&mut self, knock: Knock, batch: &mut Batch, told: &mut Told) {
+        self.look_for_loss(&knock, batch, told);
         let admission = match self.registry.admit(knock.identity, &knock.hello, &self.generations, now_ms()) {
             // Whoever only takes its entries back begins no session that a copy could be told from.
             Ok((origin, _, signing_key)) if knock.hello.restore => Admission::Welcome {
@@ -109,7 +137,8 @@ impl Judge {
         let (site, change) = (SiteCode::PROVINCE.0, Some(Change::Rekeyed(rotation)));
         let change = pb::RegistryChange { at_ms, author, site, change };
         self.note(batch, record_kind::REGISTRY, &change.encode_to_vec());
-        told.cities.push((SiteCode::PROVINCE, self.registry.members.change(&change)));
+        let row = self.registry.members.change(&change, self.row.generation);
+        told.cities.push((SiteCode::PROVINCE, row));
         self.signer = next.clone();
         told.signer = Some(next);
         told.answers.push(Box::new(move || answer(Ok(()))));

@@ -117,13 +117,22 @@ pub(super) fn deleted(audit: &Arc<Audit>, kind: u32, answer: Option<&PutAnswer>,
     }
 }
 
-/// An erasure; the ids stand in the detail behind the reason that was typed.
+/// An erasure: the reason that was typed, and the ids.
 pub(super) fn erased(audit: &Arc<Audit>, request: &pb::EraseRequest, who: String, peer: String) {
     let ids: Vec<String> =
         request.records.iter().filter_map(|id| Some(RecordId::from_slice(id)?.to_string())).collect();
     let (kind, count) = (request.kind, ids.len() as u64);
-    let detail = format!("{}: {}", request.reason.trim(), ids.join(" "));
-    audit.note_behind(Note { what: What::Erased, who, peer, kind, count, detail, ..Note::default() });
+    let (purpose, detail) = (request.reason.clone(), ids.join(" "));
+    audit.note_behind(Note {
+        what: What::Erased,
+        who,
+        peer,
+        kind,
+        count,
+        purpose,
+        detail,
+        ..Note::default()
+    });
 }
 
 /// A check of log and index.

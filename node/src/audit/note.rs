@@ -136,6 +136,9 @@ pub fn labels(what: What) -> Text {
         What::Retired => ("永久退出", "retired"),
         What::Settled => ("处理核对事项", "finding settled"),
         What::Fetched => ("取回本市记录", "own entries fetched"),
+        What::Rekeyed => ("更换签名密钥", "signing key rotated"),
+        What::HubRestored => ("枢纽由备份恢复", "hub restored from a backup"),
+        What::Confirmed => ("确认停用名单", "who is cut off confirmed"),
     };
     Text { zh, en }
 }

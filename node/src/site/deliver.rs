@@ -55,6 +55,7 @@ impl Site {
             generations: writer.author.generations.clone(),
             restore: false,
             anchor: writer.row.anchor.as_ref().and_then(Anchor::from_pb),
+            receipt: writer.row.receipt.clone(),
             signer: locked(&self.signer).clone(),
             hub_key,
         })
@@ -86,7 +87,7 @@ impl Site {
     /// [`SiteError`].
     pub fn confirmed(&self, receipt: &sync::Receipt) -> Result<(), SiteError> {
         let seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
-        self.note(record_kind::CONFIRMED, &receipt.encode_to_vec(), |row| row.confirmed_seq = seq)?;
+        self.note(record_kind::CONFIRMED, &receipt.encode_to_vec(), |row| confirm(row, receipt))?;
         self.confirmed.send_replace(seq);
         Ok(())
     }
@@ -371,6 +372,14 @@ fn erased_by(item: &sync::Item) -> Option<(Origin, u64)> {
     match item.what.as_ref()? {
         sync::item::What::Tombstone(tombstone) => erasure::named(tombstone.erased.as_ref()?),
         _ => None,
+    }
+}
+
+/// A receipt's effect on the site's row. One without a signature is a welcome's word, and proves nothing later.
+pub(super) fn confirm(row: &mut pb::SiteRow, receipt: &sync::Receipt) {
+    row.confirmed_seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
+    if !receipt.signature.is_empty() {
+        row.receipt = receipt.encode_to_vec().into();
     }
 }
 

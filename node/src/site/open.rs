@@ -18,7 +18,7 @@ use liandong_proto::state::RecordState;
 use prost::Message as _;
 use tokio::sync::watch;
 
-use super::deliver::{Fold, learn};
+use super::deliver::{Fold, confirm, learn};
 use super::files::{make_private_dir, write_key};
 use super::keyring::read_city_ring;
 use super::outbound::accept;
@@ -297,7 +297,7 @@ impl<'a> Replay<'a> {
                 self.row.mark_base += self.row.seq;
                 (self.row.seq, self.row.hash) = (0, Bytes::new());
                 // What the hub said of an older epoch says nothing of this one.
-                (self.row.confirmed_seq, self.row.nonces) = (0, Vec::new());
+                (self.row.confirmed_seq, self.row.nonces, self.row.receipt) = (0, Vec::new(), Bytes::new());
                 let anchor = opened.anchor.as_ref().and_then(Anchor::from_pb);
                 if let (Some(epoch), Some(anchor)) = (Epoch::from_slice(&opened.epoch), anchor) {
                     self.lineage.note(epoch, anchor);
@@ -349,7 +349,7 @@ impl<'a> Replay<'a> {
             Record::Tried(tried) => self.row.nonces.push(tried.nonce),
             Record::Welcomed(learned) => learn(&mut self.row, learned),
             Record::Confirmed(receipt) => {
-                self.row.confirmed_seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
+                confirm(&mut self.row, &receipt);
             }
             Record::Accepted(accepted) => accept(&mut self.row, &accepted),
         }

@@ -39,6 +39,8 @@ pub struct Standing {
     pub restore: bool,
     /// For an epoch that goes on from another: where.
     pub anchor: Option<Anchor>,
+    /// The newest receipt that the hub has signed for this origin, as it came; empty when there is none.
+    pub receipt: Bytes,
     /// Signs the heads of the own log.
     pub signer: SigningKey,
     /// What the hub signs its receipts with, as pinned when this site joined.
@@ -185,6 +187,7 @@ impl NodeSession {
             restore: me.restore,
             generations: generations_to_pb(&me.generations),
             anchor: me.anchor.as_ref().map(Anchor::to_pb),
+            receipt: me.receipt.clone(),
         };
         let received = me.cursor;
         let session = NodeSession {

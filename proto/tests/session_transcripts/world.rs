@@ -233,6 +233,7 @@ impl World {
             cursor: self.node.cursor,
             generations: self.node.generations.clone(),
             restore,
+            receipt: Default::default(),
             anchor: None,
             signer: city_key(),
             hub_key: hub_key().verifying(),

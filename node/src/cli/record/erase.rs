@@ -1,7 +1,5 @@
 //! `record erase` and `record erasures`: for good, and who has proved it.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
-
 use bytes::Bytes;
 use liandong_proto::id::SiteCode;
 use liandong_proto::pb::log::v1::ErasureProof;
@@ -10,6 +8,7 @@ use liandong_proto::schema;
 use serde_json::{Value, json};
 
 use super::{find, id_of, id_text, kind_of};
+use crate::cli::ask::sure;
 use crate::cli::door::Door;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
@@ -50,9 +49,14 @@ pub(super) async fn run(
     for id in &ids[1..] {
         find(door, Some(kind), *id).await?;
     }
-    if !args.yes {
-        confirm(ids.len(), screen)?;
-    }
+    let records = ids.len();
+    let what = say!(
+        "将彻底删除 {records} 条记录：本站点、省级枢纽和其他持有方的全部内容和历史值都会清除，无法撤销，备份恢复后也会再次删除。\n\
+         若只是不再使用，请用 record delete。",
+        "This erases {records} records: everything held of them, past values included, here, at the hub and at every other \
+         holder. It cannot be undone, and comes again after a backup is restored. To put a record away, use record delete."
+    );
+    sure(args.yes, &what, screen)?;
     let request = pb::EraseRequest {
         kind: kind.number,
         records: ids.iter().map(|id| Bytes::copy_from_slice(&id.0)).collect(),
@@ -94,30 +98,6 @@ pub(super) async fn run(
         text + releases.in_lang(screen.lang)
     })?;
     Ok(Exit::Done)
-}
-
-/// Asks at a terminal; without one `--yes` says it.
-fn confirm(records: usize, screen: &Screen) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage(say!(
-            "彻底删除无法撤销；确认请加 --yes",
-            "erasing cannot be undone; say --yes if that is what you want"
-        )));
-    }
-    screen.note(&say!(
-        "将彻底删除 {records} 条记录：本站点、省级枢纽和其他持有方的全部内容和历史值都会清除，无法撤销，备份恢复后也会再次删除。\n\
-         若只是不再使用，请用 record delete。确认请输入 {records}：",
-        "This erases {records} records: everything held of them, past values included, here, at the hub and at every other \
-         holder. It cannot be undone, and comes again after a backup is restored. To put a record away, use record \
-         delete. Type {records} to go on:"
-    ));
-    let mut line = String::new();
-    let read = io::stdin().lock().read_line(&mut line);
-    read.map_err(|error| Failure::file(std::path::Path::new("stdin"), &error))?;
-    if line.trim() == records.to_string() {
-        return Ok(());
-    }
-    Err(Failure::usage(say!("没有确认，什么也没有删除", "not confirmed; nothing was erased")))
 }
 
 /// Lists erasures.
