@@ -146,6 +146,7 @@ impl Hub {
                         seq: row.seq,
                         hash: row.hash.clone(),
                         key_ring: key_ring.unwrap_or_default(),
+                        anchor: row.anchor.clone(),
                     }
                 })
             }),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use liandong_proto::entry::Head;
+use liandong_proto::entry::{Anchor, Head};
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::pb::trust::v1::HeldLog;
@@ -17,14 +17,15 @@ use crate::site::{Paths, Restoring, SiteError};
 use crate::trust::{self, Membership, limits};
 use crate::uplink::UplinkError;
 
-/// The epoch and the newest entry of what the hub holds.
+/// The epoch and the newest entry of what the hub holds, and where the epoch goes on from another.
 ///
 /// # Errors
 /// [`SiteError::Corrupt`] for an answer of another shape.
-pub fn held_of(held: &HeldLog) -> Result<(Epoch, Head), SiteError> {
+pub fn held_of(held: &HeldLog) -> Result<(Epoch, Head, Option<Anchor>), SiteError> {
     let wrong = || SiteError::corrupt("the hub's answer", "what it holds of this site cannot be read");
     let hash = if held.seq == 0 { [0; 32] } else { held.hash.as_ref().try_into().map_err(|_| wrong())? };
-    Ok((Epoch::from_slice(&held.epoch).ok_or_else(wrong)?, Head { seq: held.seq, hash }))
+    let anchor = held.anchor.as_ref().map(|anchor| Anchor::from_pb(anchor).ok_or_else(wrong)).transpose()?;
+    Ok((Epoch::from_slice(&held.epoch).ok_or_else(wrong)?, Head { seq: held.seq, hash }, anchor))
 }
 
 /// Writes all that the hub holds of a site into the one that is being made again. `on` hears how many have come.

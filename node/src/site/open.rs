@@ -225,6 +225,13 @@ fn origin_of(row: &pb::SiteRow) -> Result<Origin, SiteError> {
     Ok(Origin { site: SiteCode(row.site), epoch })
 }
 
+fn note_epoch(lineage: &mut Lineage, opened: &pb::EpochOpened) {
+    let anchor = opened.anchor.as_ref().and_then(Anchor::from_pb);
+    if let (Some(epoch), Some(anchor)) = (Epoch::from_slice(&opened.epoch), anchor) {
+        lineage.note(epoch, anchor);
+    }
+}
+
 fn head_of(row: &pb::SiteRow) -> Head {
     Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() }
 }
@@ -255,11 +262,7 @@ struct Replay<'a> {
 impl<'a> Replay<'a> {
     fn new(row: pb::SiteRow, key: &'a CityRing) -> Replay<'a> {
         let mut lineage = Lineage::default();
-        if let (Some(epoch), Some(anchor)) =
-            (Epoch::from_slice(&row.epoch), row.anchor.as_ref().and_then(Anchor::from_pb))
-        {
-            lineage.note(epoch, anchor);
-        }
+        row.line.iter().for_each(|opened| note_epoch(&mut lineage, opened));
         Replay { row, lineage, key, touched: Touched::default(), checks: Vec::new(), gone: Vec::new() }
     }
 
@@ -298,11 +301,9 @@ impl<'a> Replay<'a> {
                 (self.row.seq, self.row.hash) = (0, Bytes::new());
                 // What the hub said of an older epoch says nothing of this one.
                 (self.row.confirmed_seq, self.row.nonces, self.row.receipt) = (0, Vec::new(), Bytes::new());
-                let anchor = opened.anchor.as_ref().and_then(Anchor::from_pb);
-                if let (Some(epoch), Some(anchor)) = (Epoch::from_slice(&opened.epoch), anchor) {
-                    self.lineage.note(epoch, anchor);
-                }
-                self.row.anchor = opened.anchor;
+                note_epoch(&mut self.lineage, &opened);
+                self.row.anchor = opened.anchor.clone();
+                self.row.line.extend(Some(opened).filter(|opened| opened.anchor.is_some()));
             }
             Record::Own(entry) => {
                 let header =

@@ -146,16 +146,17 @@ impl Restoring {
         (self.epoch, self.head) = (Some(epoch), Head::default());
     }
 
-    /// Ends with a new epoch that goes on from what the hub holds: the epoch it names, up to `held`. Durable before this
+    /// Ends with a new epoch that goes on from what the hub holds: the epoch it names, up to `held`, with the anchor of
+    /// that epoch. Durable before this
     /// returns.
     ///
     /// # Errors
     /// [`SiteError::Refused`] when not all of it has come.
-    pub fn finish(mut self, epoch: Epoch, held: Head) -> Result<(), SiteError> {
+    pub fn finish(mut self, epoch: Epoch, held: Head, anchor: Option<Anchor>) -> Result<(), SiteError> {
         let mut batch = Batch::new();
         if self.epoch != Some(epoch) {
             // It was opened and never written to; the lines before it have come all the same.
-            self.head = Head::default();
+            self.open(&mut batch, epoch, anchor);
         }
         if self.head != held {
             return Err(SiteError::Refused(format!(
@@ -243,7 +244,7 @@ mod tests {
         let whole = entry(&key);
         let stripped = Entry { sealed: Bytes::new(), ..whole.clone() };
         let (_, head) = (restoring.append(&[stripped]).expect("it may have been erased"), restoring.head);
-        let finished = restoring.finish(Epoch([1; 16]), head);
+        let finished = restoring.finish(Epoch([1; 16]), head, None);
         assert!(matches!(finished, Err(SiteError::Refused(why)) if why.contains("sealed part")));
         let again = dir.path().join("again");
         std::fs::create_dir_all(&again).expect("made");

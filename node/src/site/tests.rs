@@ -295,3 +295,36 @@ fn the_status_tells_of_a_damaged_index() {
     let status = site.status().expect("a status all the same");
     assert!(status.index_damaged && status.index_failure.contains("damaged"), "{}", status.index_failure);
 }
+
+/// A site that was restored more than once goes on from all the lives before, also after a start from its index.
+#[test]
+fn every_life_of_the_log_stays_known_over_a_restart() {
+    use liandong_proto::id::Epoch;
+    use liandong_proto::state::Setter;
+    let dir = tempfile::tempdir().expect("a directory");
+    Site::init(dir.path(), SiteCode(440_100)).expect("a site is made");
+    let first = open(dir.path());
+    let site = SiteCode(440_100);
+    let (one, two, three) = (first.origin().epoch, Epoch([2; 16]), Epoch([3; 16]));
+    for (epoch, from) in [(two, one), (three, two)] {
+        let anchor = liandong_proto::entry::Anchor { epoch: from, seq: 5, hash: [9; 32] };
+        let opened = pb::EpochOpened {
+            site: site.0,
+            epoch: Bytes::copy_from_slice(&epoch.0),
+            anchor: Some(anchor.to_pb()),
+        };
+        let mut batch = Batch::new();
+        batch.push(record_kind::OPENED, &[&opened.encode_to_vec()]);
+        first.log.append(&batch, 1).expect("appended");
+    }
+    first.log.sync_to(first.log.end()).expect("synced");
+    drop(first);
+    let by = |seq| Setter { origin: Origin { site, epoch: one }, seq, hub_seq: 0, stamp: Default::default() };
+    for round in ["from the log", "from the index"] {
+        let again = open(dir.path());
+        let here = again.origin();
+        assert_eq!(here.epoch, three, "{round}");
+        assert!(again.lineage.descends(here, &by(5)) && !again.lineage.descends(here, &by(6)), "{round}");
+        again.close().expect("closed");
+    }
+}
