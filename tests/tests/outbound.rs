@@ -58,6 +58,11 @@ async fn a_city_sends_nothing_before_somebody_has_accepted_what_leaves() {
         (&rows[0]["open"]["name"], &rows[0]["sealed"]),
         (&"陈一".into(), &serde_json::json!(["mobile", "email"]))
     );
+    let reads = ["audit", "list", "--what", "READ", "--json"];
+    let reads = province.node(GUANGZHOU).answer(&reads).await.expect("listed");
+    let read = reads.lines().find(|line| line.contains("outbound preview")).expect("samples were read");
+    let read: Value = serde_json::from_str(read).expect("an object");
+    assert_eq!(read["count"], 3, "{read}");
 
     // Nobody is at a terminal to say yes.
     let asked = province.node(GUANGZHOU).command(&["outbound", "accept"]).await.expect("it runs");

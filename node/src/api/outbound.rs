@@ -6,8 +6,9 @@ use liandong_proto::pb::node::v1 as pb;
 use pb::outbound_server::{Outbound, OutboundServer};
 use tonic::{Request, Response, Status};
 
+use super::audited::Reading;
 use super::{MESSAGE_BYTES, blocking};
-use crate::site::Site;
+use crate::site::{Records, Site};
 
 /// The service of a site, beside those that the hub has as well.
 pub fn outbound(site: Arc<Site>) -> OutboundServer<impl Outbound> {
@@ -24,8 +25,19 @@ impl Outbound for Service {
         &self,
         request: Request<pb::PreviewRequest>,
     ) -> Result<Response<pb::PreviewResponse>, Status> {
-        let (site, rows) = (Arc::clone(&self.site), request.into_inner().rows as usize);
-        Ok(Response::new(blocking(move || site.preview_outbound(rows)).await?))
+        let asked = request.get_ref();
+        let rows = asked.rows as usize;
+        // Samples of all kinds; kind 0 stands for that.
+        let reading = Reading::new("outbound preview", 0, &asked.reader, &asked.purpose, &request);
+        let site = Arc::clone(&self.site);
+        let records: Arc<dyn Records> = Arc::clone(&self.site) as Arc<dyn Records>;
+        let service = super::Service { records };
+        let preview = service.read(reading, move |_| {
+            let preview = site.preview_outbound(rows)?;
+            let shown = preview.kinds.iter().map(|kind| kind.rows.len() as u64).sum();
+            Ok((Some(preview), shown))
+        });
+        Ok(Response::new(preview.await?))
     }
 
     async fn accept(

@@ -42,7 +42,7 @@ impl Via {
 pub struct Note {
     /// What.
     pub what: What,
-    /// Who: the opaque id of a person, [`Note::city`], or `token NAME`.
+    /// Who: the opaque id of a person, [`Note::city`], or `token:NAME`.
     pub who: String,
     /// How they came.
     pub via: Via,

@@ -50,7 +50,9 @@ pub async fn run(door: &Door, command: &OutboundCommand, setup: &Setup) -> Resul
         OutboundCommand::Preview(args) => args.rows,
         OutboundCommand::Accept(_) => 0,
     };
-    let preview = client.preview(pb::PreviewRequest { rows }).await?.into_inner();
+    let caller = door.caller().doing("outbound preview");
+    let asked = pb::PreviewRequest { rows, reader: caller.author, purpose: caller.purpose };
+    let preview = client.preview(asked).await?.into_inner();
     let OutboundCommand::Accept(args) = command else {
         let screen = &setup.screen;
         screen.answer(&shown::json(&preview), || shown::text(&preview, screen.lang))?;

@@ -166,7 +166,7 @@ impl From<UplinkError> for Failure {
         let afresh = "try again with a fresh invitation";
         let (exit, zh, next) = match &error {
             UplinkError::Refused(refusal)
-                if !matches!(refusal.code(), Code::SiteBusy | Code::Unavailable) =>
+                if !matches!(refusal.code(), Code::SiteBusy | Code::Unavailable | Code::Frozen) =>
             {
                 (Exit::Denied, format!("枢纽拒绝了，没有恢复：{}；请用新的邀请码重试", refusal.zh), afresh)
             }

@@ -88,6 +88,7 @@ impl Site {
         let key = locked(&self.writer).author.keys().city.clone();
         let mut head = Head::default();
         let mut missing = Missing::default();
+        let epoch = self.origin().epoch;
         let mut noted = Vec::new();
         let member = Membership::load(&self.paths)?;
         let hub_keys = member.map(|member| member.hub_keys()).transpose()?.unwrap_or_default();
@@ -122,6 +123,8 @@ impl Site {
                             found.fault(&format!("条目 {} 的密封部分无法打开", header.seq), &en);
                         }
                         let (open, sealed) = lacks(&header, &entry.open, &entry.sealed);
+                        // Of what came back from the hub, an open part may have been dropped there on arrival.
+                        let open = open && header.origin.epoch == epoch;
                         missing.entry(&header, open || sealed, header.seq);
                         head = Head { seq: header.seq, hash };
                         receipts.open.push_back(head);
