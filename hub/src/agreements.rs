@@ -1,14 +1,12 @@
 //! Which cities may sync: those with an agreement in force today, as the records of its kind say. Joining needs none.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::PoisonError;
 
 use liandong_node::index::{Index, Staged};
 use liandong_node::now::now_ms;
 use liandong_node::rows;
 use liandong_node::site::SiteError;
-use liandong_proto::city;
 use liandong_proto::format::{Date, Day};
 use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::record::v1 as record;
@@ -18,7 +16,6 @@ use liandong_proto::sign::VerifyingKey;
 use liandong_proto::state::RecordState;
 use liandong_proto::validate::today;
 use prost::Message as _;
-use tokio::sync::watch;
 
 use crate::ca::Identity;
 use crate::hub::Hub;
@@ -26,9 +23,6 @@ use crate::registry::not_a_member;
 
 /// Number of the kind "agreement".
 pub const AGREEMENT: u32 = 9;
-
-/// How often it is told that terms come to their end.
-const TELL_AGAIN: Duration = Duration::from_secs(86_400);
 
 /// Agreements that are in force, whatever the day.
 #[derive(Clone, Debug, Default)]
@@ -184,48 +178,6 @@ impl Hub {
         }
         let check = || registry.agreements.check(identity.site, today(now_ms()), &line);
         needs_agreement.then(check)?.err().map(Lack::refusal)
-    }
-
-    /// Warns of terms that come to their end: 90 days before for the first time.
-    fn tell_of_ends(&self) {
-        let published = self.read(Clone::clone);
-        let today = today(now_ms());
-        for city in city::cities() {
-            let site = city.code;
-            let line = published.registry.members.line_of(site);
-            if line.is_empty() {
-                continue;
-            }
-            match published.registry.agreements.check(site, today, &line) {
-                Ok(to) => match to.number() - today.number() {
-                    days @ 0..=7 => {
-                        tracing::error!(%site, days, "the agreement with a city is at its end: its sync will stop")
-                    }
-                    days @ 8..=30 => {
-                        tracing::warn!(%site, days, "the agreement with a city ends soon; register the next one")
-                    }
-                    days @ 31..=90 => {
-                        tracing::info!(%site, days, "the agreement with a city ends within three months")
-                    }
-                    _ => {}
-                },
-                Err(lack) => {
-                    tracing::warn!(%site, ?lack, "a member has no agreement in force and does not sync")
-                }
-            }
-        }
-    }
-}
-
-/// Warns once a day of terms that come to their end, until `stopping`.
-pub async fn watch(hub: Arc<Hub>, mut stopping: watch::Receiver<bool>) {
-    let mut daily = tokio::time::interval(TELL_AGAIN);
-    loop {
-        tokio::select! {
-            _ = daily.tick() => hub.tell_of_ends(),
-            // A sender that is gone means stop as well.
-            _ = stopping.wait_for(|stop| *stop) => return,
-        }
     }
 }
 

@@ -75,6 +75,12 @@ impl Members {
         self.cities.keys().copied()
     }
 
+    /// The members, and when the certificate of each ends.
+    pub fn certificates(&self) -> impl Iterator<Item = (SiteCode, u64)> {
+        let members = self.cities.iter().filter(|(_, row)| row.standing() == Standing::Member);
+        members.filter_map(|(site, row)| row.enrolment.as_ref().map(|it| (*site, it.until_ms)))
+    }
+
     /// When a city's open invitation ends; 0 when it has none.
     pub fn invited_until(&self, site: SiteCode) -> u64 {
         let invitation = self.city(site).and_then(|row| row.invitation.as_ref());
@@ -296,6 +302,7 @@ mod tests {
         make(&mut members, at(99, joined(1, SECRET)));
         assert!(members.allow(&at(99, joined(2, SECRET))).is_err(), "it has been used");
         assert_eq!(keys(&members), [false, true, false]);
+        assert_eq!(members.certificates().collect::<Vec<_>>(), [(GUANGZHOU, 900)]);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Who gets in: by invitation once, with a certificate of this hub, for as long as the province wants it so.
 
+use std::process::Stdio;
 use std::time::Duration;
 
+use liandong_node::now::now_ms;
 use liandong_node::site::Paths;
 use liandong_node::trust::{self, HUB_NAME, Membership};
 use liandong_proto::pb::node::v1::Link;
@@ -10,10 +12,13 @@ use liandong_proto::pb::trust::v1 as pb;
 use pb::enrolment_client::EnrolmentClient;
 use pb::membership_client::MembershipClient;
 use sync::sync_client::SyncClient;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::province::{GUANGZHOU, MEMBER, Province, SHENZHEN, linked, member};
+use crate::province::{GUANGZHOU, MEMBER, Province, SHENZHEN, linked, member, program};
+use crate::site::PATIENCE;
 
 /// How a session begins for whoever holds this channel: its status, `Ok` for one that stands.
 async fn session(channel: Channel) -> Code {
@@ -133,4 +138,29 @@ async fn a_certificate_is_renewed_by_its_own_city() {
     assert_eq!(province.membership(GUANGZHOU).certificate, after.certificate, "kept");
     let channel = trust::endpoint(&ports.sync, &after).expect("an address").connect().await.expect("TLS");
     assert_eq!(session(channel).await, Code::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_says_in_its_log_that_its_certificate_is_at_its_end() {
+    let mut province = Province::running(&[GUANGZHOU]).await;
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    province.stop_hub().await.expect("it stops");
+    let home = &province.node(GUANGZHOU).data_dir;
+    let mut membership = province.membership(GUANGZHOU);
+    membership.not_after_ms = now_ms() + 5 * 86_400_000 + 60_000;
+    membership.store(&Paths::new(home)).expect("stored");
+    let mut node = Command::new(program());
+    node.args(["site-node", "--tied", "run", "--data-dir"]).arg(home).kill_on_drop(true);
+    let mut node = node.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(node.stderr.take().expect("a pipe")).lines();
+    let told = async {
+        while let Some(line) = lines.next_line().await.expect("readable") {
+            if line.contains("a certificate is at its end") {
+                return line;
+            }
+        }
+        panic!("it ended without a word");
+    };
+    let line = tokio::time::timeout(PATIENCE, told).await.expect("in time");
+    assert!(line.contains("ERROR") && line.contains("\"days\":5"), "{line}");
 }

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use super::{PROGRAM, Setup};
 use crate::hub::{Hub, HubOptions};
 use crate::listen::{ListenError, Listener};
-use crate::{agreements, api};
+use crate::{api, ends};
 
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]
@@ -108,7 +108,7 @@ pub async fn start(setup: &Setup, hub: Arc<Hub>) -> Result<Running, Failure> {
     let (sync, enrolment) = (port.addr.to_string(), port.enrolment_addr.to_string());
     let served =
         tokio::spawn(listening.serve(api::routes(Arc::clone(&hub)).await, stopped(stopping.clone())));
-    tokio::spawn(agreements::watch(Arc::clone(&hub), stopping.clone()));
+    tokio::spawn(ends::watch(Arc::clone(&hub), stopping.clone()));
     let listened = tokio::spawn(port.serve(Arc::clone(&hub), stopped(stopping)));
     audit::started(hub.audit(), &setup.caller, env!("CARGO_PKG_VERSION"));
     tracing::info!(%sync, %enrolment, socket = %local.file().display(), "serving");

@@ -19,6 +19,8 @@ use crate::config::{Flag, NodeConfig};
 use crate::now::now_ms;
 use crate::say;
 use crate::site::{OnProgress, Records, Site, SiteError, SiteOptions};
+use crate::trust::Membership;
+use crate::trust::ends::{LOOK_AGAIN, Told};
 use crate::uplink::{self, UplinkOptions};
 
 /// Flags of `run`.
@@ -132,6 +134,7 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
     let retry_max = Duration::from_secs(setup.config.retry_max_s);
     let options = UplinkOptions { hub: setup.config.hub.clone(), retry_max };
     let renewal = tokio::spawn(renew_tokens(Arc::clone(&site), stopping.clone()));
+    tokio::spawn(watch_certificate(Arc::clone(&site), stopping.clone()));
     let uplink = tokio::spawn(uplink::run(Arc::clone(&site), options, stopping));
     let (code, socket) = (site.code(), local.file());
     audit::started(site.audit(), &setup.caller, env!("CARGO_PKG_VERSION"));
@@ -209,6 +212,22 @@ async fn renew_tokens(site: Arc<Site>, mut stopping: watch::Receiver<bool>) {
         tokio::select! {
             Ok(()) = news.changed() => {}
             _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Warns once a day of a certificate that comes to its end.
+async fn watch_certificate(site: Arc<Site>, mut stopping: watch::Receiver<bool>) {
+    let (mut daily, mut told) = (tokio::time::interval(LOOK_AGAIN), Told::default());
+    loop {
+        tokio::select! {
+            _ = daily.tick() => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+        // A membership that cannot be read is told by the uplink.
+        let Ok(Some(member)) = Membership::load(site.paths()) else { continue };
+        if let Some((ends, days)) = told.news(site.code(), member.not_after_ms, now_ms()) {
+            ends.tell(site.code(), days);
         }
     }
 }

@@ -7,12 +7,14 @@
 //! | `membership` | what a city keeps of both: one file, replaced as a whole |
 //! | `unfinished` | what a restore that was cut short goes on from |
 //! | `tls` | connections: to a pinned authority before joining, with both certificates after |
+//! | `ends` | what the logs say of certificates that come to their end |
 //! | `errands` | what a member does before each session: keys that wait for the hub's word, keys that the hub keeps |
 //! | `wrap` | the linking key on its way to one city: age files |
 //! | `limits` | every bound on connections and messages, for both sides |
 //! | `bounded` | connections that are counted, and cut when their time is over |
 
 pub mod bounded;
+pub mod ends;
 mod errands;
 pub mod invitation;
 pub mod join;
