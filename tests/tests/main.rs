@@ -24,6 +24,7 @@ mod restore;
 mod sealed;
 mod service;
 mod site;
+mod supply;
 mod tidy;
 mod trust;
 mod wire;
