@@ -29,7 +29,7 @@ fn list(deny: &Table, section: &str, name: &str) -> Vec<Value> {
 #[track_caller]
 fn text<'a>(entry: &'a Value, name: &str) -> &'a str {
     let text = entry.get(name).and_then(Value::as_str).unwrap_or_default();
-    assert!(!text.is_empty(), "{entry} has no {name}");
+    assert!(!text.is_empty(), "{entry:?} has no {name}");
     text
 }
 
