@@ -208,3 +208,30 @@ mod socket {
         none()
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// What a process on its way out leaves of those that wait for it, and what one that stays says.
+    #[tokio::test]
+    async fn a_connection_counts_once_the_other_side_speaks() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let local = Local::new(Transport::Socket, dir.path(), "site");
+        let listener = UnixListener::bind(local.file()).expect("bound");
+        let (left, ()) = tokio::join!(local.connect(), async {
+            drop(listener.accept().await.expect("somebody connects"));
+        });
+        assert_eq!(left.err().map(|error| error.kind()), Some(io::ErrorKind::UnexpectedEof));
+        let (connected, ()) = tokio::join!(local.connect(), async {
+            let (mut stream, _) = listener.accept().await.expect("somebody connects");
+            stream.write_all(b"first and more").await.expect("written");
+        });
+        let mut said = String::new();
+        connected.expect("connected").read_to_string(&mut said).await.expect("text");
+        assert_eq!(said, "first and more");
+    }
+}

@@ -73,3 +73,92 @@ fn is_untouched(error: &(dyn Error + 'static)) -> bool {
         || error.downcast_ref::<h2::Error>().is_some_and(is_farewell)
         || error.source().is_some_and(is_untouched)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tonic::Code;
+    use tonic::transport::{Endpoint, Server, Uri};
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_client::HealthClient;
+
+    use super::*;
+
+    const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const HEADERS: u8 = 1;
+    const DATA: u8 = 0;
+
+    /// Gives these connections, one after the other, and then no more.
+    #[derive(Clone)]
+    struct Connections(Arc<Mutex<Vec<DuplexStream>>>);
+
+    impl Service<Uri> for Connections {
+        type Response = TokioIo<DuplexStream>;
+        type Error = io::Error;
+        type Future = std::future::Ready<io::Result<Self::Response>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Uri) -> Self::Future {
+            let next = self.0.lock().expect("no panic").pop();
+            std::future::ready(next.map(TokioIo::new).ok_or(io::ErrorKind::ConnectionRefused.into()))
+        }
+    }
+
+    /// A site that reads a call as far as a frame of this kind, says in an orderly way which call was the last that it
+    /// looked at, and is gone.
+    async fn leaves(mut stream: DuplexStream, until: u8, last: u8) -> io::Result<()> {
+        stream.write_all(SETTINGS).await?;
+        stream.read_exact(&mut [0; PREFACE]).await?;
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            stream.read_exact(&mut vec![0; length as usize]).await?;
+            if head[3] == until {
+                break;
+            }
+        }
+        let farewell = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, last, 0, 0, 0, 0];
+        stream.write_all(&farewell).await
+    }
+
+    /// Calls over a site that leaves and one that stays; how the call ends, and whether the second was ever asked.
+    async fn called(until: u8, last: u8) -> (Result<(), Code>, bool) {
+        let (leaving, there) = duplex(1 << 16);
+        let (staying, other) = duplex(1 << 16);
+        let left = Arc::new(Mutex::new(vec![staying, leaving]));
+        let leaves = tokio::spawn(leaves(there, until, last));
+        let (_, health) = tonic_health::server::health_reporter();
+        let served = tokio_stream::once(Ok::<_, io::Error>(other));
+        let stays = tokio::spawn(Server::builder().add_service(health).serve_with_incoming(served));
+        let endpoint = Endpoint::from_static("http://site");
+        let channel = endpoint.connect_with_connector_lazy(Connections(Arc::clone(&left)));
+        let mut client = HealthClient::new(Resending::new(channel));
+        let answer = client.check(HealthCheckRequest::default()).await;
+        leaves.await.expect("no panic").expect("it was called");
+        stays.abort();
+        let is_asked = left.lock().expect("no panic").is_empty();
+        (answer.map(drop).map_err(|status| status.code()), is_asked)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_has_begun_with_is_sent_again() {
+        assert_eq!(called(HEADERS, 0).await, (Ok(()), true));
+        assert_eq!(called(DATA, 0).await, (Ok(()), true));
+    }
+
+    /// Whatever came of it: a change would be made twice.
+    #[tokio::test]
+    async fn a_call_that_broke_off_is_not() {
+        let (ended, is_asked) = called(DATA, 1).await;
+        assert!(ended.is_err() && !is_asked, "{ended:?}");
+    }
+}
