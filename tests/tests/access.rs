@@ -22,7 +22,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 use tonic::{Code, Request, Status};
 
 use crate::province::{AWARD_ROUND, FINDING, MEMBER, member};
-use crate::site::{PATIENCE, Running, Site, stderr};
+use crate::site::{PATIENCE, Running, Site, stderr, stdout};
 
 const NOMINATION: u32 = 3;
 const LISTEN: [&str; 1] = ["api_listen=127.0.0.1:0"];
@@ -74,6 +74,20 @@ async fn token(site: &Site, name: &str, scopes: &[&str]) -> String {
     let mut args = vec!["api-token", "new", "--name", name];
     args.extend(scopes.iter().flat_map(|scope| ["--scope", scope]));
     site.answer(&args).await["token"].as_str().expect("a token").to_owned()
+}
+
+/// The reads recorded of somebody: call, kind, how many, how they came.
+async fn audited(site: &Site, who: &str) -> Vec<String> {
+    let output =
+        site.command(&["audit", "list", "--limit", "0", "--what", "READ", "--who", who, "--json"]).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let told = |line: &str| {
+        let read: Value = serde_json::from_str(line).expect("an object");
+        assert_eq!(read["who"], who);
+        let text = |name: &str| read[name].as_str().unwrap_or_default().to_owned();
+        format!("{} {} {} {}", text("detail"), text("kind"), read["count"], text("via"))
+    };
+    stdout(&output).lines().map(told).collect()
 }
 
 fn put_of(kind: u32, set: Vec<u8>) -> pb::Put {
@@ -175,6 +189,7 @@ async fn a_token_opens_what_it_was_given_for_and_nothing_else() {
     assert_eq!(listed.records.len(), 1);
     let get = |kind| pb::GetRequest { kind, record: id.clone(), ..pb::GetRequest::default() };
     assert!(reads.get(get(MEMBER)).await.is_ok());
+    assert_eq!(audited(&site, "token:HR").await, ["list member 1 tcp", "get member 1 tcp"]);
     let history = reads.history(get(MEMBER)).await.expect("it may").into_inner().items;
     assert_eq!(history[0].author, "token:报名系统", "whatever the request says");
 
@@ -204,6 +219,8 @@ async fn a_token_opens_what_it_was_given_for_and_nothing_else() {
         "member:read",
     );
     check(writes.delete(delete(NOMINATION)).await, denied, "nomination:write");
+    // What was not shown is not said to have been read.
+    assert_eq!(audited(&site, "token:HR").await.len(), 3);
     // Not even the part of a batch that would be allowed, nor to try it out.
     let mixed = || vec![put_of(MEMBER, member(2).encode_to_vec()), put_of(NOMINATION, Vec::new())];
     check(writes.put(put(mixed())).await, denied, "nomination:write");

@@ -25,6 +25,7 @@ mod restore;
 mod sealed;
 mod service;
 mod site;
+mod supply;
 mod tidy;
 mod trust;
 mod wire;

@@ -17,11 +17,13 @@ const DIRECTIONS: [(&str, &[&str]); 4] = [
 const CRATES: [&str; 4] = ["proto", "node", "hub", "tests"];
 const LONGEST: usize = 500;
 
-fn root() -> PathBuf {
+/// Where the project is.
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_path_buf()
 }
 
-fn cargo(args: &[&str]) -> String {
+/// What cargo answers, without the network.
+pub fn cargo(args: &[&str]) -> String {
     let output = Command::new(env!("CARGO")).args(args).arg("--offline").current_dir(root()).output();
     let output = output.expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -8,11 +8,11 @@
 //! What differs between systems is in here and nowhere else.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Chain, Join, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -95,15 +95,16 @@ impl Local {
         &self.file
     }
 
-    /// Connects to whoever serves it.
+    /// Connects to whoever serves it, and waits until they have taken the connection.
     ///
     /// # Errors
-    /// When nobody does.
+    /// When nobody does, or whoever did is leaving.
     pub async fn connect(&self) -> io::Result<Stream> {
-        match self.transport {
-            Transport::Socket => socket::connect(&self.file).await,
-            Transport::Loopback => loopback::connect(&self.file).await,
-        }
+        let stream = match self.transport {
+            Transport::Socket => socket::connect(&self.file).await?,
+            Transport::Loopback => loopback::connect(&self.file).await?,
+        };
+        taken(stream).await
     }
 
     /// Binds it, for its owner alone. What a dead process left is replaced: the caller holds the directory's lock.
@@ -120,6 +121,19 @@ impl Local {
         Ok(Bound { incoming: bound.map_err(failed)?, file: self.file.clone() })
     }
 }
+
+/// A connection whose other side has begun to speak, as the side that serves does first in HTTP/2. Before that it may wait
+/// in the queue of a process that is leaving and never looks at it; what is sent then is lost in a way that cannot be
+/// told from a call that broke off half-way.
+async fn taken(mut stream: Stream) -> io::Result<Stream> {
+    let first = stream.read_u8().await?;
+    let (reader, writer) = tokio::io::split(stream);
+    Ok(Box::new(tokio::io::join(Cursor::new([first]).chain(reader), writer)))
+}
+
+type Taken = Join<Chain<Cursor<[u8; 1]>, ReadHalf<Stream>>, WriteHalf<Stream>>;
+
+impl Io for Taken {}
 
 /// A way that is bound and not served yet: whoever connects waits.
 pub struct Bound {
@@ -192,5 +206,32 @@ mod socket {
 
     pub fn bind(_: &Path) -> io::Result<Incoming> {
         none()
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// What a process on its way out leaves of those that wait for it, and what one that stays says.
+    #[tokio::test]
+    async fn a_connection_counts_once_the_other_side_speaks() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let local = Local::new(Transport::Socket, dir.path(), "site");
+        let listener = UnixListener::bind(local.file()).expect("bound");
+        let (left, ()) = tokio::join!(local.connect(), async {
+            drop(listener.accept().await.expect("somebody connects"));
+        });
+        assert_eq!(left.err().map(|error| error.kind()), Some(io::ErrorKind::UnexpectedEof));
+        let (connected, ()) = tokio::join!(local.connect(), async {
+            let (mut stream, _) = listener.accept().await.expect("somebody connects");
+            stream.write_all(b"first and more").await.expect("written");
+        });
+        let mut said = String::new();
+        connected.expect("connected").read_to_string(&mut said).await.expect("text");
+        assert_eq!(said, "first and more");
     }
 }

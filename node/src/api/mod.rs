@@ -6,6 +6,7 @@ mod convert;
 pub mod local;
 mod loopback;
 mod outbound;
+mod resend;
 
 use std::future::Future;
 use std::io;
@@ -30,6 +31,7 @@ use audited::Reading;
 
 pub use local::{Local, Transport};
 pub use outbound::outbound;
+pub use resend::Resending;
 
 /// The largest message either side of the socket takes, in bytes.
 pub const MESSAGE_BYTES: usize = 16 << 20;

@@ -16,13 +16,11 @@ use tokio::task::JoinHandle;
 use tonic::codegen::Service;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
 
 use super::exit::Failure;
 use super::screen::Screen;
 use crate::api::local::{Local, Stream};
-use crate::api::{MESSAGE_BYTES, ServeError};
+use crate::api::{MESSAGE_BYTES, Resending, ServeError};
 use crate::caller::Caller;
 use crate::say;
 use crate::site::{Class, OnProgress, SiteError};
@@ -49,7 +47,7 @@ pub struct Opened {
 /// A way to a site's services. It stands for as long as anybody serves them: when another process leaves the
 /// site while a command is under way, this one takes over.
 pub struct Door {
-    channel: Channel,
+    channel: Resending,
     way: Arc<Way>,
     caller: Caller,
 }
@@ -84,15 +82,7 @@ impl Door {
         // The address stands for nothing; the connector knows the way.
         let endpoint = Endpoint::from_static("http://site");
         let channel = endpoint.connect_with_connector_lazy(Connector(Arc::clone(&way)));
-        let (mut health, mut tries) = (HealthClient::new(channel.clone()), 0);
-        while let Err(status) = health.check(HealthCheckRequest::default()).await {
-            // A process that is just leaving takes no more calls.
-            tries += 1;
-            if tries == TRIES {
-                return Err(status.into());
-            }
-            tokio::time::sleep(TRY_AGAIN).await;
-        }
+        let channel = Resending::new(channel);
         Ok(Door { channel, way, caller })
     }
 
@@ -107,19 +97,19 @@ impl Door {
     }
 
     /// The records of the site.
-    pub fn records(&self) -> RecordsClient<Channel> {
+    pub fn records(&self) -> RecordsClient<Resending> {
         RecordsClient::new(self.channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES)
     }
 
     /// Its status and its check.
-    pub fn upkeep(&self) -> UpkeepClient<Channel> {
+    pub fn upkeep(&self) -> UpkeepClient<Resending> {
         UpkeepClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES)
     }
 
     /// For services that only one of the sites has.
-    pub fn channel(&self) -> Channel {
+    pub fn channel(&self) -> Resending {
         self.channel.clone()
     }
 

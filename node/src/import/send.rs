@@ -12,13 +12,13 @@ use liandong_proto::pb::node::v1::records_client::RecordsClient;
 use liandong_proto::schema::Kind;
 use liandong_proto::validate::{Today, today};
 use tokio::sync::mpsc;
-use tonic::transport::Channel;
 
 use super::known::{Known, Means};
 use super::report::Report;
 use super::row::{Reading, too_short};
 use super::sheet::{Row, Rows};
 use super::{ImportError, Sheet, Summary};
+use crate::api::Resending;
 use crate::caller::Caller;
 use crate::say;
 
@@ -60,7 +60,7 @@ struct Batch {
 /// # Errors
 /// [`ImportError::Site`].
 pub async fn known(
-    records: &mut RecordsClient<Channel>,
+    records: &mut RecordsClient<Resending>,
     kind: &'static Kind,
     site: SiteCode,
     caller: &Caller,
@@ -100,7 +100,7 @@ pub async fn known(
 /// # Errors
 /// [`ImportError`]; what the summary counts as saved stays saved.
 pub async fn rows(
-    mut records: RecordsClient<Channel>,
+    mut records: RecordsClient<Resending>,
     sheet: Sheet,
     known: Known,
     writing: Writing,
@@ -207,7 +207,7 @@ fn deleted(kind: &Kind, record: RecordId, at_ms: u64) -> pb::Problem {
 }
 
 async fn send(
-    records: &mut RecordsClient<Channel>,
+    records: &mut RecordsClient<Resending>,
     mut items: Vec<Item>,
     writing: &Writing,
     import_id: &Bytes,
