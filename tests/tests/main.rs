@@ -19,6 +19,7 @@ mod outbound;
 mod poison;
 mod privacy;
 mod province;
+mod readme;
 mod rebuild;
 mod restore;
 mod sealed;

@@ -100,11 +100,12 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
             "已恢复 {name}：{records} 条记录，含密封内容；省级的记录在下次同步时下发\n\
              新的签名密钥指纹  {own}，请与省协会核对\n\
              原来的机器如果还在，请不要再启动。\n\
-             下一步：配置关联密钥（linking_key），然后 liandong-node run --data-dir {shown}",
+             下一步：liandong-node run --data-dir {shown}；再请秘书处按 linking-key list 显示的新收件公钥重新封装关联密钥",
             "{name} is restored: {records} records, what was sealed among them; what the province decided comes with the \
              next sync\nfingerprint of the new signing key  {own}: compare it with the province\n\
              If the old machine is still there, do not start it again.\n\
-             Next: configure the linking key, then liandong-node run --data-dir {shown}"
+             Next: liandong-node run --data-dir {shown}; and have the secretariat wrap the linking key again, for the new \
+             recipient that linking-key list shows"
         );
         said.in_lang(screen.lang).to_owned()
     })?;
