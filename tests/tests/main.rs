@@ -25,6 +25,7 @@ mod restore;
 mod sealed;
 mod service;
 mod site;
+mod terminal;
 mod tidy;
 mod trust;
 mod wire;

@@ -139,7 +139,9 @@ impl Terminal {
             loop {
                 let line = self.screen.next_line().await.expect("readable").expect("the shell lives");
                 match line.strip_prefix(ENDED).and_then(|ended| ended.trim().split_once(' ')) {
-                    Some((status, place)) => return (status.parse().expect("a number"), PathBuf::from(place)),
+                    Some((status, place)) => {
+                        return (status.parse().expect("a number"), PathBuf::from(place));
+                    }
                     None => said.push_str(&format!("{line}\n")),
                 }
             }
@@ -154,11 +156,10 @@ impl Terminal {
     /// Types a line of the README, and waits for what stays to be there.
     async fn type_line(&mut self, line: &str) {
         let mut command = line.to_owned();
-        for (word, is_one) in
-            [("CODE", (|word| word.starts_with("liandong1.")) as fn(&str) -> bool), ("AGE_RECIPIENT", |word| {
-                word.starts_with("age1")
-            })]
-        {
+        for (word, is_one) in [
+            ("CODE", (|word| word.starts_with("liandong1.")) as fn(&str) -> bool),
+            ("AGE_RECIPIENT", |word| word.starts_with("age1")),
+        ] {
             if command.split_whitespace().any(|typed| typed == word) {
                 command = command.replace(word, &self.last(is_one));
             }
