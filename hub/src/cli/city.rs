@@ -1,7 +1,5 @@
 //! `city …`: which cities take part, and how they stand with the hub.
 
-use std::net::SocketAddr;
-
 use liandong_node::cli::door::Door;
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::global::{city_named, this_day};
@@ -71,10 +69,7 @@ pub async fn run(door: &Door, command: &CityCommand, setup: &Setup) -> Result<Ex
 
 async fn invite(door: &Door, args: &InviteArgs, setup: &Setup) -> Result<Exit, Failure> {
     let site = city_named(&args.city)?;
-    // Whoever runs knows better than the settings of this command where it listens.
-    let listened = || Some(setup.config.enrolment).filter(|_| !door.is_elsewhere()).filter(can_be_reached);
     let address = args.address.clone().or_else(|| setup.config.enrolment_address.clone());
-    let address = address.or_else(|| listened().map(|address| address.to_string()));
     if let Some(address) = &address {
         check_address(address).map_err(Failure::usage)?;
     }
@@ -94,10 +89,6 @@ async fn invite(door: &Door, args: &InviteArgs, setup: &Setup) -> Result<Exit, F
         said.in_lang(setup.screen.lang).to_owned()
     })?;
     Ok(Exit::Done)
-}
-
-fn can_be_reached(address: &SocketAddr) -> bool {
-    !address.ip().is_unspecified() && address.port() != 0
 }
 
 async fn exclude(door: &Door, args: &ExcludeArgs, retire: bool, setup: &Setup) -> Result<Exit, Failure> {
