@@ -133,7 +133,8 @@ impl Service {
         let address = Some(request.address.clone()).filter(|address| !address.is_empty()).or_else(listened);
         let address = address.ok_or_else(|| {
             SiteError::Refused(
-                "where the cities find this hub is not known; set enrolment.address, or name it with --address"
+                "where the cities find this hub is not known; set enrolment.address, name it with --address, or start the \
+                 hub first if it does not run"
                     .into(),
             )
         })?;

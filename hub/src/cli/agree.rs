@@ -102,18 +102,37 @@ pub async fn agree(door: &Door, args: &AgreeArgs, setup: &Setup) -> Result<Exit,
         return Err(Failure::data(say!("没有登记：{field}：{zh}", "not registered: {field}: {en}")));
     }
     let id = RecordId::from_slice(&result.record).unwrap_or_default().to_string();
-    let json =
-        json!({ "site": site.to_string(), "agreement": id, "from": agreement.from, "to": agreement.to });
+    let json = json!({
+        "site": site.to_string(),
+        "agreement": id,
+        "signing_key": agreement.signing_key,
+        "from": agreement.from,
+        "to": agreement.to,
+    });
     setup.screen.answer(&json, || {
-        let name = site_text(site, setup.screen.lang);
+        let (name, key) = (site_text(site, setup.screen.lang), key(&agreement.signing_key));
+        let (zh, en) = (key.zh, key.en);
         let said = say!(
-            "已登记与 {name} 的数据协议 {id}，{from} 至 {to}；提前终止：record put --kind agreement --id {id} --set status=ENDED",
-            "the agreement with {name} is registered as {id}, from {from} to {to}; to end it early: record put --kind \
-             agreement --id {id} --set status=ENDED"
+            "已登记与 {name} 的数据协议 {id}，{from} 至 {to}\n{zh}\n\
+             提前终止：record put --kind agreement --id {id} --set status=ENDED",
+            "the agreement with {name} is registered as {id}, from {from} to {to}\n{en}\n\
+             To end it early: record put --kind agreement --id {id} --set status=ENDED"
         );
         said.in_lang(setup.screen.lang).to_owned()
     })?;
     Ok(Exit::Done)
+}
+
+/// Which key of the city it holds for.
+fn key(fingerprint: &str) -> Said {
+    if fingerprint.is_empty() {
+        return say!("没有写明该市签名密钥的指纹", "It names no signing key of the city");
+    }
+    say!(
+        "该市签名密钥指纹  {fingerprint}，请与该市用电话等另外的途径核对",
+        "fingerprint of the city's signing key  {fingerprint}: compare it with the city over another way, such as the \
+         telephone"
+    )
 }
 
 fn day(text: &str, flag: &str) -> Result<Day, Failure> {

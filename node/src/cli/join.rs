@@ -33,6 +33,7 @@ pub async fn run(door: &Door, args: &JoinArgs, setup: &Setup) -> Result<Exit, Fa
     let own = paths.signing()?.verifying().fingerprint();
     let hub = membership.hub_key()?.fingerprint();
     let (address, until) = (&membership.hub, moment(membership.not_after_ms));
+    let shown = setup.data_dir.display();
     let json = json!({
         "site": SiteCode(status.site).to_string(),
         "hub": address,
@@ -46,13 +47,15 @@ pub async fn run(door: &Door, args: &JoinArgs, setup: &Setup) -> Result<Exit, Fa
              本站点签名密钥指纹  {own}\n\
              枢纽签名密钥指纹    {hub}\n\
              请与省协会用电话等另外的途径核对这两个指纹，并写入协议；省协会登记协议（city agree）之后才会同步\n\
-             同步之前还要查看并确认哪些内容会离开本市：outbound preview，然后 outbound accept",
+             同步之前还要查看并确认哪些内容会离开本市：\n\
+             下一步：liandong-node outbound preview --data-dir {shown}，然后 outbound accept，再 run",
             "joined; the hub is at {address}; the certificate is good until {until} and renewed before that by itself\n\
              fingerprint of this site's signing key  {own}\n\
              fingerprint of the hub's signing key    {hub}\n\
              Compare both with the province over another way, such as the telephone, and write them into the agreement; \
              nothing syncs before the province has registered it (city agree)\n\
-             Nor before somebody here has looked at what leaves, and accepted it: outbound preview, then outbound accept"
+             Nor before somebody here has looked at what leaves, and accepted it\n\
+             Next: liandong-node outbound preview --data-dir {shown}, then outbound accept, then run"
         );
         said.in_lang(setup.screen.lang).to_owned()
     })?;

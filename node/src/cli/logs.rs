@@ -32,14 +32,13 @@ fn begin(config: &LogConfig, level: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(level).map_err(|_| {
         Failure::usage(say!("log_level 的写法不对：{level}", "log_level cannot be read: {level}"))
     })?;
-    let is_terminal = io::stderr().is_terminal();
     let as_text = match config.format.as_str() {
         "text" => true,
         "json" => false,
-        _ => is_terminal,
+        _ => io::stderr().is_terminal(),
     };
-    let color = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(color);
+    // Colours would be a feature of the library that is left out; asked for without it, every command complains.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
     // A second start in one process, as in tests, keeps the first one.
     let _ = if as_text { log.try_init() } else { log.json().flatten_event(true).try_init() };
     Ok(())

@@ -69,11 +69,16 @@ pub async fn run(door: &Door, command: &OutboundCommand, setup: &Setup) -> Resul
     }
     let json = json!({ "accepted": true, "rules": hex(&preview.fingerprint), "before": preview.accepted });
     setup.screen.answer(&json, || {
-        let said = match preview.accepted {
-            true => say!("现行共享规则早已确认，没有变化", "these rules have been accepted already"),
-            false => {
+        let shown = setup.data_dir.display();
+        let said = match (preview.accepted, door.is_elsewhere()) {
+            (true, _) => say!("现行共享规则早已确认，没有变化", "these rules have been accepted already"),
+            (false, true) => {
                 say!("已确认并记入本站点日志；同步随即开始", "accepted, and in this site's log; sync begins")
             }
+            (false, false) => say!(
+                "已确认并记入本站点日志\n下一步：liandong-node run --data-dir {shown}，同步随即开始",
+                "accepted, and in this site's log\nNext: liandong-node run --data-dir {shown}, and sync begins"
+            ),
         };
         said.in_lang(setup.screen.lang).to_owned()
     })?;

@@ -98,13 +98,16 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
         let (name, shown) = (site_text(site, screen.lang), dir.display());
         let said = say!(
             "已恢复 {name}：{records} 条记录，含密封内容；省级的记录在下次同步时下发\n\
-             新的签名密钥指纹  {own}，请与省协会核对\n\
+             新的签名密钥指纹  {own}，请与省协会核对，由其重新登记协议（city agree）\n\
+             关联密钥也请秘书处重新封装：收件公钥是新的，见 linking-key list\n\
              原来的机器如果还在，请不要再启动。\n\
-             下一步：配置关联密钥（linking_key），然后 liandong-node run --data-dir {shown}",
+             下一步：liandong-node outbound preview --data-dir {shown}，然后 outbound accept，再 run",
             "{name} is restored: {records} records, what was sealed among them; what the province decided comes with the \
-             next sync\nfingerprint of the new signing key  {own}: compare it with the province\n\
+             next sync\nfingerprint of the new signing key  {own}: compare it with the province, which registers the \
+             agreement again (city agree)\n\
+             Have the secretariat wrap the linking key again, too: the recipient is new, linking-key list shows it\n\
              If the old machine is still there, do not start it again.\n\
-             Next: configure the linking key, then liandong-node run --data-dir {shown}"
+             Next: liandong-node outbound preview --data-dir {shown}, then outbound accept, then run"
         );
         said.in_lang(screen.lang).to_owned()
     })?;

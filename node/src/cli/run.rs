@@ -78,12 +78,10 @@ pub(super) fn opener(setup: &Setup) -> Open<Opened> {
 /// Says who runs, where, and with whom it syncs.
 pub fn who_we_are(setup: &Setup) {
     let hub = setup.config.hub.as_deref().unwrap_or("-");
-    let linking_key = setup.config.linking_key.is_some();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         data_dir = %setup.data_dir.display(),
         hub,
-        linking_key,
         "{PROGRAM} starts"
     );
 }

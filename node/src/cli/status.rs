@@ -128,7 +128,11 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
         lines.push((say("证书", "certificate"), certificate(status.certificate_until_ms, now_ms(), lang)));
         lines.push((say("最近同步", "last sync"), moment(status.last_sync_ms)));
         lines.push((say("与枢纽核对", "comparison"), comparison(status, lang)));
-        let key = if status.linking_key.is_empty() { say("未配置", "none") } else { &status.linking_key };
+        let key = if status.linking_key.is_empty() {
+            say("还没有，号码不产生令牌", "none yet, numbers get no tokens")
+        } else {
+            &status.linking_key
+        };
         lines.push((say("关联密钥", "linking key"), key.to_owned()));
         if status.tokens_to_renew > 0 {
             let (done, total) = (status.tokens_renewed, status.tokens_to_renew);

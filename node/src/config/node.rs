@@ -36,9 +36,9 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "linking_key",
         doc: Text {
-            zh: "省协会秘书处发放的关联密钥文件；不设则证件号码和手机号不产生令牌，省里无法比对同一个人。",
-            en: "File with the linking key that the secretariat gave out; without it ID numbers and mobiles \
-             get no tokens and the province cannot recognise the same person in two cities.",
+            zh: "秘书处当面交来的关联密钥文件。通常不用设：密钥封装后经枢纽送达，送达之后以送达的为准。没有关联密钥，证件号码和手机号不产生令牌。",
+            en: "File with a linking key that the secretariat has handed over in person. Rarely needed: keys come wrapped over \
+             the hub, and one that has come so is used in its place. Without any, ID numbers and mobiles get no tokens.",
         },
         shape: Shape::File,
         default: "",
