@@ -326,11 +326,9 @@ impl Judge {
             self.scratch.clear();
             commit.encode(&mut self.scratch).expect("a Vec grows");
             batch.push(record_kind::COMMIT, &[&self.scratch]);
-            for (origin, row) in self.registry.take_changed() {
-                told.heads.push((origin, row));
-            }
             self.ahead.push(self.number, folded.states);
         }
+        told.heads.extend(self.registry.take_changed());
         for (origin, row) in &told.heads {
             let key = rows::origin(*origin);
             let (old, value) = self.registry.stored(*origin, row);

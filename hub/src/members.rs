@@ -70,6 +70,11 @@ impl Members {
         self.cities.get(&SiteCode::PROVINCE).map_or(0, |row| row.restored_in)
     }
 
+    /// Whether it was noticed already that a life of the order was lost.
+    pub fn has_noticed(&self, lost: u64) -> bool {
+        self.cities.get(&SiteCode::PROVINCE).is_some_and(|row| row.lost.contains(&lost))
+    }
+
     /// Sites with a row.
     pub fn sites(&self) -> impl Iterator<Item = SiteCode> {
         self.cities.keys().copied()
@@ -213,8 +218,9 @@ impl Members {
                 }
                 row.rotations.push(rotation);
             }
-            Some(Change::Restored(_)) => {
+            Some(Change::Restored(lost)) => {
                 (row.restored_at_ms, row.restored_in, row.unconfirmed) = (change.at_ms, generation, true);
+                row.lost.extend(Some(lost).filter(|lost| *lost != 0));
             }
             Some(Change::Confirmed(_)) => row.unconfirmed = false,
             Some(Change::LinkingKey(file)) => row.linking_key = file,

@@ -185,6 +185,19 @@ impl Registry {
         Ok(())
     }
 
+    /// Makes a change that has been allowed; the city's row after it. `generation` is the life of the order that it is
+    /// made in.
+    pub fn change(&mut self, change: &pb::RegistryChange, generation: u64) -> pb::CityRow {
+        if matches!(change.change, Some(pb::registry_change::Change::Restored(_))) {
+            // What a backup remembers of sessions is older than what the nodes do: it tells no copy from them.
+            for (origin, row) in self.origins.iter_mut().filter(|(_, row)| !row.nonce.is_empty()) {
+                row.nonce.clear();
+                self.changed.insert(*origin);
+            }
+        }
+        self.members.change(change, generation)
+    }
+
     /// Whether a node may sync: its origin, the nonce of its session and the key it signs with if so.
     ///
     /// # Errors

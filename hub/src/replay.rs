@@ -108,10 +108,13 @@ impl Replay {
                 }
                 record_kind::REGISTRY => {
                     let change: pb::RegistryChange = decode(&raw.payload)?;
-                    let row = self.registry.members.change(&change, self.row.generation);
+                    let row = self.registry.change(&change, self.row.generation);
                     let (old, value) = self.registry.members.stored(SiteCode(change.site), &row);
                     let key = rows::city(SiteCode(change.site));
                     staged.push(Staged { key, old, new: Some(value) });
+                    for (origin, row) in self.registry.take_changed() {
+                        staged.push(self.origin_row(origin, &row));
+                    }
                 }
                 record_kind::ERASED => {
                     self.registry.erasures.note(decode(&raw.payload)?);

@@ -2,8 +2,9 @@
 //! invitation was used or a city cut off: so all invitations are void, and no city is let in until a person has looked
 //! at who is cut off.
 //!
-//! An operator says so ([`Hub::say_restored`]), or a city proves it: with a receipt that this hub signed in a life of its
-//! order that it knows nothing of. No word of a city alone can lock the others out.
+//! An operator says so ([`Hub::say_restored`]), or a city proves it: with a receipt that this hub signed for a place
+//! of its order that it knows nothing of. No word of a city alone can lock the others out, and no life that was lost does so
+//! twice.
 
 use liandong_node::audit::What;
 use liandong_node::site::SiteError;
@@ -12,7 +13,7 @@ use liandong_proto::pb::log::v1::registry_change::Change;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::position::Generations;
 use liandong_proto::session::node::check_receipt;
-use liandong_proto::session::{generations_from_pb, refusal};
+use liandong_proto::session::{generations_from_pb, position_from_pb, refusal};
 use liandong_proto::sign::VerifyingKey;
 use prost::Message as _;
 
@@ -29,7 +30,8 @@ pub(crate) fn unconfirmed() -> sync::Refusal {
     )
 }
 
-/// The life of the order that a city's hello proves this hub to have lost; `None` where it proves nothing, or nothing new.
+/// The life of the order of which a city's hello proves this hub to have lost the end, or all; `None` where it proves
+/// nothing, or nothing new.
 pub(crate) fn proved_loss(
     site: SiteCode,
     hello: &sync::Hello,
@@ -38,18 +40,18 @@ pub(crate) fn proved_loss(
     hub_keys: &[VerifyingKey],
 ) -> Option<u64> {
     let receipt = sync::Receipt::decode(hello.receipt.clone()).ok()?;
-    let lost = receipt.at.as_ref()?.generation;
-    if lost == 0 || history.starts().iter().any(|start| start.generation == lost) {
+    let at = position_from_pb(receipt.at.as_ref());
+    if at.generation == 0 || !history.lost(at) || members.has_noticed(at.generation) {
         return None;
     }
     let origin = Origin { site, epoch: Epoch::from_slice(&hello.epoch)? };
     let is_signed = hub_keys.iter().any(|key| check_receipt(key, origin, &receipt).is_ok());
-    // Whoever has heard of the life in which a restore was noticed, and knows of a lost one all the same, has seen
-    // another restore since.
+    // Whoever has heard of the life in which a restore was noticed, and takes the receipt's place for one that still
+    // holds, has seen another restore since.
     let noticed = members.restored_in();
     let known = generations_from_pb(&hello.generations);
-    let is_news = noticed == 0 || known.starts().iter().any(|start| start.generation == noticed);
-    (is_signed && is_news).then_some(lost)
+    let has_heard = noticed == 0 || known.starts().iter().any(|start| start.generation == noticed);
+    (is_signed && has_heard && !known.lost(at)).then_some(at.generation)
 }
 
 impl Hub {
@@ -90,14 +92,17 @@ mod tests {
     const SITE: SiteCode = SiteCode(440_100);
     const ORIGIN: Origin = Origin { site: SITE, epoch: Epoch([1; 16]) };
 
+    /// Lives of which each gives out five places.
     fn history(generations: &[u64]) -> Generations {
-        let start = |generation: &u64| GenerationStart { generation: *generation, first_hub_seq: 1 };
-        Generations::new(generations.iter().map(start).collect())
+        let start = |(generation, n): (&u64, u64)| GenerationStart {
+            generation: *generation,
+            first_hub_seq: n * 5 + 1,
+        };
+        Generations::new(generations.iter().zip(0..).map(start).collect())
     }
 
-    /// A hello that knows these lives of the order, with a receipt of one of them.
-    fn hello(known: &[u64], of: u64, key: &SigningKey) -> sync::Hello {
-        let (up_to, at) = (Head { seq: 3, hash: [2; 32] }, Position { generation: of, hub_seq: 9 });
+    fn receipt(generation: u64, hub_seq: u64, key: &SigningKey) -> Bytes {
+        let (up_to, at) = (Head { seq: 3, hash: [2; 32] }, Position { generation, hub_seq });
         let signature = key.sign_receipt(&Receipted { origin: ORIGIN, up_to, at, commit_hash: [4; 32] });
         let receipt = sync::Receipt {
             up_to: Some(head_to_pb(&up_to)),
@@ -105,10 +110,15 @@ mod tests {
             commit_hash: Bytes::from_static(&[4; 32]),
             signature: Bytes::copy_from_slice(&signature),
         };
+        receipt.encode_to_vec().into()
+    }
+
+    /// A hello that knows these lives of the order, with a receipt of one of them.
+    fn hello(known: &[u64], of: u64, key: &SigningKey) -> sync::Hello {
         sync::Hello {
             epoch: Bytes::copy_from_slice(&ORIGIN.epoch.0),
             generations: generations_to_pb(&history(known)),
-            receipt: receipt.encode_to_vec().into(),
+            receipt: receipt(of, 90, key),
             ..sync::Hello::default()
         }
     }
@@ -123,7 +133,14 @@ mod tests {
         let proved =
             |members: &Members, hello: &sync::Hello, site| proved_loss(site, hello, &ours, members, &keys);
         assert_eq!(proved(&members, &hello(&[1, 2], 2, &key), SITE), Some(2));
-        assert_eq!(proved(&members, &hello(&[1], 1, &key), SITE), None, "a life it knows");
+        let inside = sync::Hello { receipt: receipt(1, 5, &key), ..hello(&[1], 1, &key) };
+        assert_eq!(proved(&members, &inside, SITE), None, "a place that it knows");
+        assert_eq!(proved(&members, &hello(&[1], 1, &key), SITE), Some(1), "a backup of a hub that ran");
+        assert_eq!(
+            proved(&members, &hello(&[1, 3], 1, &key), SITE),
+            None,
+            "the city knows that this is lost"
+        );
         let forged = hello(&[1, 2], 2, &SigningKey::new(&[8; 32]));
         assert_eq!(proved(&members, &forged, SITE), None, "another's signature");
         assert_eq!(proved(&members, &hello(&[1, 2], 2, &key), SiteCode(440_300)), None, "another's receipt");
@@ -136,6 +153,8 @@ mod tests {
             log::RegistryChange { site: SiteCode::PROVINCE.0, at_ms: 5, change, ..Default::default() };
         members.change(&restored, 3);
         assert_eq!(proved(&members, &hello(&[1, 2], 2, &key), SITE), None);
+        // Nor does one that only says it was there after it, with an old receipt.
+        assert_eq!(proved(&members, &hello(&[1, 3, 2], 2, &key), SITE), None);
         // One that was there after it, and has seen yet another life that is lost, does.
         assert_eq!(proved(&members, &hello(&[1, 3, 4], 4, &key), SITE), Some(4));
     }

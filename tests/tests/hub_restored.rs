@@ -18,6 +18,18 @@ async fn put_back(province: &mut Province, meanwhile: impl AsyncFnOnce(&mut Prov
     copy(&backup, &dir);
 }
 
+/// The hub's directory is put back as it was copied while the hub ran, and is still running.
+async fn put_back_running(province: &mut Province, meanwhile: impl AsyncFnOnce(&mut Province)) {
+    let (dir, backup) = (province.hub().data_dir.clone(), province.file("backup"));
+    let _ = std::fs::remove_dir_all(&backup);
+    copy(&dir, &backup);
+    meanwhile(province).await;
+    province.stop_hub().await.expect("it stops");
+    std::fs::remove_dir_all(&dir).expect("lost");
+    copy(&backup, &dir);
+    province.start_hub().await.expect("it starts");
+}
+
 async fn waits(province: &Province, city: liandong_proto::id::SiteCode) {
     let door = province.door(city).await;
     let waiting = async {
@@ -95,5 +107,39 @@ async fn a_city_proves_what_the_hub_has_forgotten_and_nobody_is_let_in_before_a_
     let audit = province.hub().answer(&["audit", "list", "--json"]).await.expect("listed");
     assert!(audit.contains("HUB_RESTORED") && audit.contains("CONFIRMED"), "{audit}");
     province.start_node(SHAOGUAN).await.expect("a fresh invitation is good");
+    province.equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_a_hub_that_ran_parts_nobody_from_it_and_what_it_lacks_is_proved() {
+    let mut province = Province::running(&[GUANGZHOU, SHENZHEN]).await;
+    province.door(GUANGZHOU).await.put(MEMBER, None, &member(1)).await.expect("a member");
+    province.equal().await;
+    // The hub in the backup was in the life of its order that the cities know, and knows an older session of one.
+    put_back_running(&mut province, async |province| {
+        province.stop_node(SHENZHEN).await.expect("it stops");
+        province.start_node(SHENZHEN).await.expect("it starts");
+        linked(&province.door(SHENZHEN).await, Link::Connected).await;
+    })
+    .await;
+    linked(&province.door(SHENZHEN).await, Link::Connected).await;
+    province.equal().await;
+
+    put_back_running(&mut province, async |province| {
+        province.door(GUANGZHOU).await.put(MEMBER, None, &member(2)).await.expect("a member");
+        province.equal().await;
+    })
+    .await;
+    for city in [GUANGZHOU, SHENZHEN] {
+        waits(&province, city).await;
+    }
+    province.hub().answer(&["city", "confirm", "--yes"]).await.expect("confirmed");
+    province.equal().await;
+    let members = province.door(liandong_proto::id::SiteCode::PROVINCE).await.list(MEMBER, &[]).await;
+    assert_eq!(members.expect("a list").len(), 2, "Guangzhou has sent again what the hub had lost");
+    province.hub().answer(&["rebuild"]).await.expect_err("it runs");
+    province.stop_hub().await.expect("it stops");
+    province.hub().answer(&["rebuild"]).await.expect("made again");
+    province.start_hub().await.expect("it starts");
     province.equal().await;
 }

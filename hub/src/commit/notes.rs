@@ -35,7 +35,7 @@ impl Judge {
         if allowed.is_ok() {
             self.note(batch, record_kind::REGISTRY, &change.encode_to_vec());
             let site = SiteCode(change.site);
-            told.cities.push((site, self.registry.members.change(&change, self.row.generation)));
+            told.cities.push((site, self.registry.change(&change, self.row.generation)));
             if matches!(change.change, Some(Change::Restored(_))) {
                 told.again.extend(self.registry.members.sites());
             }

@@ -33,8 +33,8 @@ pub const PROTOCOL: u32 = 1;
 /// What a hub allows unless configured otherwise.
 pub const LIMITS: pb::Limits = pb::Limits { batch_bytes: 256 << 10, push_window: 4, deliver_window: 4 };
 
-/// The most nonces of one hello: the one that was welcomed and those tried since. Behind so many tries a node uses the
-/// last one again.
+/// The most nonces of one hello: half of them from sessions before, the rest tried since. Behind so many tries a node
+/// uses the last one again.
 pub const MOST_NONCES: usize = 256;
 
 /// A head as it travels.

@@ -27,7 +27,7 @@ pub use compare::{COMPARE_EVERY_MS, differing};
 pub struct Standing {
     /// Who it is.
     pub origin: Origin,
-    /// The nonce last welcomed, those tried since, and this session's: durable before the session starts.
+    /// Nonces of sessions before, those tried since, and this session's: durable before the session starts.
     pub nonces: Vec<Bytes>,
     /// Newest durable own entry.
     pub head: Head,
