@@ -6,7 +6,7 @@ use bytes::Bytes;
 use liandong_proto::entry::{Anchor, Entry, Head, Header};
 use liandong_proto::erasure;
 use liandong_proto::fields::Fields;
-use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode, sha256};
+use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode, hex, sha256};
 use liandong_proto::merge::{self, Lineage};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
@@ -18,11 +18,12 @@ use liandong_proto::stamp::Stamp;
 use liandong_proto::state::{RecordState, Setter, Writer as StateWriter, held_from_wire};
 use prost::Message as _;
 
-use super::{Record, Site, SiteError, begun, fold_own, locked, patches, record_kind};
-use crate::index::Staged;
+use super::open::read_state;
+use super::{Record, Site, SiteError, begin, fold_own, locked, patches, record_kind};
+use crate::index::{Index, Staged};
 use crate::log::{Batch, Log, Pos};
 use crate::now::now_ms;
-use crate::rows;
+use crate::{payload, rows};
 
 type Key = (u32, RecordId);
 
@@ -113,19 +114,32 @@ impl Site {
     /// every later start would stop at it.
     ///
     /// # Errors
-    /// [`SiteError`].
+    /// [`SiteError`]; [`SiteError::Refused`] when it erases what nobody who may has asked to erase.
     pub fn receive(&self, deliver: &sync::Deliver) -> Result<Position, SiteError> {
         let cursor = position_from_pb(deliver.cursor.as_ref());
-        let mut batch = Batch::new();
-        batch.push(record_kind::RECEIVED, &[&deliver.encode_to_vec()]);
+        let mut encoded = deliver.encode_to_vec();
         let end = locked(&self.writer).whole(|writer| {
+            self.check_erasures(deliver, writer.author.origin.site)?;
             let key = writer.author.keys().city.clone();
-            let mut fold = Fold::new(writer.author.origin, &key, &self.lineage, self.mark_base);
             // Nobody else appends meanwhile: what is in the log is all that comes before the delivery.
             let until = self.log.end();
-            let staged = fold.deliver(deliver, &self.log, until, |key| self.state(key.0, key.1))?;
+            let fold = |deliver: &sync::Deliver| {
+                let mut fold = Fold::new(writer.author.origin, &key, &self.lineage, self.mark_base);
+                let staged = fold.deliver(deliver, &self.log, until, &self.index)?;
+                Ok::<_, SiteError>((staged, fold))
+            };
+            let (mut staged, mut folded) = fold(deliver)?;
+            // What the hub still showed is erased here already: it must not come into the log again.
+            if let Some(stripped) = payload::dropped(record_kind::RECEIVED, &encoded, &folded.erased) {
+                let deliver = sync::Deliver::decode(stripped.as_slice())
+                    .map_err(|error| SiteError::corrupt("a delivery", error))?;
+                (staged, folded) = fold(&deliver)?;
+                encoded = stripped;
+            }
+            let mut batch = Batch::new();
+            batch.push(record_kind::RECEIVED, &[&encoded]);
             let end = self.log.append(&batch, writer.next_mark())?.end;
-            writer.author.clock.saw(fold.newest, now_ms());
+            writer.author.clock.saw(folded.newest, now_ms());
             writer.row.stamp = writer.author.clock.last().0;
             (writer.row.generation, writer.row.hub_seq) = (cursor.generation, cursor.hub_seq);
             self.stage(writer, staged, end);
@@ -133,6 +147,32 @@ impl Site {
         })?;
         self.log.sync_to(end)?;
         Ok(cursor)
+    }
+
+    /// The hub's word alone erases nothing that this site answers for: its own records only an own entry erases, those of
+    /// others their home. Findings go with the record that they are about, which may be anybody's.
+    fn check_erasures(&self, deliver: &sync::Deliver, me: SiteCode) -> Result<(), SiteError> {
+        for item in &deliver.items {
+            let Some((by, _)) = erased_by(item) else { continue };
+            let record = RecordId::from_slice(&item.record);
+            let Some((known, _)) = record.map(|record| self.state(item.kind, record)).transpose()?.flatten()
+            else {
+                continue;
+            };
+            let is_due = match known.home {
+                home if home == me => known.erased,
+                home => by.site == home || (home.is_province() && by.site != me) || known.erased,
+            };
+            if !is_due {
+                return Err(SiteError::Refused(format!(
+                    "the hub says that {by:?} has erased record {} of kind {}, which is not theirs; nothing was taken in, ask \
+                     the province",
+                    hex(&item.record),
+                    item.kind
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The heads at some places of the own log; places it does not have are left out.
@@ -235,21 +275,23 @@ pub(super) struct Fold<'a> {
     mark_base: u64,
     /// Newest stamp seen.
     pub newest: Stamp,
+    /// Records of the delivery that are erased after it.
+    pub erased: payload::Erased,
 }
 
 impl<'a> Fold<'a> {
     pub(super) fn new(origin: Origin, key: &'a CityRing, lineage: &'a Lineage, mark_base: u64) -> Fold<'a> {
-        Fold { origin, key, lineage, mark_base, newest: Stamp::default() }
+        Fold { origin, key, lineage, mark_base, newest: Stamp::default(), erased: payload::Erased::new() }
     }
 
     /// Rows that change with a delivery. `until` is where the delivery stands in the log: own entries
-    /// behind it come later.
+    /// behind it come later. The index shows all that is before it.
     pub(super) fn deliver(
         &mut self,
         deliver: &sync::Deliver,
         log: &Log,
         until: Pos,
-        mut state: impl FnMut(Key) -> Result<Option<(RecordState, u64)>, SiteError>,
+        index: &Index,
     ) -> Result<Vec<Staged>, SiteError> {
         let generation = position_from_pb(deliver.cursor.as_ref()).generation;
         let mut new: Vec<(Key, Option<u64>, Option<RecordState>)> = Vec::new();
@@ -259,12 +301,11 @@ impl<'a> Fold<'a> {
             let record = RecordId::from_slice(&item.record)
                 .ok_or_else(|| SiteError::corrupt("a delivery", "a record id of another length"))?;
             let key = (item.kind, record);
-            let old = state(key)?;
+            let old = read_state(index, key)?;
             let check = old.as_ref().map(|(_, check)| *check);
             let old = old.map(|(state, _)| state);
-            if let Some(entry) = erased_by(item).filter(|_| !old.as_ref().is_some_and(|old| old.erased)) {
-                let (key, row) = begun(key, entry.0, entry.1, &[]);
-                erased.push(Staged { key, old: None, new: Some(row.encode_to_vec().into()) });
+            if let Some((origin, seq)) = erased_by(item) {
+                erased.extend(begin(index, key, origin, seq)?);
             }
             if old.as_ref().is_some_and(|old| old.own_seq(self.origin) > item.own_seq_inclusive) {
                 again.insert(key, item.own_seq_inclusive.max(deliver.own_seq_inclusive));
@@ -274,6 +315,8 @@ impl<'a> Fold<'a> {
         if !again.is_empty() {
             self.own_again(&again, log, until, &mut new)?;
         }
+        let gone = new.iter().filter(|(_, _, state)| state.as_ref().is_some_and(|state| state.erased));
+        self.erased = gone.map(|(key, _, _)| *key).collect();
         let staged = new.into_iter().map(|((kind, record), old, state)| Staged {
             key: rows::record(kind, record),
             old,
@@ -368,7 +411,7 @@ impl<'a> Fold<'a> {
 }
 
 /// The entry that erased an item's record, if it was.
-fn erased_by(item: &sync::Item) -> Option<(Origin, u64)> {
+pub(super) fn erased_by(item: &sync::Item) -> Option<(Origin, u64)> {
     match item.what.as_ref()? {
         sync::item::What::Tombstone(tombstone) => erasure::named(tombstone.erased.as_ref()?),
         _ => None,

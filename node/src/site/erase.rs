@@ -21,11 +21,20 @@ use crate::rows;
 
 type Key = (u32, RecordId);
 
-/// The row of an erasure that begins with an entry.
-pub fn begun(key: (u32, RecordId), origin: Origin, seq: u64, holders: &[SiteCode]) -> (Bytes, ErasureRow) {
-    let holders = holders.iter().map(|site| site.0).collect();
-    let row = ErasureRow { entry: Some(erasure::entry_ref(origin, seq)), holders, proofs: Vec::new() };
-    (rows::erasure(key.0, key.1), row)
+/// The row of an erasure that begins at a site; `None` where it did so before with the same entry.
+///
+/// # Errors
+/// [`SiteError`].
+pub fn begin(index: &Index, key: Key, origin: Origin, seq: u64) -> Result<Option<Staged>, SiteError> {
+    let (key, entry) = (rows::erasure(key.0, key.1), Some(erasure::entry_ref(origin, seq)));
+    let row = ErasureRow { entry, ..ErasureRow::default() };
+    let known = index.get(&key)?;
+    let before = known.as_ref().map(|item| ErasureRow::decode(item.value.clone())).transpose();
+    let before = before.map_err(|e| SiteError::corrupt("the row of an erasure", e))?;
+    // One that came back to life by way of a hub's backup and was erased again has to be proved again.
+    let is_known = before.is_some_and(|before| before.entry == row.entry);
+    let old = known.map(|item| item.check);
+    Ok((!is_known).then(|| Staged { key, old, new: Some(row.encode_to_vec().into()) }))
 }
 
 /// All erasures that an index knows, by kind and id.

@@ -49,7 +49,7 @@ use crate::rows;
 
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
 pub use deliver::PushReader;
-pub use erase::{Missing, begun, erasures, lacks, proved, told};
+pub use erase::{Missing, begin, erasures, lacks, proved, told};
 pub use error::{Class, SiteError};
 pub use files::{
     Paths, make_private_dir, read_key, read_private, read_signing_key, write_key, write_private,
@@ -316,7 +316,7 @@ impl Site {
                     let state = touched.remove(&key);
                     let state = fold_own(state, &made.header, &made.open, &made.sealed, &self.lineage);
                     if put.op == Op::Erase {
-                        erased.push(begun(key, made.header.origin, made.header.seq, &[]));
+                        erased.extend(begin(&self.index, key, made.header.origin, made.header.seq)?);
                     }
                     let version = view::version(&state, Some(made.header.origin));
                     touched.insert(key, state);
@@ -338,11 +338,7 @@ impl Site {
                 staged.push(Staged { key: rows::record(kind, record), old, new });
             }
         }
-        staged.extend(erased.into_iter().map(|(key, row)| Staged {
-            key,
-            old: None,
-            new: Some(row.encode_to_vec().into()),
-        }));
+        staged.extend(erased);
         let appended = self.log.append(&batch, writer.row.mark_base + before.seq + 1);
         let end = appended.inspect_err(|_| writer.author.rewind(before))?.end;
         let head = writer.author.head;

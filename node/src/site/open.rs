@@ -24,7 +24,7 @@ use super::keyring::read_city_ring;
 use super::outbound::accept;
 use super::{
     Author, Keys, LinkState, LinkingRing, OnProgress, Paths, Progress, Record, Renewal, Site, SiteError,
-    Touched, Wire, Writer, begun, fold_own, patches, proved, record_kind,
+    Touched, Wire, Writer, begin, fold_own, patches, proved, record_kind,
 };
 use crate::audit::Audit;
 use crate::index::{Index, IndexOptions, Pace, Staged};
@@ -310,6 +310,10 @@ impl<'a> Replay<'a> {
                     Header::decode(&entry.header).map_err(|e| SiteError::corrupt("an own entry", e))?;
                 let (open, sealed) = patches(&entry, &header, self.key)?;
                 let key = (header.kind, header.record);
+                if header.op == Op::Erase {
+                    // A row that waits must be seen first.
+                    self.flush(index, raw.pos)?;
+                }
                 if !self.touched.contains_key(&key) {
                     let known = read_state(index, key)?;
                     self.checks.push((key, known.as_ref().map(|(_, check)| *check)));
@@ -318,16 +322,14 @@ impl<'a> Replay<'a> {
                     }
                 }
                 let state = self.touched.remove(&key);
-                let was_erased = state.as_ref().is_some_and(|state| state.erased);
                 // An entry that the store has already folded is not folded again.
                 let done = state.as_ref().is_some_and(|state| state.own_seq(header.origin) >= header.seq);
                 let state = match state {
                     Some(state) if done => state,
                     state => fold_own(state, &header, &open, &sealed, &self.lineage),
                 };
-                if header.op == Op::Erase && !was_erased {
-                    let (key, row) = begun(key, header.origin, header.seq, &[]);
-                    self.gone.push(Staged { key, old: None, new: Some(row.encode_to_vec().into()) });
+                if header.op == Op::Erase {
+                    self.gone.extend(begin(index, key, header.origin, header.seq)?);
                 }
                 self.touched.insert(key, state);
                 self.row.seq = header.seq;
@@ -336,7 +338,7 @@ impl<'a> Replay<'a> {
             }
             Record::Received(deliver) => {
                 let mut fold = Fold::new(origin_of(&self.row)?, self.key, &self.lineage, self.row.mark_base);
-                let staged = fold.deliver(&deliver, log, raw.pos, |key| read_state(index, key))?;
+                let staged = fold.deliver(&deliver, log, raw.pos, index)?;
                 self.gone.extend(staged);
                 let cursor = position_from_pb(deliver.cursor.as_ref());
                 (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
@@ -374,7 +376,10 @@ impl<'a> Replay<'a> {
     }
 }
 
-fn read_state(index: &Index, key: (u32, RecordId)) -> Result<Option<(RecordState, u64)>, SiteError> {
+pub(super) fn read_state(
+    index: &Index,
+    key: (u32, RecordId),
+) -> Result<Option<(RecordState, u64)>, SiteError> {
     match index.get(&rows::record(key.0, key.1))? {
         None => Ok(None),
         Some(item) => Ok(Some((RecordState::decode(&item.value)?, item.check))),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use liandong_proto::entry::{self, Head};
 use liandong_proto::fields::Fields;
-use liandong_proto::id::{Epoch, Origin, SiteCode};
+use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode};
 use liandong_proto::pb::log::v1 as log_pb;
 use liandong_proto::pb::node::v1 as pb;
 use liandong_proto::pb::record::v1::FindingStatus;
@@ -16,6 +16,7 @@ use liandong_proto::session::head_from_pb;
 use liandong_proto::session::node::check_receipt;
 use liandong_proto::sign::VerifyingKey;
 
+use super::deliver::erased_by;
 use super::{
     Findings, Missing, OnProgress, Pin, Progress, Query, Record, Site, SiteError, lacks, locked, view,
 };
@@ -134,6 +135,13 @@ impl Site {
                 Ok(Record::Tried(tried)) => {
                     let hash = tried.audit_hash.as_ref().try_into().unwrap_or_default();
                     noted.push(End { number: tried.audit_number, hash });
+                }
+                // Whose record it was, that site has erased it.
+                Ok(Record::Received(deliver)) => {
+                    for item in deliver.items.iter().filter(|item| erased_by(item).is_some()) {
+                        let record = RecordId::from_slice(&item.record);
+                        record.into_iter().for_each(|record| missing.erased((item.kind, record)));
+                    }
                 }
                 Ok(Record::Confirmed(receipt)) => receipts.check(&receipt, &mut found),
                 Ok(_) => {}

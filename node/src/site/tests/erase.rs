@@ -133,34 +133,116 @@ fn an_erasure_that_was_cut_short_is_finished_at_the_next_start() {
     assert_eq!(faults(&site), [] as [&str; 0]);
 }
 
+const ELSEWHERE: Origin = Origin { site: SiteCode(440_300), epoch: Epoch([4; 16]) };
+
+/// A delivery of one record.
+fn deliver(kind: u32, record: RecordId, hub_seq: u64, home: u32, what: sync::item::What) -> sync::Deliver {
+    sync::Deliver {
+        items: vec![sync::Item {
+            kind,
+            record: Bytes::copy_from_slice(&record.0),
+            hub_seq,
+            home,
+            what: Some(what),
+            ..sync::Item::default()
+        }],
+        cursor: Some(sync::Position { generation: 3, hub_seq }),
+        ..sync::Deliver::default()
+    }
+}
+
+/// A record as the hub shows it, with the name.
+fn shown(site: u32) -> sync::item::What {
+    let name = Fields::split([&[10, 15], NAME.as_bytes()].concat()).expect("fields");
+    let fields = Patch::new(name, vec![]).expect("a patch").set.bytes().clone();
+    sync::item::What::State(sync::State { fields, stamp: 7, site, ..sync::State::default() })
+}
+
+fn gone(by: Origin, seq: u64) -> sync::item::What {
+    let erased = Some(liandong_proto::erasure::entry_ref(by, seq));
+    sync::item::What::Tombstone(sync::Tombstone { erased, stamp: 9, site: by.site.0, ..Default::default() })
+}
+
+/// The hub had not heard of the erasure yet when it delivered.
+#[test]
+fn what_is_delivered_of_an_erased_record_does_not_come_into_the_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let record = put(&site, None, NAME, "社工");
+    site.erase(MEMBER, &[record], &By::default()).expect("erased");
+    site.receive(&deliver(MEMBER, record, 4, 440_100, shown(440_000))).expect("received");
+    site.catch_up().expect("stored");
+    assert!(!holds(dir.path(), NAME.as_bytes()));
+    assert!(site.get(MEMBER, record).expect("read").expect("known").erased);
+    let before = digest(&site);
+    drop(site);
+    let site = Site::rebuild(&options(dir.path()), &mut |_| {}).expect("rebuilt");
+    assert_eq!(digest(&site), before, "a rebuild gives the same");
+}
+
+#[test]
+fn the_hubs_word_alone_erases_nothing_that_is_not_the_erasers() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let record = put(&site, None, NAME, "社工");
+    let theirs = RecordId([9; 16]);
+    site.receive(&deliver(6, theirs, 1, 440_300, shown(440_300))).expect("received");
+    for by in [ELSEWHERE, site.origin(), Origin { site: SiteCode::PROVINCE, ..ELSEWHERE }] {
+        let refused = site.receive(&deliver(MEMBER, record, 2, 440_100, gone(by, 1)));
+        assert!(matches!(refused, Err(SiteError::Refused(_))), "{by:?}: {refused:?}");
+    }
+    let third = Origin { site: SiteCode(440_600), ..ELSEWHERE };
+    assert!(site.receive(&deliver(6, theirs, 2, 440_300, gone(third, 1))).is_err());
+    assert!(!site.erasures_wait().expect("read"));
+    assert_eq!((payloads(&site, record).len(), faults(&site)), (2, vec![]));
+    site.receive(&deliver(6, theirs, 2, 440_300, gone(ELSEWHERE, 1))).expect("its home may");
+}
+
+/// By way of a hub that was restored from a backup a record may come back, and be erased again.
+#[test]
+fn what_came_back_and_is_erased_again_is_proved_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let record = RecordId([9; 16]);
+    site.receive(&deliver(6, record, 1, 440_300, gone(ELSEWHERE, 12))).expect("received");
+    site.finish_erasures().expect("erased");
+    site.catch_up().expect("stored");
+    site.receive(&deliver(6, record, 2, 440_300, shown(440_300))).expect("received");
+    assert!(holds(dir.path(), NAME.as_bytes()));
+    site.receive(&deliver(6, record, 3, 440_300, gone(ELSEWHERE, 20))).expect("received");
+    assert!(site.erasures_wait().expect("read"), "what was proved before was the erasure before");
+    site.finish_erasures().expect("erased");
+    assert!(!holds(dir.path(), NAME.as_bytes()));
+    assert_eq!(faults(&site), [] as [&str; 0]);
+    let before = digest(&site);
+    drop(site);
+    let site = Site::rebuild(&options(dir.path()), &mut |_| {}).expect("rebuilt");
+    assert_eq!((digest(&site), faults(&site)), (before, vec![]), "a rebuild gives the same");
+}
+
+/// Also what this site wrote of it, which no entry of its own explains.
+#[test]
+fn an_entry_of_a_record_that_its_home_erased_is_no_fault() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let record = put(&site, None, NAME, "社工");
+    site.receive(&deliver(MEMBER, record, 1, 440_300, shown(440_300))).expect("it was theirs before");
+    site.receive(&deliver(MEMBER, record, 2, 440_300, gone(ELSEWHERE, 12))).expect("received");
+    assert_eq!(site.finish_erasures().expect("erased"), 2);
+    assert!(payloads(&site, record).is_empty() && !holds(dir.path(), NAME.as_bytes()));
+    assert_eq!(faults(&site), [] as [&str; 0]);
+}
+
 /// What the hub delivered is dropped as well, also where another city erased it.
 #[test]
 fn a_delivery_that_erases_takes_what_was_delivered_before() {
     let dir = tempfile::tempdir().expect("a directory");
     let site = made(dir.path());
     let record = RecordId([9; 16]);
-    let origin = Origin { site: SiteCode(440_300), epoch: Epoch([4; 16]) };
-    let deliver = |hub_seq: u64, what: sync::item::What| sync::Deliver {
-        items: vec![sync::Item {
-            kind: 6,
-            record: Bytes::copy_from_slice(&record.0),
-            hub_seq,
-            home: 440_300,
-            what: Some(what),
-            ..sync::Item::default()
-        }],
-        cursor: Some(sync::Position { generation: 3, hub_seq }),
-        ..sync::Deliver::default()
-    };
-    let patch = Patch::new(Fields::split([&[10, 15], NAME.as_bytes()].concat()).expect("fields"), vec![]);
-    let fields = patch.expect("a patch").set.bytes().clone();
-    let state = sync::State { fields, stamp: 7, site: 440_300, ..sync::State::default() };
-    site.receive(&deliver(1, sync::item::What::State(state))).expect("received");
+    site.receive(&deliver(6, record, 1, 440_300, shown(440_300))).expect("received");
     site.catch_up().expect("stored");
     assert!(holds(dir.path(), NAME.as_bytes()));
-    let erased = Some(liandong_proto::erasure::entry_ref(origin, 12));
-    let tombstone = sync::Tombstone { erased, stamp: 9, site: 440_300, ..sync::Tombstone::default() };
-    site.receive(&deliver(2, sync::item::What::Tombstone(tombstone))).expect("received");
+    site.receive(&deliver(6, record, 2, 440_300, gone(ELSEWHERE, 12))).expect("received");
     assert!(site.erasures_wait().expect("read"));
     assert_eq!(site.finish_erasures().expect("erased"), 1);
     assert!(!holds(dir.path(), NAME.as_bytes()));
