@@ -88,8 +88,12 @@ impl UplinkError {
             | UplinkError::Again => true,
             UplinkError::Refused(refusal) => {
                 // Cut off is not for good: a fresh invitation may come at any time.
-                use Code::{Frozen, NoAgreement, NotAMember, SiteBusy, Unavailable};
-                matches!(refusal.code(), SiteBusy | Unavailable | Frozen | NotAMember | NoAgreement)
+                // Nor is a hub that signs with a key of a backup: it may be put right, or joined anew.
+                use Code::{Frozen, NoAgreement, NotAMember, Signature, SiteBusy, Unavailable};
+                matches!(
+                    refusal.code(),
+                    SiteBusy | Unavailable | Frozen | NotAMember | NoAgreement | Signature
+                )
             }
             UplinkError::Diverged(_) | UplinkError::Site(_) => false,
         }
@@ -99,7 +103,7 @@ impl UplinkError {
 impl UplinkError {
     /// Whether the province has to do something before the next try can succeed.
     fn is_the_provinces(&self) -> bool {
-        matches!(self, UplinkError::Refused(refusal) if matches!(refusal.code(), Code::NotAMember | Code::NoAgreement))
+        matches!(self, UplinkError::Refused(refusal) if matches!(refusal.code(), Code::NotAMember | Code::NoAgreement | Code::Signature))
     }
 }
 

@@ -291,9 +291,11 @@ impl NodeSession {
         self.phase = Phase::Closed;
         out.push(Output::Refused(refusal(
             pb::refusal::Code::Signature,
-            "省级枢纽的签名与加入时登记的不符：同步已停止，请与省协会秘书处核对枢纽的指纹",
-            "the hub's signature is not by the key pinned when this site joined: sync has stopped; compare the hub's \
-             fingerprint with the secretariat",
+            "省级枢纽的签名与加入时登记的不符：同步已停止，本地工作不受影响；请与省协会秘书处核对枢纽的指纹，\
+             若枢纽确已由旧备份恢复，请索取新的邀请码，再运行 join",
+            "the hub's signature is not by the key pinned when this site joined: sync has stopped, local work goes on; compare \
+             the hub's fingerprint with the secretariat, and if the hub was restored from an old backup, ask for a fresh \
+             invitation and run join",
         )));
     }
 
