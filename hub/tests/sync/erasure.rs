@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use liandong_hub::hub::{Hub, HubOptions};
 use liandong_node::site::{By, Query, Records, Site, SiteError};
@@ -19,7 +19,7 @@ const SHENZHEN: u32 = 440_300;
 const NAME: &str = "欧阳须删除";
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
-    let started = Instant::now();
+    let started = tokio::time::Instant::now();
     while !holds() {
         assert!(started.elapsed() < Duration::from_secs(60), "never: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
