@@ -9,9 +9,10 @@ use liandong_proto::schema::{self, Audience};
 use liandong_proto::state::RecordState;
 
 /// The cities that may see a record. The home city sees a record even where its kind is unknown here. A tombstone names
-/// nobody any more: it goes to those who were given the record.
+/// nobody any more: it goes to those who were given the record, and an erased one to all who hold it.
 pub fn sites(kind: u32, state: &RecordState) -> Vec<SiteCode> {
     let mut out = match schema::kind(kind).map(|kind| kind.audience) {
+        _ if state.erased => state.fed.iter().map(|(site, _)| *site).chain([state.home]).collect(),
         None | Some(Audience::Home) => vec![state.home],
         Some(Audience::AllCities) => city::cities().iter().map(|city| city.code).collect(),
         Some(Audience::Sites(_)) if state.deleted() => {
@@ -32,6 +33,7 @@ pub fn sites(kind: u32, state: &RecordState) -> Vec<SiteCode> {
 /// Whether one city may see a record.
 pub fn sees(site: SiteCode, kind: u32, state: &RecordState) -> bool {
     match schema::kind(kind).map(|kind| kind.audience) {
+        _ if state.erased => state.home == site || state.fed.iter().any(|(fed, _)| *fed == site),
         None | Some(Audience::Home) => state.home == site,
         Some(Audience::AllCities) => true,
         Some(Audience::Sites(_)) if state.deleted() => {

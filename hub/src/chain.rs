@@ -9,13 +9,20 @@ use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 /// What became of an entry, as it is recorded; nothing for one that was simply taken.
-pub fn outcome(verdicts: &Verdicts, dropped: bool, erased: &[pb::ErasedRecord]) -> Option<pb::Outcome> {
+pub fn outcome(
+    verdicts: &Verdicts,
+    dropped: bool,
+    erased: Vec<pb::ErasedRecord>,
+    sanctions: Vec<pb::SanctionSites>,
+) -> Option<pb::Outcome> {
     let verdict = |(tag, reason): &(u32, Reason)| pb::Verdict { tag: *tag, reason: *reason as i32 };
-    (dropped || !verdicts.is_empty() || !erased.is_empty()).then(|| pb::Outcome {
+    let outcome = pb::Outcome {
         verdicts: verdicts.iter().map(verdict).collect(),
         open_dropped: dropped,
-        erased: erased.to_vec(),
-    })
+        erased,
+        sanctions,
+    };
+    (outcome != pb::Outcome::default()).then_some(outcome)
 }
 
 /// The verdicts recorded with an entry.

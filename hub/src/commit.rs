@@ -264,6 +264,7 @@ impl Judge {
                 header: &coming.entry.header,
                 patch: &coming.patch,
                 erased: &[],
+                sanctions: None,
                 base: coming.base,
                 hub_seq,
                 received_at_ms,
@@ -273,20 +274,22 @@ impl Judge {
                 None => fold.judge(&entry),
             };
             let mut erased = Vec::new();
-            if entry.header.op == Op::Erase && verdicts.is_empty() && !fold.is_erased(key) {
+            if fold.is_erased(key) {
+                erased = erasures.late(key, entry.header.origin.site);
+            } else if entry.header.op == Op::Erase && verdicts.is_empty() {
                 shared.wait_published(round);
                 erased = fold.erased_by(&entry, findings_about(&shared, fold, key)?, &mut read)?;
-                erasures.begin(entry.header.origin, entry.header.seq, &erased);
             }
+            erasures.begin(entry.header.origin, entry.header.seq, &erased);
             entry.erased = &erased;
-            fold.take(&entry, &verdicts, &mut read)?;
+            let sanctions = fold.take(&entry, &verdicts, &mut read)?;
             hashes.update(coming.entry.hash);
             let raw = coming.entry.entry;
             accepted.push(pb::Accepted {
                 header: raw.header,
                 open: if coming.dropped { Bytes::new() } else { raw.open },
                 sealed: raw.sealed,
-                outcome: chain::outcome(&verdicts, coming.dropped, &erased),
+                outcome: chain::outcome(&verdicts, coming.dropped, erased, sanctions),
                 base_hub_seq: coming.base,
             });
             Ok(())

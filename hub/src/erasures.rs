@@ -52,13 +52,23 @@ impl Erasures {
         self.rows.get(key)
     }
 
-    /// Notes what an entry erased.
+    /// Notes what an entry erased, or that it came late from one more city that holds what was erased before.
     pub fn begin(&mut self, origin: Origin, seq: u64, erased: &[ErasedRecord]) {
         for (key, holders) in erased.iter().filter_map(read) {
-            let (_, row) = begun(key, origin, seq, &holders);
-            self.rows.insert(key, row);
+            match self.rows.get_mut(&key) {
+                Some(row) => row.holders.extend(holders.iter().map(|site| site.0)),
+                None => drop(self.rows.insert(key, begun(key, origin, seq, &holders).1)),
+            }
             self.changed.insert(key);
         }
+    }
+
+    /// What a late entry of an erased record says: that its city holds the record, where that is news.
+    pub fn late(&self, key: Key, site: SiteCode) -> Vec<ErasedRecord> {
+        let is_news = |row: &&ErasureRow| !site.is_province() && !row.holders.contains(&site.0);
+        let record = Bytes::copy_from_slice(&key.1.0);
+        let late = ErasedRecord { kind: key.0, record, holders: vec![site.0] };
+        self.rows.get(&key).filter(is_news).map(|_| late).into_iter().collect()
     }
 
     /// Whether a proof is one to note: it is signed by its holder with one of its keys, of something that is erased, by somebody who held it,

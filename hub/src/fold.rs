@@ -17,7 +17,7 @@ use liandong_proto::stamp::Stamp;
 use liandong_proto::state::{Reason, RecordState};
 use liandong_proto::validate::{self, View};
 
-use crate::sanctions::Sanctions;
+use crate::sanctions::{SANCTION, Sanctions};
 use crate::{audience, erasures, findings};
 
 /// Kind and id of a record.
@@ -45,8 +45,12 @@ pub struct Accepting<'a> {
     pub hub_seq: u64,
     /// When it was received, milliseconds since 1970.
     pub received_at_ms: u64,
-    /// What it erases: its record, then the findings about it.
+    /// What it erases: its record, then the findings about it. For an entry of a record that was erased before: the
+    /// record, where its city was not known to hold it.
     pub erased: &'a [pb::ErasedRecord],
+    /// The sanctions that concern other cities since it, where that is recorded already. It follows from tokens of
+    /// members, and of those that were erased no token is left to find it by.
+    pub sanctions: Option<&'a [pb::SanctionSites]>,
 }
 
 /// A round of accepted entries being folded.
@@ -126,7 +130,7 @@ impl<'a> Fold<'a> {
     }
 
     /// Takes an entry in with the verdicts it got. `read` gives records that the round has not read yet
-    /// (findings, sanctions).
+    /// (findings, sanctions). The sanctions that concern other cities since it are returned.
     ///
     /// # Errors
     /// [`SiteError`] of `read`.
@@ -135,7 +139,7 @@ impl<'a> Fold<'a> {
         entry: &Accepting<'_>,
         verdicts: &Verdicts,
         read: &mut dyn FnMut(Key) -> Result<Option<Stored>, SiteError>,
-    ) -> Result<(), SiteError> {
+    ) -> Result<Vec<pb::SanctionSites>, SiteError> {
         let key = (entry.header.kind, entry.header.record);
         let change = self.change(entry);
         let (old, check, new) = match self.states.remove(&key) {
@@ -144,26 +148,35 @@ impl<'a> Fold<'a> {
         };
         let held_before = old.as_ref().map(|state| state.held.clone()).unwrap_or_default();
         let simply = verdicts.is_empty() && held_before.is_empty();
-        let erases = !entry.erased.is_empty();
+        let (erases, is_late) = (!entry.erased.is_empty(), old.as_ref().is_some_and(|old| old.erased));
         let state = merge::apply(old, &change, verdicts, self.lineage);
         let simply = simply && state.held.is_empty();
         if new || !self.changed.contains_last(&key) {
             self.changed.push(key);
         }
-        let token = self.sanctions.token_of(&key, &change, &state);
+        let token = match entry.sanctions {
+            Some(_) => None,
+            None => self.sanctions.token_of(&key, &change, &state),
+        };
         self.states.insert(key, Stored { state, check });
-        if erases {
-            return self.erase(entry, read);
+        if erases && !is_late {
+            self.erase(entry, read)?;
+            return Ok(Vec::new());
         }
+        let late = entry.erased.iter().filter_map(erasures::read).flat_map(|(_, holders)| holders);
+        late.for_each(|site| self.tell(key, site, entry.hub_seq));
         let echo = if simply { Some(entry.header.origin.site) } else { None };
         self.feed(key, entry.hub_seq, echo);
         if !simply {
             self.reconcile(key, entry, &held_before, read)?;
         }
-        if let Some(token) = token {
-            self.sanctioned(&token, key, entry, read)?;
-        }
-        Ok(())
+        let concerned = match (entry.sanctions, token) {
+            (Some(recorded), _) => recorded.to_vec(),
+            (None, Some(token)) => self.sanctioned(&token, key, read)?,
+            (None, None) => Vec::new(),
+        };
+        self.concern(&concerned, entry.hub_seq, read)?;
+        Ok(concerned)
     }
 
     /// Puts a record into the feeds of all that may see it or have seen it. A change simply taken is not
@@ -222,29 +235,53 @@ impl<'a> Fold<'a> {
         Ok(())
     }
 
-    /// A member's token or a sanction has changed: the sanction goes to the cities that hold the token.
+    /// A member's token or a sanction has changed: the sanctions that do not name the cities that hold the token.
     fn sanctioned(
         &mut self,
         token: &str,
         key: Key,
-        entry: &Accepting<'_>,
         read: &mut dyn FnMut(Key) -> Result<Option<Stored>, SiteError>,
-    ) -> Result<(), SiteError> {
+    ) -> Result<Vec<pb::SanctionSites>, SiteError> {
+        let mut out = Vec::new();
         for sanction in self.sanctions.of(token) {
             if !self.states.contains_key(&sanction) {
                 let stored = read(sanction)?;
                 self.know(sanction, stored);
             }
             let home = self.state(key).map(|state| state.home);
-            let known = self.states.get_mut(&sanction).filter(|stored| !stored.state.erased);
+            let known = self.states.get(&sanction).filter(|stored| !stored.state.erased);
             let Some(stored) = known else { continue };
             let holders = self.sanctions.holders(token, home.filter(|_| key != sanction));
-            let now = Sanctions::with_sites(&stored.state, &holders);
-            if let Some(fields) = now {
+            if Sanctions::with_sites(&stored.state, &holders).is_some() {
+                let record = Bytes::copy_from_slice(&sanction.1.0);
+                let sites = holders.iter().map(|site| site.0).collect();
+                out.push(pb::SanctionSites { record, sites });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Sanctions go to the cities that they concern.
+    fn concern(
+        &mut self,
+        sanctions: &[pb::SanctionSites],
+        hub_seq: u64,
+        read: &mut dyn FnMut(Key) -> Result<Option<Stored>, SiteError>,
+    ) -> Result<(), SiteError> {
+        for concerned in sanctions {
+            let Some(record) = RecordId::from_slice(&concerned.record) else { continue };
+            let sanction = (SANCTION, record);
+            if !self.states.contains_key(&sanction) {
+                let stored = read(sanction)?;
+                self.know(sanction, stored);
+            }
+            let sites: Vec<SiteCode> = concerned.sites.iter().map(|site| SiteCode(*site)).collect();
+            let Some(stored) = self.states.get_mut(&sanction) else { continue };
+            if let Some(fields) = Sanctions::with_sites(&stored.state, &sites) {
                 stored.state.fields = fields;
-                stored.state.hub_seq = entry.hub_seq;
+                stored.state.hub_seq = hub_seq;
                 self.changed.push(sanction);
-                self.feed(sanction, entry.hub_seq, None);
+                self.feed(sanction, hub_seq, None);
             }
         }
         Ok(())
@@ -283,6 +320,9 @@ impl<'a> Fold<'a> {
                     audience::sites(key.0, state)
                         .into_iter()
                         .chain(state.fed.iter().map(|fed| fed.0))
+                        // Whoever wrote to it holds that in its own log, also what was refused.
+                        .chain(state.writers.iter().map(|writer| writer.origin.site))
+                        .filter(|site| !site.is_province())
                         .collect()
                 })
                 .unwrap_or_default();
@@ -321,14 +361,20 @@ impl<'a> Fold<'a> {
             }
             let asked = (at == 0).then_some(by.origin.site);
             for site in holders.into_iter().filter(|site| Some(*site) != asked) {
-                state.fed.push((site, entry.hub_seq));
-                let new = rows::feed(site, entry.hub_seq, key.0, key.1);
-                self.feed.entry(new).or_insert(FeedRow { was: false, is: false }).is = true;
-                self.moved.insert(site);
+                self.tell(key, site, entry.hub_seq);
             }
             self.changed.push(key);
         }
         Ok(())
+    }
+
+    /// Puts an erased record into the feed of a city that was not told yet.
+    fn tell(&mut self, key: Key, site: SiteCode, hub_seq: u64) {
+        let Some(stored) = self.states.get_mut(&key) else { return };
+        stored.state.fed.push((site, hub_seq));
+        let new = rows::feed(site, hub_seq, key.0, key.1);
+        self.feed.entry(new).or_insert(FeedRow { was: false, is: false }).is = true;
+        self.moved.insert(site);
     }
 
     /// The rows that have changed.

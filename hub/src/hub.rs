@@ -36,6 +36,7 @@ use crate::failure::Failed;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
 use crate::replay::Replay;
+use crate::sanctions::Sanctions;
 use crate::writer::Writer;
 
 /// How to open a hub.
@@ -194,7 +195,8 @@ impl Hub {
         };
         let mut replay = Replay::new(row, &index)?;
         replay.run(&log, position.map(Pos::from_bytes).unwrap_or_default(), &index, progress)?;
-        let Replay { mut row, mut generations, registry, lineage, sanctions, .. } = replay;
+        let Replay { mut row, mut generations, registry, lineage, .. } = replay;
+        let sanctions = Sanctions::load(&index)?;
         let epoch = Epoch::from_slice(&row.epoch)
             .ok_or_else(|| SiteError::corrupt("the log", "it does not begin with an epoch"))?;
         let origin = Origin { site: SiteCode(row.site), epoch };

@@ -21,6 +21,9 @@ use crate::hub::{stage_row, started};
 use crate::registry::Registry;
 use crate::sanctions::Sanctions;
 
+/// Merge version from which on it is recorded which cities a sanction concerns. Before, it is found out again.
+const SANCTIONS_RECORDED: u32 = 2;
+
 /// A hub's derived state while the log is folded into it.
 pub struct Replay {
     /// Where the hub stands.
@@ -31,8 +34,8 @@ pub struct Replay {
     pub registry: Registry,
     /// Which epochs go on from which.
     pub lineage: Lineage,
-    /// Tokens under sanction.
-    pub sanctions: Sanctions,
+    /// Tokens under sanction, read for the first commit that needs them: see [`SANCTIONS_RECORDED`].
+    sanctions: Option<Sanctions>,
     /// Places where today's rules would decide otherwise than was recorded.
     pub judged_otherwise: Vec<u64>,
 }
@@ -55,8 +58,7 @@ impl Replay {
                 lineage.note(origin.epoch, anchor);
             }
         }
-        let sanctions = Sanctions::load(index)?;
-        Ok(Replay { row, generations, registry, lineage, sanctions, judged_otherwise: Vec::new() })
+        Ok(Replay { row, generations, registry, lineage, sanctions: None, judged_otherwise: Vec::new() })
     }
 
     /// Folds the log from a place to its end.
@@ -147,9 +149,15 @@ impl Replay {
                 if header.op != Op::Put { Patch::default() } else { Patch::from_open(&accepted.open)? };
             entries.push((header, patch, accepted));
         }
-        for (header, patch, _) in &entries {
-            if let Some(token) = self.sanctions.must_search(header.kind, &patch.set) {
-                self.sanctions.search(&token, index)?;
+        let is_recorded = commit.merge_version >= SANCTIONS_RECORDED;
+        let mut sanctions = match self.sanctions.take() {
+            _ if is_recorded => Sanctions::default(),
+            Some(known) => known,
+            None => Sanctions::load(index)?,
+        };
+        for (header, patch, _) in entries.iter().filter(|_| !is_recorded) {
+            if let Some(token) = sanctions.must_search(header.kind, &patch.set) {
+                sanctions.search(&token, index)?;
             }
         }
         let mut keys: Vec<Key> = entries
@@ -175,7 +183,6 @@ impl Replay {
             }
             self.lineage.clone()
         };
-        let mut sanctions = std::mem::take(&mut self.sanctions);
         let mut fold = Fold::new(&lineage, &mut sanctions, states);
         for (at, (header, patch, accepted)) in entries.iter().enumerate() {
             let hub_seq = commit.first_hub_seq + at as u64;
@@ -188,6 +195,7 @@ impl Replay {
                 hub_seq,
                 received_at_ms: commit.received_at_ms,
                 erased,
+                sanctions: is_recorded.then(|| outcome.map_or(&[][..], |outcome| &outcome.sanctions)),
             };
             self.registry.erasures.begin(header.origin, header.seq, erased);
             let verdicts = recorded(outcome);
@@ -208,7 +216,7 @@ impl Replay {
         }
         let folded = fold.finish();
         self.registry.agreements.fold(&folded.rows);
-        self.sanctions = sanctions;
+        self.sanctions = Some(sanctions).filter(|_| !is_recorded);
         self.row.received_at_ms = commit.received_at_ms;
         chain::advance(&mut self.row, hash_of(&commit));
         let mut staged = folded.rows;

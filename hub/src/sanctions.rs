@@ -35,16 +35,20 @@ fn tag(kind: u32, name: &str) -> Option<u32> {
 }
 
 impl Sanctions {
-    /// Reads the sanctions of an index, and who holds their tokens.
+    /// Reads the sanctions of an index, and who holds their tokens: whom a sanction concerned once it concerns for
+    /// good, also when no member with its token is left there.
     ///
     /// # Errors
     /// [`SiteError`].
     pub fn load(index: &Index) -> Result<Sanctions, SiteError> {
         let mut out = Sanctions::default();
-        let Some(token) = tag(SANCTION, "token") else { return Ok(out) };
+        let Some((token, sites)) = tag(SANCTION, "token").zip(tag(SANCTION, "sites")) else { return Ok(out) };
         out.scan(index, SANCTION, |out, key, state| {
             if let Some(text) = state.fields.str(token) {
-                out.by_token.entry(text.to_owned()).or_default().sanctions.insert(key);
+                let under = out.by_token.entry(text.to_owned()).or_default();
+                under.sanctions.insert(key);
+                let known = state.fields.get(sites).map(numbers).unwrap_or_default();
+                under.holders.extend(known.into_iter().map(|code| SiteCode(code as u32)));
             }
         })?;
         if !out.by_token.is_empty() {

@@ -102,6 +102,14 @@ impl RecordState {
         self.deleted_by.is_some()
     }
 
+    /// Whether all that is known of the record is that somebody was refused to take it away: it is nobody's yet.
+    pub fn unclaimed(&self) -> bool {
+        let refused = |held: &Held| {
+            held.tag == 0 && held.reason == Reason::NotOwner && held.set.is_empty() && held.cleared.is_empty()
+        };
+        self.setters.is_empty() && !self.held.is_empty() && self.held.iter().all(refused)
+    }
+
     /// The change that set or cleared `tag` last.
     pub fn setter(&self, tag: u32) -> Option<&Setter> {
         match self.set_by.binary_search_by_key(&tag, |(tag, _)| *tag) {

@@ -61,9 +61,7 @@ fn check_gone(state: &RecordState) {
 
 #[test]
 fn nothing_is_left_whatever_came_before() {
-    for acts in
-        [&[MADE, ERASED][..], &[MADE, UNSEEN, ERASED], &[MADE, (HOME, Op::Delete, "", 0), ERASED], &[ERASED]]
-    {
+    for acts in [&[MADE, ERASED][..], &[MADE, UNSEEN, ERASED], &[MADE, (HOME, Op::Delete, "", 0), ERASED]] {
         let (state, verdicts) = fold(acts, true);
         assert_eq!(verdicts, []);
         check_gone(&state);
@@ -89,4 +87,21 @@ fn only_the_home_of_a_record_may_erase_it() {
     assert_eq!(verdicts, [(0, Reason::NotOwner)]);
     assert!(!state.erased && !state.deleted());
     assert_eq!((state.fields, state.held.len()), (fields("王芳"), 1));
+}
+
+#[test]
+fn what_nobody_knows_cannot_be_erased_and_stays_open_to_its_home() {
+    let other = Origin { site: SiteCode(440_300), epoch: Epoch([3; 16]) };
+    let squat = (other, Op::Erase, "", 0);
+    let (state, verdicts) = fold(&[squat], true);
+    assert_eq!(verdicts, [(0, Reason::NotOwner)]);
+    assert!(!state.erased && state.unclaimed());
+    let (state, verdicts) = fold(&[squat, squat, MADE], true);
+    assert_eq!(verdicts, []);
+    assert_eq!((state.home, &state.fields), (HOME.site, &fields("王芳")));
+    assert_eq!(state.held.len(), 1, "who asked for it is told");
+    let (state, verdicts) = fold(&[squat, MADE, squat], true);
+    assert_eq!(verdicts, [(0, Reason::NotOwner)]);
+    assert_eq!((state.home, state.erased), (HOME.site, false));
+    check_gone(&fold(&[squat, MADE, ERASED], true).0);
 }

@@ -18,6 +18,9 @@ pub fn apply(
     let kind = schema::kind(change.kind);
     let fresh = state.is_none();
     let mut state = state.unwrap_or_else(|| RecordState::new(first_home(kind, change)));
+    if verdicts.is_empty() && state.unclaimed() {
+        state.home = first_home(kind, change);
+    }
     note_writer(&mut state, change);
     state.hub_seq = state.hub_seq.max(change.hub_seq);
     if state.erased {

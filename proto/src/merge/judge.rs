@@ -21,6 +21,7 @@ pub fn judge(
     view: Option<View>,
 ) -> Verdicts {
     let kind = schema::kind(change.kind);
+    let state = state.filter(|state| !state.unclaimed());
     let home = state.map_or_else(|| first_home(kind, change), |state| state.home);
     let tombstone = state.is_some_and(|state| state.tombstones().any(|by| !change.saw(by, lineage)));
     let case = Case { kind, state, home, change, lineage, today, view, tombstone };
@@ -30,7 +31,9 @@ pub fn judge(
         return verdicts;
     }
     if change.op == Op::Erase {
-        if change.origin.site != home {
+        // A home erases what it has put before, in its own log. Whoever erases what nobody knows would keep its home
+        // from ever bringing it.
+        if change.origin.site != home || state.is_none() {
             verdicts.push((0, Reason::NotOwner));
         }
         return verdicts;

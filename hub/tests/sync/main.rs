@@ -1,5 +1,7 @@
 //! A hub and its nodes in one process, over the real protocol on loopback.
 
+mod erasure;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
