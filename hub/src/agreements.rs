@@ -36,8 +36,9 @@ pub struct Term {
     city: SiteCode,
     from: Day,
     to: Day,
-    /// Hexadecimal digits of the fingerprint of the city's signing key; empty for whichever is enrolled.
-    key: String,
+    /// Hexadecimal digits of the fingerprint of the city's signing key; `None` for whichever is enrolled. A text that
+    /// gives fewer than all of them fits no key.
+    key: Option<String>,
 }
 
 /// Why a city may not sync today.
@@ -98,7 +99,7 @@ impl Agreements {
             return Err(early.map(Lack::Early).or(over.map(Lack::Over)).unwrap_or(Lack::None));
         }
         let keys: Vec<String> = keys.iter().map(|key| digits(&key.fingerprint())).collect();
-        let fits = |term: &&&&Term| term.key.is_empty() || keys.contains(&term.key);
+        let fits = |term: &&&&Term| term.key.as_ref().is_none_or(|key| keys.contains(key));
         current.iter().filter(fits).map(|term| term.to).max().ok_or(Lack::OtherKey)
     }
 }
@@ -157,7 +158,7 @@ fn term(state: &RecordState) -> Option<Term> {
         city: SiteCode(agreement.city),
         from: day(&agreement.from)?,
         to: day(&agreement.to)?,
-        key: digits(&agreement.signing_key),
+        key: (!agreement.signing_key.is_empty()).then(|| digits(&agreement.signing_key)),
     })
 }
 

@@ -66,6 +66,9 @@ fn an_agreement_names_the_key_that_signs_the_citys_log() {
     check(&with(&written), "2026-05-01", Ok("2026-12-31"));
     check(&with(&written.replace(' ', "").to_uppercase()), "2026-05-01", Ok("2026-12-31"));
     check(&with(&key(2).fingerprint()), "2026-05-01", Err(Lack::OtherKey));
+    for no_fingerprint in ["见附件", " ", "same", &written[..34], &format!("{written} 00")] {
+        check(&with(no_fingerprint), "2026-05-01", Err(Lack::OtherKey));
+    }
 }
 
 #[test]
