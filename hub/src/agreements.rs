@@ -7,6 +7,7 @@ use liandong_node::index::{Index, Staged};
 use liandong_node::now::now_ms;
 use liandong_node::rows;
 use liandong_node::site::SiteError;
+use liandong_proto::fields::Fields;
 use liandong_proto::format::{Date, Day};
 use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::record::v1 as record;
@@ -23,6 +24,10 @@ use crate::registry::not_a_member;
 
 /// Number of the kind "agreement".
 pub const AGREEMENT: u32 = 9;
+/// Tag of its field with the fingerprint of the city's signing key.
+pub const SIGNING_KEY: u32 = 7;
+/// Hexadecimal digits of a fingerprint.
+pub const FINGERPRINT_DIGITS: usize = 32;
 
 /// Agreements that are in force, whatever the day.
 #[derive(Clone, Debug, Default)]
@@ -165,6 +170,12 @@ fn term(state: &RecordState) -> Option<Term> {
 /// The hexadecimal digits of a fingerprint, however it was written.
 pub fn digits(fingerprint: &str) -> String {
     fingerprint.chars().filter(char::is_ascii_hexdigit).map(|digit| digit.to_ascii_lowercase()).collect()
+}
+
+/// Whether fields of an agreement that are to be set name no key, or one that there may be.
+pub fn fits_some_key(set: &Fields) -> bool {
+    let agreement = record::Agreement::decode(set.bytes().clone()).unwrap_or_default();
+    agreement.signing_key.is_empty() || digits(&agreement.signing_key).len() == FINGERPRINT_DIGITS
 }
 
 impl Hub {
