@@ -7,6 +7,7 @@ use liandong_node::index::{Index, Staged};
 use liandong_node::now::now_ms;
 use liandong_node::rows;
 use liandong_node::site::SiteError;
+use liandong_proto::fields::Fields;
 use liandong_proto::format::{Date, Day};
 use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::record::v1 as record;
@@ -23,6 +24,10 @@ use crate::registry::not_a_member;
 
 /// Number of the kind "agreement".
 pub const AGREEMENT: u32 = 9;
+/// Tag of its field with the fingerprint of the city's signing key.
+pub const SIGNING_KEY: u32 = 7;
+/// Hexadecimal digits of a fingerprint.
+pub const FINGERPRINT_DIGITS: usize = 32;
 
 /// Agreements that are in force, whatever the day.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +41,9 @@ pub struct Term {
     city: SiteCode,
     from: Day,
     to: Day,
-    /// Hexadecimal digits of the fingerprint of the city's signing key; empty for whichever is enrolled.
-    key: String,
+    /// Hexadecimal digits of the fingerprint of the city's signing key; `None` for whichever is enrolled. A text that
+    /// gives fewer than all of them fits no key.
+    key: Option<String>,
 }
 
 /// Why a city may not sync today.
@@ -98,7 +104,7 @@ impl Agreements {
             return Err(early.map(Lack::Early).or(over.map(Lack::Over)).unwrap_or(Lack::None));
         }
         let keys: Vec<String> = keys.iter().map(|key| digits(&key.fingerprint())).collect();
-        let fits = |term: &&&&Term| term.key.is_empty() || keys.contains(&term.key);
+        let fits = |term: &&&&Term| term.key.as_ref().is_none_or(|key| keys.contains(key));
         current.iter().filter(fits).map(|term| term.to).max().ok_or(Lack::OtherKey)
     }
 }
@@ -157,13 +163,19 @@ fn term(state: &RecordState) -> Option<Term> {
         city: SiteCode(agreement.city),
         from: day(&agreement.from)?,
         to: day(&agreement.to)?,
-        key: digits(&agreement.signing_key),
+        key: (!agreement.signing_key.is_empty()).then(|| digits(&agreement.signing_key)),
     })
 }
 
 /// The hexadecimal digits of a fingerprint, however it was written.
 pub fn digits(fingerprint: &str) -> String {
     fingerprint.chars().filter(char::is_ascii_hexdigit).map(|digit| digit.to_ascii_lowercase()).collect()
+}
+
+/// Whether fields of an agreement that are to be set name no key, or one that there may be.
+pub fn fits_some_key(set: &Fields) -> bool {
+    let agreement = record::Agreement::decode(set.bytes().clone()).unwrap_or_default();
+    agreement.signing_key.is_empty() || digits(&agreement.signing_key).len() == FINGERPRINT_DIGITS
 }
 
 impl Hub {

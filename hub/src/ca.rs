@@ -46,7 +46,7 @@ pub enum CaError {
 }
 
 /// Who a certificate says its holder is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The city.
     pub site: SiteCode,

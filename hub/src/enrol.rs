@@ -196,6 +196,10 @@ pub(crate) struct MembershipService {
     pub hub: Arc<Hub>,
     /// Each renewal is a record of the log.
     pub renewals: Pace,
+    /// As is each rotation of a signing key.
+    pub rotations: Arc<Pace>,
+    /// And each ring of city keys.
+    pub key_rings: Arc<Pace>,
 }
 
 #[tonic::async_trait]
@@ -235,7 +239,8 @@ impl Membership for MembershipService {
     ) -> Result<Response<pb::RotateSigningKeyResponse>, Status> {
         let identity = member(&self.hub, &request)?;
         let (hub, rotation) = (Arc::clone(&self.hub), request.into_inner().rotation.unwrap_or_default());
-        liandong_node::api::blocking(move || hub.rekey_city(identity, rotation)).await?;
+        let pace = Arc::clone(&self.rotations);
+        liandong_node::api::blocking(move || hub.rekey_city(identity, rotation, &pace)).await?;
         Ok(Response::new(pb::RotateSigningKeyResponse {}))
     }
 
@@ -245,7 +250,8 @@ impl Membership for MembershipService {
     ) -> Result<Response<pb::DepositKeyRingResponse>, Status> {
         let identity = member(&self.hub, &request)?;
         let (hub, ring) = (Arc::clone(&self.hub), request.into_inner().key_ring);
-        liandong_node::api::blocking(move || hub.keep_key_ring(identity, ring)).await?;
+        let pace = Arc::clone(&self.key_rings);
+        liandong_node::api::blocking(move || hub.keep_key_ring(identity, ring, &pace)).await?;
         Ok(Response::new(pb::DepositKeyRingResponse {}))
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 
 use bytes::Bytes;
+use liandong_node::now::now_ms;
 use liandong_node::site::SiteError;
 use liandong_proto::id::SiteCode;
 use liandong_proto::pb::log::v1 as log;
@@ -12,6 +13,7 @@ use log::registry_change::Change;
 
 use crate::ca::Identity;
 use crate::hub::Hub;
+use crate::listen::Pace;
 
 /// The largest linking key that is relayed, wrapped, in bytes.
 const LINKING_KEY_BYTES: usize = 16 << 10;
@@ -22,6 +24,14 @@ const AGE: [&[u8]; 2] = [b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED 
 
 fn refused<T>(why: &str) -> Result<T, SiteError> {
     Err(SiteError::Refused(why.to_owned()))
+}
+
+/// What a city changes of its keys is a record of the log. What is so already is none, and is not counted.
+fn in_pace(site: SiteCode, pace: &Pace) -> Result<(), SiteError> {
+    if pace.allows(site, now_ms()) {
+        return Ok(());
+    }
+    refused("this city changes its keys too often; those it has stay good, try again in ten minutes")
 }
 
 impl Hub {
@@ -42,7 +52,12 @@ impl Hub {
     }
 
     /// A city goes over to another signing key, by the word of the one it has enrolled.
-    pub(crate) fn rekey_city(&self, identity: Identity, rotation: log::KeyRotation) -> Result<(), SiteError> {
+    pub(crate) fn rekey_city(
+        &self,
+        identity: Identity,
+        rotation: log::KeyRotation,
+        pace: &Pace,
+    ) -> Result<(), SiteError> {
         let read = Rotation::check(&rotation).map_err(|error| SiteError::Refused(error.to_string()))?;
         let row = self.row(identity.site);
         let enrolled = row.enrolment.map(|it| it.signing_key).unwrap_or_default();
@@ -51,6 +66,7 @@ impl Hub {
         if enrolled == rotation.new_key && last == Some((&rotation.old_key, &rotation.new_key)) {
             return Ok(());
         }
+        in_pace(identity.site, pace)?;
         self.register(identity.site, "", Change::Rekeyed(rotation))?;
         let (old, new) = (read.old.fingerprint(), read.new.fingerprint());
         tracing::warn!(site = %identity.site, old, new, "the city signs with a new key");
@@ -58,13 +74,19 @@ impl Hub {
     }
 
     /// Keeps a city's older keys, which are sealed under its newest.
-    pub(crate) fn keep_key_ring(&self, identity: Identity, ring: Bytes) -> Result<(), SiteError> {
+    pub(crate) fn keep_key_ring(
+        &self,
+        identity: Identity,
+        ring: Bytes,
+        pace: &Pace,
+    ) -> Result<(), SiteError> {
         if ring.is_empty() || ring.len() > KEY_RING_BYTES {
             return refused("a ring of city keys has at most 4 KiB, and is not empty");
         }
         if ring == self.key_ring(identity.site) {
             return Ok(());
         }
+        in_pace(identity.site, pace)?;
         self.register(identity.site, "", Change::KeyRing(ring))
     }
 

@@ -118,7 +118,10 @@ impl Listener {
             );
         let gate = Gate::Sync(Members::new(Arc::clone(&hub)));
         let renewals = Pace::new(limits::RENEWALS_AT_ONCE, limits::RENEWAL_PAUSE);
-        let membership = MembershipServer::new(MembershipService { hub: Arc::clone(&hub), renewals })
+        let key_changes = || Arc::new(Pace::new(limits::KEY_CHANGES_AT_ONCE, limits::KEY_CHANGE_PAUSE));
+        let (rotations, key_rings) = (key_changes(), key_changes());
+        let members_only = MembershipService { hub: Arc::clone(&hub), renewals, rotations, key_rings };
+        let membership = MembershipServer::new(members_only)
             .max_decoding_message_size(limits::PROOF_BYTES)
             .max_encoding_message_size(limits::PROOF_BYTES);
         let sync = SyncServer::new(Service::new(hub, stopping))

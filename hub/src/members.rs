@@ -10,6 +10,7 @@ use bytes::Bytes;
 use liandong_node::index::{Index, check_of};
 use liandong_node::rows;
 use liandong_node::site::SiteError;
+use liandong_node::trust::limits;
 use liandong_proto::id::SiteCode;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::rotation::Rotation;
@@ -145,6 +146,11 @@ impl Members {
         let refused = |why: &str| Err(SiteError::Refused(format!("{site}: {why}")));
         match change.change.as_ref() {
             None => refused("the change says nothing"),
+            Some(it) if site.is_province() && !matches!(it, Change::Restored(_) | Change::Confirmed(_)) => {
+                refused(
+                    "this is the province, which is no member of its own federation; name one of its cities",
+                )
+            }
             Some(_) if standing == Standing::Retired => refused("the city has left the federation for good"),
             Some(Change::Invited(_) | Change::Joined(_)) if self.unconfirmed_since().is_some() => {
                 refused("this hub was restored from a backup; run `city confirm` first")
@@ -173,6 +179,12 @@ impl Members {
                 let enrolled = row.and_then(|row| row.enrolment.as_ref()).map(|it| it.signing_key.clone());
                 if rotation.origin.site != site || enrolled.as_deref() != Some(&rotation.old.to_bytes()) {
                     return refused("the rotation is not by the signing key that the city has enrolled");
+                }
+                // Each of them proves what was signed before it, so none can be forgotten for the next.
+                if row.is_some_and(|row| row.rotations.len() >= limits::ROTATIONS) {
+                    return refused(
+                        "the city has changed its signing key too often and keeps the one it has",
+                    );
                 }
                 Ok(())
             }
@@ -261,6 +273,9 @@ pub fn changes_keys(change: &pb::RegistryChange) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use liandong_proto::id::{Epoch, Origin};
+    use liandong_proto::sign::SigningKey;
+
     use super::*;
 
     const GUANGZHOU: SiteCode = SiteCode(440_100);
@@ -326,5 +341,43 @@ mod tests {
         make(&mut members, at(5, joined(3, SECRET)));
         make(&mut members, at(6, Change::Retired("merged".into())));
         assert!(members.allow(&at(7, invited(100))).is_err(), "for good");
+    }
+
+    #[test]
+    fn the_province_is_no_member_of_its_own_federation() {
+        let mut members = Members::default();
+        let province = |change| pb::RegistryChange { site: SiteCode::PROVINCE.0, ..at(1, change) };
+        // What is noted of it in the log gives it a row.
+        make(&mut members, province(Change::Restored(3)));
+        make(&mut members, province(Change::Confirmed(true)));
+        let refused = [
+            invited(100),
+            joined(1, SECRET),
+            Change::Revoked("a reason".into()),
+            Change::Retired("a reason".into()),
+        ];
+        for change in refused {
+            assert!(members.allow(&province(change.clone())).is_err(), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_signing_keys_has_an_end() {
+        let mut members = Members::default();
+        make(&mut members, at(1, invited(100)));
+        make(&mut members, at(2, joined(0, SECRET)));
+        let key = |n: usize| {
+            let mut seed = [0; 32];
+            seed[..2].copy_from_slice(&(n as u16).to_be_bytes());
+            SigningKey::new(&seed)
+        };
+        let origin = Origin { site: GUANGZHOU, epoch: Epoch([7; 16]) };
+        let rotated = |n| Rotation::sign(origin, n as u64, 3, &key(n), key(n + 1).verifying());
+        for n in 0..limits::ROTATIONS {
+            make(&mut members, at(3, Change::Rekeyed(rotated(n))));
+        }
+        let more = at(4, Change::Rekeyed(rotated(limits::ROTATIONS)));
+        assert!(members.allow(&more).is_err(), "none is forgotten for it");
+        assert_eq!(members.line_of(GUANGZHOU).len(), limits::ROTATIONS + 1);
     }
 }

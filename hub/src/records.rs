@@ -15,6 +15,7 @@ use liandong_proto::pb::node::v1 as node;
 use liandong_proto::schema::{self, Party};
 use liandong_proto::state::RecordState;
 
+use crate::agreements::{self, AGREEMENT, FINGERPRINT_DIGITS};
 use crate::hub::Hub;
 use crate::verify::{Trusted, verify_log};
 
@@ -31,7 +32,8 @@ impl Hub {
 
 impl Records for Hub {
     fn put(&self, puts: Vec<Put>, by: &By, dry_run: bool) -> Result<Vec<PutAnswer>, SiteError> {
-        let refused = puts.iter().map(|put| self.made_by_city(put)).collect::<Result<Vec<_>, _>>()?;
+        let judge = |put: &Put| Ok::<_, SiteError>(self.made_by_city(put)?.or_else(|| no_fingerprint(put)));
+        let refused = puts.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
         let ours = puts.into_iter().zip(&refused).filter(|(_, refused)| refused.is_none());
         let ours: Vec<Put> = ours.map(|(put, _)| put).collect();
         let written = if ours.is_empty() { Vec::new() } else { self.write(ours, by, dry_run)? };
@@ -112,6 +114,30 @@ impl Records for Hub {
     fn audit(&self) -> &Arc<Audit> {
         &self.shared.audit
     }
+}
+
+/// The answer to a put of an agreement that would fit no city's key.
+fn no_fingerprint(put: &Put) -> Option<PutAnswer> {
+    if put.kind != AGREEMENT || agreements::fits_some_key(&put.patch.set) {
+        return None;
+    }
+    let problem = node::Problem {
+        tag: agreements::SIGNING_KEY,
+        field: "signing_key".into(),
+        code: "agreement.no_fingerprint".into(),
+        zh: format!(
+            "签名密钥指纹应为 {FINGERPRINT_DIGITS} 位十六进制数字，与该市 status 显示的相同；没有保存"
+        ),
+        en: format!(
+            "signing key: a fingerprint has {FINGERPRINT_DIGITS} hexadecimal digits, as the city's status shows it; \
+             nothing was saved"
+        ),
+    };
+    Some(PutAnswer {
+        record: put.record.unwrap_or_default(),
+        problems: vec![problem],
+        ..PutAnswer::default()
+    })
 }
 
 impl Hub {

@@ -78,8 +78,13 @@ async fn token(site: &Site, name: &str, scopes: &[&str]) -> String {
 
 /// The reads recorded of somebody: call, kind, how many, how they came.
 async fn audited(site: &Site, who: &str) -> Vec<String> {
+    recorded(site, "READ", who).await
+}
+
+/// The same of something else.
+async fn recorded(site: &Site, what: &str, who: &str) -> Vec<String> {
     let output =
-        site.command(&["audit", "list", "--limit", "0", "--what", "READ", "--who", who, "--json"]).await;
+        site.command(&["audit", "list", "--limit", "0", "--what", what, "--who", who, "--json"]).await;
     assert!(output.status.success(), "{}", stderr(&output));
     let told = |line: &str| {
         let read: Value = serde_json::from_str(line).expect("an object");
@@ -219,6 +224,8 @@ async fn a_token_opens_what_it_was_given_for_and_nothing_else() {
         "member:read",
     );
     check(writes.delete(delete(NOMINATION)).await, denied, "nomination:write");
+    let refused = recorded(&site, "REFUSED", "token:HR").await;
+    assert!(refused.contains(&"no scope member:write  1 tcp".to_owned()), "{refused:?}");
     // What was not shown is not said to have been read.
     assert_eq!(audited(&site, "token:HR").await.len(), 3);
     // Not even the part of a batch that would be allowed, nor to try it out.
@@ -241,6 +248,8 @@ async fn a_token_opens_what_it_was_given_for_and_nothing_else() {
 
     let mut all = other.records(&all).await;
     all.delete(delete(MEMBER)).await.expect("it may");
+    let deleted = recorded(&site, "DELETED", "token:all").await;
+    assert!(deleted.len() == 1 && deleted[0].ends_with(" member 1 tcp"), "{deleted:?}");
     let deleted = all
         .deleted(pb::DeletedRequest { kind: MEMBER, ..pb::DeletedRequest::default() })
         .await
@@ -264,6 +273,7 @@ async fn what_is_revoked_or_over_counts_for_nothing_on_an_open_connection() {
 
     site.answer(&["api-token", "revoke", "A"]).await;
     check(first.list(members()).await, Code::Unauthenticated, "A has been revoked");
+    assert_eq!(recorded(&site, "REFUSED", "token:A").await, ["token revoked  1 tcp"]);
     assert!(second.list(members()).await.is_ok(), "the other is untouched");
 
     // A year later.
@@ -318,6 +328,8 @@ async fn a_connection_has_few_attempts() {
     };
     for _ in 0..4 {
         assert_eq!(list(&wrong).await, Err(Code::Unauthenticated));
+        // The rest of them is counted, and recorded with the next a minute later.
+        assert_eq!(recorded(&site, "REFUSED", "").await, ["no such token  1 tcp"]);
     }
     assert_eq!(list(&right).await, Ok(()), "four are none too many");
     assert!(list(&wrong).await.is_err());
@@ -380,5 +392,26 @@ async fn a_certificate_of_the_city_is_shown_when_there_is_one() {
     };
     assert!(other.records(&right).await.list(members()).await.is_ok());
     assert!(!Path::new(&file(&site, 0)).exists(), "none of its own is made");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_strangers_keep_no_system_out() {
+    let site = Site::node(&LISTEN).await;
+    let running = site.start().await;
+    let token = token(&site, "A", &["member:read"]).await;
+    let other = Other::new(&site, &running);
+    let mut before = other.records(&token).await;
+    before.list(members()).await.expect("it may");
+    let mut strangers = Vec::new();
+    for _ in 0..300 {
+        strangers.push(TcpStream::connect(&other.address).await.expect("connected"));
+    }
+    // Sooner than the first of them would have been given up for its silence.
+    let soon = std::time::Duration::from_secs(8);
+    let late = tokio::time::timeout(soon, async { other.records(&token).await.list(members()).await });
+    late.await.expect("in time").expect("it may");
+    before.list(members()).await.expect("whoever is known gives way to nobody");
+    drop(strangers);
     running.stop().await;
 }

@@ -11,6 +11,7 @@ use liandong_node::trust;
 use liandong_proto::entry::Patch;
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{RecordId, SiteCode};
+use liandong_proto::pb::node::v1::Link;
 use liandong_proto::pb::record::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::{MOST_NONCES, head_to_pb};
@@ -24,7 +25,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
 
-use crate::province::{GUANGZHOU, MEMBER, Province, SHENZHEN, member, open_findings};
+use crate::province::{GUANGZHOU, MEMBER, Province, SHENZHEN, linked, member, open_findings};
 
 /// The most memory that a hub may take, whatever is done to it.
 const MOST_MEMORY: u64 = 512 << 20;
@@ -397,4 +398,32 @@ async fn a_member_has_four_connections_and_a_revoked_one_is_cut_off_with_all_of_
     let told = soon("a no", SyncClient::new(session).session(outbound)).await;
     assert_eq!(told.err().map(|status| status.code()), Some(Code::PermissionDenied));
     others_sync(&province, 4).await;
+}
+
+/// A thief has all the places of a city with a certificate that was stolen, and says nothing but what keeps connections
+/// alive. The city joins anew, and waits for none of them; they are cut within the minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thief_who_keeps_still_holds_no_place_of_a_city_that_has_joined_anew() {
+    let (mut province, enemy) = among_enemies().await;
+    others_sync(&province, 1).await;
+    let before = open_files(&province);
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(enemy.channel().await);
+    }
+    let revoke = ["city", "revoke", "440100", "--reason", "证书被盗"];
+    province.hub().answer(&revoke).await.expect("revoked");
+    let code = province.invited("440100").await;
+    province.node(GUANGZHOU).answer(&["join", &code]).await.expect("it joins anew");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    linked(&province.door(GUANGZHOU).await, Link::Connected).await;
+    others_sync(&province, 2).await;
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    let cut = async {
+        while open_files(&province) > before {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    soon("the end of the thief's connections", cut).await;
+    drop(held);
 }

@@ -152,3 +152,45 @@ async fn cities_follow_the_hub_to_its_next_signing_key_and_to_no_other() {
     province.start_node(SHENZHEN).await.expect("it starts");
     linked(&province.door(SHENZHEN).await, Link::Refused).await;
 }
+
+/// Each change is a record of the hub's log: a city that makes them in a loop is told to wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_city_changes_its_keys_a_few_times_at_once_and_no_more() {
+    let mut province = Province::running(&[GUANGZHOU]).await;
+    put(&province, 0..1).await;
+    province.equal().await;
+    let status = province.door(GUANGZHOU).await.status().await.expect("a status");
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    let paths = Paths::new(&province.node(GUANGZHOU).data_dir);
+    let membership = province.membership(GUANGZHOU);
+    let channel =
+        trust::endpoint(&membership.hub, &membership).expect("an address").connect().await.expect("TLS");
+    let code = |answer: Result<(), tonic::Status>| answer.err().map_or(Code::Ok, |status| status.code());
+    let epoch = Epoch::from_slice(&status.epoch).expect("an epoch");
+    let origin = Origin { site: GUANGZHOU, epoch };
+    let rotate = async |old: &SigningKey, new: &SigningKey| {
+        let rotation = Some(Rotation::sign(origin, status.head_seq, 1, old, new.verifying()));
+        let asked = pb::RotateSigningKeyRequest { rotation };
+        code(MembershipClient::new(channel.clone()).rotate_signing_key(asked).await.map(drop))
+    };
+    let mut key = paths.signing().expect("a key");
+    for n in 1..=4 {
+        let next = SigningKey::new(&[n; 32]);
+        assert_eq!(rotate(&key, &next).await, Code::Ok, "{n}");
+        assert_eq!(rotate(&key, &next).await, Code::Ok, "{n} once more: its answer got lost");
+        key = next;
+    }
+    assert_eq!(rotate(&key, &SigningKey::new(&[5; 32])).await, Code::InvalidArgument);
+
+    let deposit = async |n: u8| {
+        let asked = pb::DepositKeyRingRequest { key_ring: vec![n; 100].into() };
+        code(MembershipClient::new(channel.clone()).deposit_key_ring(asked).await.map(drop))
+    };
+    // The node may have handed in its own a moment ago.
+    let mut taken = 0;
+    while taken < 5 && deposit(taken + 1).await == Code::Ok {
+        taken += 1;
+    }
+    assert!((1..=4).contains(&taken), "{taken}");
+    assert_eq!(deposit(taken).await, Code::Ok, "it is so already");
+}

@@ -1,11 +1,12 @@
 //! Who may sync, by the day, the status and the key.
 
-use liandong_proto::fields::Fields;
+use liandong_node::site::{By, Put, Records as _};
 use liandong_proto::position::Generations;
 use liandong_proto::sign::SigningKey;
 use record::{Agreement, AgreementStatus};
 
 use super::*;
+use crate::hub::HubOptions;
 
 const GUANGZHOU: SiteCode = SiteCode(440_100);
 
@@ -66,6 +67,9 @@ fn an_agreement_names_the_key_that_signs_the_citys_log() {
     check(&with(&written), "2026-05-01", Ok("2026-12-31"));
     check(&with(&written.replace(' ', "").to_uppercase()), "2026-05-01", Ok("2026-12-31"));
     check(&with(&key(2).fingerprint()), "2026-05-01", Err(Lack::OtherKey));
+    for no_fingerprint in ["见附件", " ", "same", &written[..34], &format!("{written} 00")] {
+        check(&with(no_fingerprint), "2026-05-01", Err(Lack::OtherKey));
+    }
 }
 
 #[test]
@@ -120,4 +124,19 @@ fn who_has_no_agreement_is_not_admitted_but_may_be_restored() {
     let until_may = agreement("2026-01-01", "2026-05-01", AgreementStatus::InForce, "");
     registry.agreements.fold(&[staged(2, &until_may)]);
     assert_eq!(knock(&registry, false), None);
+}
+
+#[test]
+fn an_agreement_that_would_fit_no_key_is_not_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    Hub::init(dir.path(), None).expect("made");
+    let hub = Hub::open(&HubOptions::new(dir.path()), &mut |_| {}).expect("opens");
+    let put = |signing_key: &str| {
+        let agreement = agreement("2026-01-01", "2026-12-31", AgreementStatus::InForce, signing_key);
+        let put = Put::set(AGREEMENT, None, Fields::split(agreement.encode_to_vec()).expect("a message"));
+        let answer = hub.put(vec![put], &By::default(), true).expect("answered").pop().expect("one");
+        answer.problems.iter().any(|problem| problem.code == "agreement.no_fingerprint")
+    };
+    assert_eq!(["见附件", "b1ce", "同上"].map(put), [true; 3]);
+    assert_eq!(["", &key(1).fingerprint(), &format!("指纹 {}", key(1).fingerprint())].map(put), [false; 3]);
 }

@@ -16,10 +16,7 @@ use prost::Message as _;
 use serde_json::json;
 
 use super::Setup;
-use crate::agreements::{AGREEMENT, digits};
-
-/// Hexadecimal digits of a fingerprint.
-const FINGERPRINT_DIGITS: usize = 32;
+use crate::agreements::{AGREEMENT, FINGERPRINT_DIGITS, digits};
 
 /// How city and province stand to each other, after the Personal Information Protection Law.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -50,6 +50,14 @@ impl Peer {
     }
 }
 
+/// Until whoever is at the other end is a member no more, which is looked at after each `pause`, whether or not it says
+/// anything.
+pub async fn unvouched(pause: Duration, is_member: impl Fn() -> bool) {
+    while is_member() {
+        tokio::time::sleep(pause).await;
+    }
+}
+
 type End = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A connection with its place among those that may be open at once.
@@ -62,18 +70,17 @@ pub struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    /// A connection that lasts `age` at most.
-    pub fn new(stream: S, peer: Peer, place: Option<OwnedSemaphorePermit>, age: Option<Duration>) -> Self {
+    /// A connection that lasts until `end` at most.
+    pub fn new(
+        stream: S,
+        peer: Peer,
+        place: Option<OwnedSemaphorePermit>,
+        end: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let mut cut = peer.cut.subscribe();
         let end = async move {
-            let aged = async {
-                match age {
-                    Some(age) => tokio::time::sleep(age).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                () = aged => {}
+                () = end => {}
                 // The sender stands in the connection itself.
                 _ = cut.wait_for(|cut| *cut) => {}
             }
@@ -147,6 +154,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -159,7 +170,8 @@ mod tests {
     #[tokio::test]
     async fn whoever_says_nothing_is_cut_when_its_time_is_over() {
         let (_silent, stream) = tokio::io::duplex(64);
-        let connection = Connection::new(stream, Peer::new(None), None, Some(Duration::from_millis(50)));
+        let connection =
+            Connection::new(stream, Peer::new(None), None, tokio::time::sleep(Duration::from_millis(50)));
         assert_eq!(read(connection).await, io::ErrorKind::TimedOut);
     }
 
@@ -167,7 +179,7 @@ mod tests {
     async fn whoever_takes_nothing_is_cut_in_the_middle_of_a_write() {
         let (_deaf, stream) = tokio::io::duplex(64);
         let peer = Peer::new(None);
-        let mut connection = Connection::new(stream, peer.clone(), None, None);
+        let mut connection = Connection::new(stream, peer.clone(), None, pending());
         let writing = tokio::spawn(async move { connection.write_all(&[0; 1_000]).await });
         assert!(!peer.is_gone());
         peer.cut();
@@ -175,5 +187,19 @@ mod tests {
         let written = written.expect("in time").expect("it runs");
         assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert!(peer.is_gone());
+    }
+
+    #[tokio::test]
+    async fn whoever_is_a_member_no_more_is_cut_though_it_says_nothing() {
+        let (_silent, stream) = tokio::io::duplex(64);
+        let is_member = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&is_member);
+        let end = unvouched(Duration::from_millis(10), move || asked.load(Ordering::Relaxed));
+        let mut connection = Connection::new(stream, Peer::new(None), None, end);
+        let read = tokio::time::timeout(Duration::from_millis(100), connection.read_u8()).await;
+        assert!(read.is_err(), "a member may be silent");
+        is_member.store(false, Ordering::Relaxed);
+        let read = tokio::time::timeout(Duration::from_secs(20), connection.read_u8()).await;
+        assert_eq!(read.expect("in time").map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     }
 }

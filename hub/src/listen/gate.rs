@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use liandong_node::now::now_ms;
 use liandong_node::trust::limits;
-use liandong_proto::id::SiteCode;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::connection::{Connection, Peer};
+use super::connection::{Connection, Peer, unvouched};
 use super::pace::Pace;
 use crate::ca::Identity;
 use crate::hub::{Hub, locked};
@@ -49,10 +49,11 @@ impl Crowd {
     }
 }
 
-/// Those who come to the sync port: each city has places of its own.
+/// Those who come to the sync port: each enrolment of a city has places of its own, so that a city that has joined anew
+/// waits for nobody who has a certificate from before.
 pub struct Members {
     hub: Arc<Hub>,
-    cities: Mutex<HashMap<SiteCode, Arc<Semaphore>>>,
+    places: Mutex<HashMap<Identity, Arc<Semaphore>>>,
     void: Crowd,
     begun: Pace,
 }
@@ -61,12 +62,19 @@ impl Members {
     /// The members of a hub.
     pub fn new(hub: Arc<Hub>) -> Members {
         let begun = Pace::new(limits::CONNECTIONS_AT_ONCE, limits::CONNECTION_PAUSE);
-        Members { hub, cities: Mutex::default(), void: Crowd::new(limits::VOID_CONNECTIONS), begun }
+        Members { hub, places: Mutex::default(), void: Crowd::new(limits::VOID_CONNECTIONS), begun }
     }
 
-    fn places(&self, site: SiteCode) -> Arc<Semaphore> {
-        let places = || Arc::new(Semaphore::new(limits::CITY_CONNECTIONS));
-        Arc::clone(locked(&self.cities).entry(site).or_insert_with(places))
+    fn places(&self, identity: Identity) -> Arc<Semaphore> {
+        let mut places = locked(&self.places);
+        // The connections that have places of an enrolment before keep them until they are cut.
+        places.retain(|it, _| *it == identity || self.is_member(*it));
+        let new = || Arc::new(Semaphore::new(limits::CITY_CONNECTIONS));
+        Arc::clone(places.entry(identity).or_insert_with(new))
+    }
+
+    fn is_member(&self, identity: Identity) -> bool {
+        self.hub.member_key(identity).is_some()
     }
 }
 
@@ -84,7 +92,7 @@ impl Gate {
             Gate::Sync(members) => members,
             Gate::Enrolment(crowd) => {
                 let peer = Peer::new(None);
-                let connection = Connection::new(stream, peer.clone(), None, Some(limits::ENROLMENT_AGE));
+                let connection = Connection::new(stream, peer.clone(), None, sleep(limits::ENROLMENT_AGE));
                 crowd.enter(&peer);
                 return Some(connection);
             }
@@ -92,24 +100,30 @@ impl Gate {
         let certificates = stream.get_ref().1.peer_certificates();
         let identity = certificates.and_then(|chain| Identity::of(chain.first()?))?;
         let peer = Peer::new(Some(identity));
-        if members.hub.member_key(identity).is_none() {
+        if !members.is_member(identity) {
             // Long enough to be told so, by the answer to its first request.
-            let connection = Connection::new(stream, peer.clone(), None, Some(limits::VOID_AGE));
+            let connection = Connection::new(stream, peer.clone(), None, sleep(limits::VOID_AGE));
             members.void.enter(&peer);
             return Some(connection);
         }
         // One that has just been replaced may be about to end; one past the number waits for that, not for long.
         let place = async {
             while !members.begun.allows(identity.site, now_ms()) {
-                tokio::time::sleep(limits::CONNECTION_PAUSE).await;
+                sleep(limits::CONNECTION_PAUSE).await;
             }
-            members.places(identity.site).acquire_owned().await
+            members.places(identity).acquire_owned().await
         };
         let place = tokio::time::timeout(limits::HANDSHAKE, place).await;
         if place.is_err() {
             tracing::warn!(site = %identity.site, "a connection too many is closed: this city has {} already", limits::CITY_CONNECTIONS);
         }
-        Some(Connection::new(stream, peer, Some(place.ok()?.ok()?), None))
+        let hub = Arc::clone(&members.hub);
+        let end = async move {
+            unvouched(limits::LOOK_AGAIN, || hub.member_key(identity).is_some()).await;
+            // As long as whoever comes with a void certificate: what it was told has had time to arrive.
+            sleep(limits::VOID_AGE).await;
+        };
+        Some(Connection::new(stream, peer, Some(place.ok()?.ok()?), end))
     }
 }
 
@@ -131,12 +145,12 @@ pub fn incoming(
             };
             let Ok((stream, _)) = connection.inspect_err(|error| tracing::warn!(%error, "cannot accept"))
             else {
-                tokio::time::sleep(AFTER_ERROR).await;
+                sleep(AFTER_ERROR).await;
                 continue;
             };
             coming.retain(|task| !task.is_finished());
             if coming.len() >= limits::HANDSHAKES {
-                tokio::time::sleep(limits::HANDSHAKE_PAUSE).await;
+                sleep(limits::HANDSHAKE_PAUSE).await;
                 coming.pop_front().inspect(AbortHandle::abort);
             }
             let (gate, acceptor, accepted) = (Arc::clone(&gate), acceptor.clone(), accepted.clone());

@@ -13,6 +13,13 @@ use crate::say;
 use crate::site::{Findings, PutAnswer, Records, SiteError};
 use crate::text::Said;
 
+/// Whoever calls, and how they came: what every note of a call begins with.
+pub(super) fn caller<T>(named: &str, request: &Request<T>) -> Note {
+    let (who, peer) = audit::who(named, request);
+    let via = if request.extensions().get::<Bearer>().is_some() { Via::Tcp } else { Via::Socket };
+    Note { who, via, peer, ..Note::default() }
+}
+
 /// A read, before it is known what it brings.
 pub(super) struct Reading {
     note: Note,
@@ -23,10 +30,8 @@ pub(super) struct Reading {
 impl Reading {
     /// A read by this call of the record API.
     pub fn new<T>(call: &str, kind: u32, reader: &str, purpose: &str, request: &Request<T>) -> Reading {
-        let (who, peer) = audit::who(reader, request);
         let (purpose, detail) = (purpose.to_owned(), call.to_owned());
-        let via = if request.extensions().get::<Bearer>().is_some() { Via::Tcp } else { Via::Socket };
-        let note = Note { what: What::Read, who, via, peer, kind, purpose, detail, ..Note::default() };
+        let note = Note { what: What::Read, kind, purpose, detail, ..caller(reader, request) };
         Reading { note, searches: false }
     }
 
@@ -92,52 +97,41 @@ fn not_recorded(error: &AuditError) -> Status {
     )
 }
 
+/// Another system that is turned away at the port for them: who it is, if that is known, and what it lacks.
+pub(super) fn turned_away(audit: &Arc<Audit>, who: String, detail: String) {
+    audit.turned_away(Note { what: What::Refused, who, via: Via::Tcp, detail, ..Note::default() });
+}
+
 /// One batch of an import.
-pub(super) fn imported(
-    audit: &Arc<Audit>,
-    kind: u32,
-    answers: &[PutAnswer],
-    import_id: &[u8],
-    who: String,
-    peer: String,
-) {
+pub(super) fn imported(audit: &Arc<Audit>, kind: u32, answers: &[PutAnswer], import_id: &[u8], by: Note) {
     let written = answers.iter().filter(|answer| answer.problems.is_empty() && !answer.unchanged);
     let count = written.count() as u64;
     if count > 0 {
         let detail = hex(import_id);
-        audit.note_behind(Note { what: What::Imported, who, peer, kind, count, detail, ..Note::default() });
+        audit.note_behind(Note { what: What::Imported, kind, count, detail, ..by });
     }
 }
 
 /// A deletion, if there was one.
-pub(super) fn deleted(audit: &Arc<Audit>, kind: u32, answer: Option<&PutAnswer>, who: String, peer: String) {
+pub(super) fn deleted(audit: &Arc<Audit>, kind: u32, answer: Option<&PutAnswer>, by: Note) {
     if let Some(answer) = answer.filter(|answer| answer.problems.is_empty() && !answer.unchanged) {
         let detail = answer.record.to_string();
-        audit.note_behind(Note { what: What::Deleted, who, peer, kind, count: 1, detail, ..Note::default() });
+        audit.note_behind(Note { what: What::Deleted, kind, count: 1, detail, ..by });
     }
 }
 
 /// An erasure: the reason that was typed, and the ids.
-pub(super) fn erased(audit: &Arc<Audit>, request: &pb::EraseRequest, who: String, peer: String) {
+pub(super) fn erased(audit: &Arc<Audit>, request: &pb::EraseRequest, by: Note) {
     let ids: Vec<String> =
         request.records.iter().filter_map(|id| Some(RecordId::from_slice(id)?.to_string())).collect();
     let (kind, count) = (request.kind, ids.len() as u64);
     let (purpose, detail) = (request.reason.clone(), ids.join(" "));
-    audit.note_behind(Note {
-        what: What::Erased,
-        who,
-        peer,
-        kind,
-        count,
-        purpose,
-        detail,
-        ..Note::default()
-    });
+    audit.note_behind(Note { what: What::Erased, kind, count, purpose, detail, ..by });
 }
 
 /// A check of log and index.
-pub(super) fn verified(audit: &Arc<Audit>, found: &Findings, who: String, peer: String) {
+pub(super) fn verified(audit: &Arc<Audit>, found: &Findings, by: Note) {
     let detail = if found.faults.is_empty() { "sound" } else { "faults" }.to_owned();
     let (what, count) = (What::Verified, found.entries);
-    audit.note_behind(Note { what, who, peer, count, detail, ..Note::default() });
+    audit.note_behind(Note { what, count, detail, ..by });
 }

@@ -11,22 +11,23 @@
 //!    │ ─────────────────────────────────────────────────►│   HTTP/2 from here on
 //! ```
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use liandong_proto::id::{hex, unhex};
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::local::{Incoming, Stream};
 use crate::now::random;
-use crate::trust::limits;
+use crate::trust::{bounded, limits};
 
 const GREETING: &[u8; 16] = b"liandong local 1";
 const BYTES: usize = 32;
@@ -107,29 +108,56 @@ pub(super) async fn bind(file: &Path) -> io::Result<Incoming> {
     Ok(Box::pin(ReceiverStream::new(connections)))
 }
 
+/// Those on their way to prove that they know the secret: past a number the oldest gives way.
 async fn accept(listener: TcpListener, secret: Secret, accepted: mpsc::Sender<io::Result<Stream>>) {
-    let places = Arc::new(Semaphore::new(limits::LOOPBACK_HANDSHAKES));
+    let mut coming: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        // The semaphore is never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let connection = tokio::select! {
             connection = listener.accept() => connection,
             () = accepted.closed() => return,
         };
-        let stream = match connection {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                let _ = accepted.send(Err(error)).await;
-                continue;
-            }
+        let Ok((stream, _)) = connection.inspect_err(|error| tracing::warn!(%error, "cannot accept")) else {
+            tokio::time::sleep(bounded::AFTER_ERROR).await;
+            continue;
         };
+        coming.retain(|task| !task.is_finished());
+        if coming.len() >= limits::LOOPBACK_HANDSHAKES {
+            tokio::time::sleep(limits::HANDSHAKE_PAUSE).await;
+            coming.pop_front().inspect(AbortHandle::abort);
+        }
         let accepted = accepted.clone();
-        tokio::spawn(async move {
-            let _place = place;
+        let task = tokio::spawn(async move {
             match in_time(admit(stream, &secret)).await {
-                Ok(stream) => drop(accepted.send(Ok(Box::new(stream) as Stream)).await),
+                // Who has proved it gives way to nobody.
+                Ok(stream) => drop(tokio::spawn(async move {
+                    let _ = accepted.send(Ok(Box::new(stream) as Stream)).await;
+                })),
                 Err(error) => tracing::warn!(%error, "a connection to the loopback port was refused"),
             }
         });
+        coming.push_back(task.abort_handle());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn silent_strangers_keep_no_command_out() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("port");
+        let mut incoming = bind(&file).await.expect("a port");
+        let text = std::fs::read_to_string(&file).expect("written");
+        let address = text.lines().next().expect("an address");
+        let mut strangers = Vec::new();
+        for _ in 0..2 * limits::LOOPBACK_HANDSHAKES {
+            strangers.push(TcpStream::connect(address).await.expect("connected"));
+        }
+        let _command = connect(&file).await.expect("it gets in");
+        let admitted = tokio::time::timeout(limits::HANDSHAKE, incoming.next()).await;
+        assert!(admitted.is_ok_and(|it| it.is_some_and(|it| it.is_ok())));
     }
 }

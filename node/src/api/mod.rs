@@ -132,7 +132,7 @@ impl RecordsRpc for Service {
     type DeletedStream = RecordStream;
 
     async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
-        let (who, peer) = audit::who(&request.get_ref().author, &request);
+        let caller = audited::caller(&request.get_ref().author, &request);
         let request = request.into_inner();
         let by = convert::by(&request.author, request.import_id);
         let puts = request.puts.into_iter().map(convert::put).collect::<Result<Vec<Put>, Status>>()?;
@@ -141,7 +141,7 @@ impl RecordsRpc for Service {
             let kind = puts.first().map_or(0, |put| put.kind);
             let answers = records.put(puts, &by, request.dry_run)?;
             if !by.import_id.is_empty() && !request.dry_run {
-                audited::imported(records.audit(), kind, &answers, &by.import_id, who, peer);
+                audited::imported(records.audit(), kind, &answers, &by.import_id, caller);
             }
             Ok(answers)
         });
@@ -213,7 +213,7 @@ impl RecordsRpc for Service {
     }
 
     async fn erase(&self, request: Request<pb::EraseRequest>) -> Result<Response<pb::EraseResponse>, Status> {
-        let (who, peer) = audit::who(&request.get_ref().author, &request);
+        let caller = audited::caller(&request.get_ref().author, &request);
         let request = request.into_inner();
         if request.reason.trim().is_empty() {
             return Err(Status::invalid_argument("an erasure needs a reason; give one with --reason"));
@@ -223,7 +223,7 @@ impl RecordsRpc for Service {
         let records = Arc::clone(&self.records);
         let erased = blocking(move || {
             let dropped = records.erase(request.kind, &wanted, &by)?;
-            audited::erased(records.audit(), &request, who, peer);
+            audited::erased(records.audit(), &request, caller);
             let mut erased = records.erasures()?;
             erased.retain(|it| it.kind == request.kind && request.records.contains(&it.record));
             Ok(pb::EraseResponse { erased, dropped, releases: Vec::new() })
@@ -241,7 +241,7 @@ impl RecordsRpc for Service {
     }
 
     async fn delete(&self, request: Request<pb::DeleteRequest>) -> Result<Response<pb::PutResult>, Status> {
-        let (who, peer) = audit::who(&request.get_ref().author, &request);
+        let caller = audited::caller(&request.get_ref().author, &request);
         let request = request.into_inner();
         let expected = Some(request.expected_version).filter(|version| !version.is_empty());
         let put = Put::delete(request.kind, record_id(&request.record)?, expected);
@@ -249,7 +249,7 @@ impl RecordsRpc for Service {
         let records = Arc::clone(&self.records);
         let answer = blocking(move || {
             let answer = records.put(vec![put], &by, false)?.pop();
-            audited::deleted(records.audit(), request.kind, answer.as_ref(), who, peer);
+            audited::deleted(records.audit(), request.kind, answer.as_ref(), caller);
             Ok(answer)
         });
         let answer = answer.await?;
@@ -282,7 +282,7 @@ impl UpkeepRpc for Service {
         &self,
         request: Request<pb::UpkeepRequest>,
     ) -> Result<Response<Self::VerifyStream>, Status> {
-        let (who, peer) = audit::who(&request.get_ref().author, &request);
+        let caller = audited::caller(&request.get_ref().author, &request);
         let pins: Vec<_> = request.into_inner().pins.into_iter().map(convert::pin).collect();
         let records = Arc::clone(&self.records);
         let (sender, receiver) = mpsc::channel(16);
@@ -296,7 +296,7 @@ impl UpkeepRpc for Service {
                 }));
             });
             if let Ok(found) = &found {
-                audited::verified(records.audit(), found, who, peer);
+                audited::verified(records.audit(), found, caller);
             }
             let last = found.map(convert::findings).map_err(|error| status(&error));
             let _ = sender.blocking_send(last);

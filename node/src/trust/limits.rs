@@ -68,9 +68,12 @@ pub const VOID_AGE: Duration = Duration::from_secs(10);
 pub const ENROLMENTS: usize = 16;
 /// An enrolment is over by then; whoever stays longer wants something else.
 pub const ENROLMENT_AGE: Duration = Duration::from_secs(30);
-/// Connections to the loopback port that have not proved yet that they know the secret.
-pub const LOOPBACK_HANDSHAKES: usize = 16;
-/// Connections of the city's other systems.
+/// Connections to the loopback port that have not proved yet that they know the secret; past that number the oldest gives
+/// way, after [`HANDSHAKE_PAUSE`].
+pub const LOOPBACK_HANDSHAKES: usize = 128;
+/// Connections to the port for the city's other systems that have shown no token yet; past that number the same.
+pub const API_STRANGERS: usize = 128;
+/// Connections of the city's other systems, which have shown one.
 pub const API_CONNECTIONS: usize = 64;
 /// Streams of one of them.
 pub const API_STREAMS: u32 = 16;
@@ -103,6 +106,13 @@ pub const COMPARISON_PAUSE: Duration = Duration::from_secs(1);
 pub const RENEWALS_AT_ONCE: u64 = 4;
 /// That while.
 pub const RENEWAL_PAUSE: Duration = Duration::from_secs(600);
+/// Rotations of its signing key that a city may ask for at once, and then one in a while; rings of city keys that it may
+/// hand in as well.
+pub const KEY_CHANGES_AT_ONCE: u64 = 4;
+/// That while.
+pub const KEY_CHANGE_PAUSE: Duration = Duration::from_secs(600);
+/// Rotations of a city's signing key, ever: the hub holds all of them against what the city says.
+pub const ROTATIONS: usize = 256;
 /// A restore gives up after such a silence: a hub that works sends something in this time.
 pub const RESTORE_SILENCE: Duration = Duration::from_secs(120);
 /// What a node asks of the hub beside a session is answered by then.

@@ -11,20 +11,21 @@ fn rotated(dir: &Path) -> (Vec<(u8, Bytes)>, Trusted) {
     Hub::init(dir, None).expect("made");
     let hub = Hub::open(&HubOptions::new(dir), &mut |_| {}).expect("opens");
     join(&hub);
+    let pace = crate::listen::Pace::new(8, std::time::Duration::from_secs(600));
     let mut entries = entries(6);
     let (last, middle) = (entries.split_off(4), entries.split_off(2));
     push(&hub, entries);
     let forged = Rotation::sign(CITY, 2, 1, &SigningKey::new(&[6; 32]), next_key().verifying());
-    assert!(hub.rekey_city(MEMBER, forged).is_err(), "by a key that the city has not enrolled");
+    assert!(hub.rekey_city(MEMBER, forged, &pace).is_err(), "by a key that the city has not enrolled");
     let old_key = Bytes::copy_from_slice(&city_key().verifying().to_bytes());
     let forged =
         pb::KeyRotation { old_key, ..Rotation::sign(CITY, 2, 1, &next_key(), next_key().verifying()) };
-    assert!(hub.rekey_city(MEMBER, forged).is_err(), "in the name of the key that it has enrolled");
+    assert!(hub.rekey_city(MEMBER, forged, &pace).is_err(), "in the name of the key that it has enrolled");
     let early = Rotation::sign(CITY, 1, 1, &city_key(), next_key().verifying());
-    assert!(hub.rekey_city(MEMBER, early).is_err(), "it would disown an entry that is here");
+    assert!(hub.rekey_city(MEMBER, early, &pace).is_err(), "it would disown an entry that is here");
     let rotation = Rotation::sign(CITY, 3, 1, &city_key(), next_key().verifying());
-    hub.rekey_city(MEMBER, rotation.clone()).expect("taken");
-    hub.rekey_city(MEMBER, rotation).expect("said once more after a lost answer");
+    hub.rekey_city(MEMBER, rotation.clone(), &pace).expect("taken");
+    hub.rekey_city(MEMBER, rotation, &pace).expect("said once more after a lost answer");
     // What the old key has signed and was still under way is not taken any more.
     queue(&hub, middle.clone(), &city_key());
     push_by(&hub, middle, &next_key());

@@ -3,12 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
@@ -22,6 +23,9 @@ pub struct Caller {
     pub address: Option<SocketAddr>,
     failures: Arc<AtomicU32>,
     is_known: Arc<AtomicBool>,
+    places: Arc<Semaphore>,
+    /// Of its connection, once it is known; it goes with the last who knows of it.
+    place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 }
 
 impl Caller {
@@ -30,9 +34,15 @@ impl Caller {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It has shown a right one.
-    pub fn known(&self) {
-        self.is_known.store(true, Ordering::Relaxed);
+    /// It has shown a right one, and takes a place among those who have; false when there is none left.
+    pub fn known(&self) -> bool {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.is_none() {
+            *place = Arc::clone(&self.places).try_acquire_owned().ok();
+        }
+        let has_place = place.is_some();
+        self.is_known.store(has_place, Ordering::Relaxed);
+        has_place
     }
 
     /// Whether there were too many of them: then not even a right token is looked at.
@@ -50,10 +60,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A new one, with so much time to show a token.
-    pub fn new(stream: Counted, patience: Duration) -> Connection {
+    /// A new one, with so much time to show a token, and then one of the places.
+    pub fn new(stream: Counted, places: Arc<Semaphore>, patience: Duration) -> Connection {
         let address = stream.connect_info().remote_addr();
-        let caller = Caller { address, failures: Arc::default(), is_known: Arc::default() };
+        let is_known = stream.known();
+        let caller = Caller { address, failures: Arc::default(), is_known, places, place: Arc::default() };
         Connection { stream, caller, until: Box::pin(tokio::time::sleep(patience)) }
     }
 }
@@ -126,8 +137,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let client = TcpStream::connect(address).await.expect("connected");
-        let stream = incoming(listener, 1, None).next().await.expect("open").expect("accepted");
-        (client, Connection::new(stream, patience))
+        let stream = incoming(listener, 1).next().await.expect("open").expect("accepted");
+        (client, Connection::new(stream, Arc::new(Semaphore::new(1)), patience))
     }
 
     #[tokio::test]
@@ -140,7 +151,8 @@ mod tests {
     #[tokio::test]
     async fn whoever_has_shown_one_may_be_silent() {
         let (client, mut connection) = connection(Duration::ZERO).await;
-        connection.caller.known();
+        assert!(connection.caller.known());
+        assert!(connection.caller.known(), "it keeps its place");
         connection.until.as_mut().await;
         drop(client);
         let read = tokio::time::timeout(Duration::from_secs(20), connection.read_u8()).await;

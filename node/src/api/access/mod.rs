@@ -22,6 +22,7 @@ use liandong_proto::pb::node::v1 as pb;
 use pb::records_server::RecordsServer;
 use pb::upkeep_server::UpkeepServer;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_stream::StreamExt as _;
 use tonic::service::InterceptorLayer;
 use tonic::transport::{Server, ServerTlsConfig};
@@ -84,9 +85,12 @@ impl Listener {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), ServeError> {
         let tokens = Tokens::new(paths);
+        let audit = Arc::clone(records.audit());
         let gate = Gate { inner: Service { records } };
-        let connections = bounded::incoming(self.port, limits::API_CONNECTIONS, None)
-            .map(|connection| connection.map(|stream| Connection::new(stream, limits::API_STRANGER)));
+        let places = Arc::new(Semaphore::new(limits::API_CONNECTIONS));
+        let connections = bounded::incoming(self.port, limits::API_STRANGERS).map(move |connection| {
+            connection.map(|stream| Connection::new(stream, Arc::clone(&places), limits::API_STRANGER))
+        });
         Server::builder()
             .initial_stream_window_size(limits::STREAM_WINDOW)
             .initial_connection_window_size(limits::CONNECTION_WINDOW)
@@ -99,7 +103,7 @@ impl Listener {
             .max_connection_age_grace(limits::API_AGE_GRACE)
             .tcp_nodelay(true)
             .tls_config(self.tls)?
-            .layer(InterceptorLayer::new(move |request| authenticate(&tokens, request)))
+            .layer(InterceptorLayer::new(move |request| authenticate(&tokens, &audit, request)))
             .add_service(
                 RecordsServer::new(gate.clone())
                     .max_decoding_message_size(limits::API_REQUEST_BYTES)

@@ -103,8 +103,12 @@ impl Bearer {
 
     /// The author of everything that it writes.
     pub fn author(&self) -> String {
-        format!("token:{}", self.name)
+        author(&self.name)
     }
+}
+
+fn author(name: &str) -> String {
+    format!("token:{name}")
 }
 
 /// Why a token opens nothing.
@@ -122,6 +126,17 @@ pub enum Refused {
     /// The file cannot be read, so nobody gets in.
     #[error(transparent)]
     Site(#[from] SiteError),
+}
+
+impl Refused {
+    /// Whose token it is, if anybody's, and what is recorded of it.
+    pub fn recorded(&self) -> (String, &'static str) {
+        match self {
+            Refused::Over(name) => (author(name), "token over"),
+            Refused::Revoked(name) => (author(name), "token revoked"),
+            Refused::Unknown | Refused::Site(_) => (String::new(), "no such token"),
+        }
+    }
 }
 
 /// Why no token was made or revoked.
