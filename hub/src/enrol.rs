@@ -196,6 +196,8 @@ pub(crate) struct MembershipService {
     pub hub: Arc<Hub>,
     /// Each renewal is a record of the log.
     pub renewals: Pace,
+    /// So may be what is proved.
+    pub proving: Pace,
 }
 
 #[tonic::async_trait]
@@ -215,6 +217,11 @@ impl Membership for MembershipService {
 
     async fn prove(&self, request: Request<pb::ProveRequest>) -> Result<Response<pb::ProveResponse>, Status> {
         let identity = member(&self.hub, &request)?;
+        if !self.proving.allows(identity.site, now_ms()) {
+            return Err(Status::resource_exhausted(
+                "this city hands in proofs too often; they stay good, try again in a few seconds",
+            ));
+        }
         let hub = Arc::clone(&self.hub);
         let proofs = request.into_inner().proofs;
         if proofs.len() > limits::PROOFS {

@@ -118,9 +118,11 @@ impl Listener {
             );
         let gate = Gate::Sync(Members::new(Arc::clone(&hub)));
         let renewals = Pace::new(limits::RENEWALS_AT_ONCE, limits::RENEWAL_PAUSE);
-        let membership = MembershipServer::new(MembershipService { hub: Arc::clone(&hub), renewals })
-            .max_decoding_message_size(limits::PROOF_BYTES)
-            .max_encoding_message_size(limits::PROOF_BYTES);
+        let proving = Pace::new(limits::PROVING_AT_ONCE, limits::PROVING_PAUSE);
+        let membership =
+            MembershipServer::new(MembershipService { hub: Arc::clone(&hub), renewals, proving })
+                .max_decoding_message_size(limits::PROOF_BYTES)
+                .max_encoding_message_size(limits::PROOF_BYTES);
         let sync = SyncServer::new(Service::new(hub, stopping))
             .max_decoding_message_size(limits::MESSAGE_BYTES)
             .max_encoding_message_size(limits::MESSAGE_BYTES);

@@ -103,6 +103,10 @@ pub const COMPARISON_PAUSE: Duration = Duration::from_secs(1);
 pub const RENEWALS_AT_ONCE: u64 = 4;
 /// That while.
 pub const RENEWAL_PAUSE: Duration = Duration::from_secs(600);
+/// Requests with proofs of erasures that a city may make at once, and then one in a while; a node makes one in two seconds.
+pub const PROVING_AT_ONCE: u64 = 16;
+/// That while.
+pub const PROVING_PAUSE: Duration = Duration::from_secs(1);
 /// A restore gives up after such a silence: a hub that works sends something in this time.
 pub const RESTORE_SILENCE: Duration = Duration::from_secs(120);
 /// What a node asks of the hub beside a session is answered by then.
