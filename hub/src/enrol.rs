@@ -200,6 +200,8 @@ pub(crate) struct MembershipService {
     pub rotations: Arc<Pace>,
     /// And each ring of city keys.
     pub key_rings: Arc<Pace>,
+    /// So may be what is proved.
+    pub proving: Pace,
 }
 
 #[tonic::async_trait]
@@ -219,6 +221,11 @@ impl Membership for MembershipService {
 
     async fn prove(&self, request: Request<pb::ProveRequest>) -> Result<Response<pb::ProveResponse>, Status> {
         let identity = member(&self.hub, &request)?;
+        if !self.proving.allows(identity.site, now_ms()) {
+            return Err(Status::resource_exhausted(
+                "this city hands in proofs too often; they stay good, try again in a few seconds",
+            ));
+        }
         let hub = Arc::clone(&self.hub);
         let proofs = request.into_inner().proofs;
         if proofs.len() > limits::PROOFS {

@@ -72,7 +72,11 @@ impl Shared {
             return Ok(());
         }
         let keys: payload::Erased = open.iter().map(|(key, _)| *key).collect();
-        let dropped = self.log.rewrite(&mut |kind, payload| payload::dropped(kind, payload, &keys))?;
+        let mut edit = |kind, payload: &[u8]| payload::dropped(kind, payload, &keys);
+        let dropped = self.log.rewrite(&mut edit, &|| self.queue.is_stopped())?.ok_or_else(stopping)?;
+        if self.queue.is_stopped() {
+            return Err(stopping());
+        }
         self.index.scrub()?;
         *locked(&self.emptied) += dropped;
         tracing::info!(records = keys.len(), dropped, "erased");
@@ -91,8 +95,12 @@ impl Shared {
             let _ = sender.send(());
         });
         self.queue.put(Job::Proved(Proved { by, answer }));
-        receiver.recv().map_err(|_| SiteError::Refused("the hub is stopping; the proofs come again".into()))
+        receiver.recv().map_err(|_| stopping())
     }
+}
+
+fn stopping() -> SiteError {
+    SiteError::Refused("the hub is stopping; the next start goes on, and proofs come again".into())
 }
 
 impl Hub {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use liandong_node::index::{Index, check_of};
 use liandong_node::rows;
-use liandong_node::site::{SiteError, begun, erasures};
+use liandong_node::site::{SiteError, erasures};
 use liandong_proto::erasure::{self, ErasureProof, ErasureRow};
 use liandong_proto::id::{Origin, RecordId, SiteCode};
 use liandong_proto::pb::log::v1::ErasedRecord;
@@ -55,10 +55,11 @@ impl Erasures {
     /// Notes what an entry erased, or that it came late from one more city that holds what was erased before.
     pub fn begin(&mut self, origin: Origin, seq: u64, erased: &[ErasedRecord]) {
         for (key, holders) in erased.iter().filter_map(read) {
-            match self.rows.get_mut(&key) {
-                Some(row) => row.holders.extend(holders.iter().map(|site| site.0)),
-                None => drop(self.rows.insert(key, begun(key, origin, seq, &holders).1)),
-            }
+            let row = self.rows.entry(key).or_insert_with(|| ErasureRow {
+                entry: Some(erasure::entry_ref(origin, seq)),
+                ..ErasureRow::default()
+            });
+            row.holders.extend(holders.iter().map(|site| site.0));
             self.changed.insert(key);
         }
     }
@@ -71,14 +72,20 @@ impl Erasures {
         self.rows.get(&key).filter(is_news).map(|_| late).into_iter().collect()
     }
 
-    /// Whether a proof is one to note: it is signed by its holder with one of its keys, of something that is erased, by somebody who held it,
-    /// and not known already.
+    /// Whether a proof is one to note: it is signed by its holder with one of its keys, of something that is erased, by
+    /// somebody who held it and has not proved it before, whenever that was.
     pub fn is_news(&self, proof: &ErasureProof, holder: SiteCode, keys: &[VerifyingKey]) -> bool {
         let Some(erased) = keys.iter().find_map(|key| erasure::check(key, proof).ok()) else { return false };
         let Some(row) = self.rows.get(&(erased.kind, erased.record)) else { return false };
         let held = holder.is_province() || row.holders.contains(&holder.0);
-        let known = erasure::proof_of(row, holder).is_some_and(|known| known == proof);
+        let known = erasure::proof_of(row, holder).is_some();
         erased.holder == holder && held && row.entry == proof.entry && !known
+    }
+
+    /// Whether a row says something to carry out that is not known here.
+    pub fn begins(&self, key: &Key, row: &ErasureRow) -> bool {
+        let known = self.rows.get(key).is_some_and(|known| known.entry == row.entry);
+        !known && erasure::proof_of(row, SiteCode::PROVINCE).is_none()
     }
 
     /// Notes a proof.
@@ -153,6 +160,8 @@ mod tests {
         assert!(!erasures.is_news(&mine, SiteCode(440_100), &[SigningKey::new(&[8; 32]).verifying()]));
         erasures.note(mine.clone());
         assert!(!is_news(&erasures, &mine, 440_100), "known already");
+        let later = Erased { kind, record, entry: (origin, 9), holder: SiteCode(440_100), at_ms: 6 };
+        assert!(!is_news(&erasures, &erasure::prove(&key, &later), 440_100), "said once more");
         assert_eq!(erasures.answers(std::slice::from_ref(&mine)), []);
         erasures.note(proof(SiteCode::PROVINCE.0, 9));
         assert_eq!(erasures.answers(&[mine]).len(), 1);

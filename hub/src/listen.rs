@@ -120,7 +120,9 @@ impl Listener {
         let renewals = Pace::new(limits::RENEWALS_AT_ONCE, limits::RENEWAL_PAUSE);
         let key_changes = || Arc::new(Pace::new(limits::KEY_CHANGES_AT_ONCE, limits::KEY_CHANGE_PAUSE));
         let (rotations, key_rings) = (key_changes(), key_changes());
-        let members_only = MembershipService { hub: Arc::clone(&hub), renewals, rotations, key_rings };
+        let proving = Pace::new(limits::PROVING_AT_ONCE, limits::PROVING_PAUSE);
+        let members_only =
+            MembershipService { hub: Arc::clone(&hub), renewals, rotations, key_rings, proving };
         let membership = MembershipServer::new(members_only)
             .max_decoding_message_size(limits::PROOF_BYTES)
             .max_encoding_message_size(limits::PROOF_BYTES);

@@ -49,12 +49,19 @@ impl Writer {
         };
         let agreements = agreements::changed(&round.rows);
         stage_row(&self.shared.index, &round.told.row, round.rows, end)?;
-        if !round.told.erasures.is_empty() {
+        let begun = {
+            let published = self.shared.published.read().unwrap_or_else(PoisonError::into_inner);
+            round.told.erasures.iter().any(|(key, row)| published.registry.erasures.begins(key, row))
+        };
+        if begun {
             // What is erased lies before; nobody else appends.
             let mark = round.told.row.hub_seq + 1;
             self.with_space(|log| log.begin_segment(mark))?;
         }
         self.tell(round.told, agreements);
+        if begun {
+            self.shared.wake_eraser();
+        }
         Ok(())
     }
 
@@ -82,7 +89,6 @@ impl Writer {
     }
 
     fn tell(&self, told: Told, agreements: Vec<(RecordId, Option<Term>)>) {
-        let erases = !told.erasures.is_empty();
         let origins = told.heads.iter().map(|(origin, _)| origin.site);
         self.shared.scanned.touch(origins.chain(told.moved.iter().copied()), told.at.hub_seq);
         let heads: Vec<(SiteCode, Head)> = {
@@ -112,9 +118,6 @@ impl Writer {
         };
         for answer in told.answers {
             answer();
-        }
-        if erases {
-            self.shared.wake_eraser();
         }
         let mut sessions = locked(&self.shared.sessions);
         // Before they hear of the commit: their receipts would be by the key before.

@@ -1,5 +1,7 @@
 //! The uplink: drives the node's half of a session over tonic. One match over its outputs.
 
+mod turn;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,6 +20,7 @@ use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
+use turn::Turn;
 
 use crate::now::{now_ms, random};
 use crate::site::{PushReader, Site, SiteError, view};
@@ -275,6 +278,7 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
     let mut proofs = tokio::time::interval(PROOFS);
     proofs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut proving: Option<tokio::task::JoinHandle<()>> = None;
+    let turn = Arc::<Turn>::default();
     let newest = *durable.borrow_and_update();
     driver.on(Input::Appended(newest)).await?;
     loop {
@@ -295,7 +299,7 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
             _ = tick.tick() => Input::Tick,
             _ = proofs.tick() => {
                 if proving.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-                    proving = Some(tokio::spawn(prove(Arc::clone(site), channel.clone())));
+                    proving = Some(tokio::spawn(prove(Arc::clone(site), channel.clone(), Arc::clone(&turn))));
                 }
                 continue;
             }
@@ -316,7 +320,7 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
 }
 
 /// Erases what a delivery asked for, hands in proofs, and takes in those of the hub. Tried again with the next tick.
-async fn prove(site: Arc<Site>, channel: Channel) {
+async fn prove(site: Arc<Site>, channel: Channel, turn: Arc<Turn>) {
     let at_once = {
         let site = Arc::clone(&site);
         async move {
@@ -327,11 +331,10 @@ async fn prove(site: Arc<Site>, channel: Channel) {
                 }
                 site_.unanswered_proofs()
             });
-            let mut proofs = proofs.await?;
+            let proofs = turn.next(proofs.await?);
             if proofs.is_empty() {
                 return Ok(());
             }
-            proofs.truncate(limits::PROOFS);
             let mut client = MembershipClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES);
             let answer = client.prove(ProveRequest { proofs }).await.map_err(refused_or_cut)?.into_inner();
             blocking(move || {

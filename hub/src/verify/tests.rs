@@ -13,7 +13,7 @@ use liandong_proto::pb::record::v1 as record;
 use liandong_proto::position::Position;
 use liandong_proto::rotation::Rotation;
 use liandong_proto::session::hub::CheckedEntry;
-use liandong_proto::sign::SigningKey;
+use liandong_proto::sign::{Erased, SigningKey};
 use liandong_proto::stamp::Stamp;
 
 mod rotated;
@@ -263,6 +263,28 @@ fn an_epoch_that_goes_on_from_another_end_than_is_here_is_named() {
     assert!(matches!(said.as_slice(), [one] if one.contains("another end of an older epoch")), "{said:?}");
 }
 
+/// A proof makes no new segment of the log, and the same one with another time is not even noted.
+#[test]
+fn a_city_proves_once_and_takes_no_room_with_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    Hub::init(dir.path(), None).expect("made");
+    let hub = Hub::open(&HubOptions::new(dir.path()), &mut |_| {}).expect("opens");
+    join(&hub);
+    push(&hub, chained(&[(1, Op::Put), (1, Op::Erase)]));
+    hub.shared.wait_for(|published| !published.registry.erasures.wait());
+    let (end, record) = (hub.log().end(), RecordId([2; 16]));
+    let prove = |at_ms: u64| {
+        let erased = Erased { kind: 1, record, entry: (CITY, 2), holder: CITY.site, at_ms };
+        hub.prove(MEMBER, vec![liandong_proto::erasure::prove(&city_key(), &erased)]).expect("taken")
+    };
+    assert_eq!(prove(5).len(), 1, "the hub answers with its own");
+    let noted = hub.log().end();
+    assert!(noted > end);
+    assert_eq!(noted.segment, end.segment, "nothing is to be dropped: no segment begins");
+    assert_eq!((prove(6).len(), hub.log().end()), (1, noted));
+    hub.close().expect("closed");
+}
+
 /// What a city pushes of a record that is erased already, as one that comes back from an old backup does; and that an
 /// erasure explains payloads that are not there, and nothing else does.
 #[test]
@@ -293,9 +315,8 @@ fn of_an_erased_record_nothing_is_kept_and_the_log_is_sound() {
     // The same done to a record that nobody has erased.
     hub.log().begin_segment(100).expect("begun");
     let others = [(1, RecordId([3; 16]))].into_iter().collect();
-    let dropped =
-        hub.log().rewrite(&mut |kind, payload| liandong_node::payload::dropped(kind, payload, &others));
-    assert_eq!(dropped.expect("rewritten"), 1);
+    let mut edit = |kind, payload: &[u8]| liandong_node::payload::dropped(kind, payload, &others);
+    assert_eq!(hub.log().rewrite(&mut edit, &|| false).expect("rewritten"), Some(1));
     let found = faults();
     assert!(matches!(found.as_slice(), [one] if one.contains("place 2 lacks a payload")), "{found:?}");
     hub.close().expect("closed");

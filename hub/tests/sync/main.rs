@@ -20,6 +20,8 @@ use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::hub::v1 as hub_pb;
 use liandong_proto::pb::node::v1::{Comparison, Link};
 use liandong_proto::pb::record::v1 as record;
+use liandong_proto::pb::trust::v1::ProveRequest;
+use liandong_proto::pb::trust::v1::membership_client::MembershipClient;
 use liandong_proto::state::Reason;
 use prost::Message as _;
 use tokio::sync::watch;
@@ -201,6 +203,29 @@ async fn what_a_city_writes_is_merged_and_proved_equal() {
 }
 
 /// Reading a long log for somebody who has gone would go on for minutes.
+/// What it proves may be a record of the hub's log, and is looked for among all erasures.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_city_that_hands_in_proofs_without_end_is_told_to_wait() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let province = Province::start(&hub_dir(dir.path())).await;
+    let city = City::connect(City::open(&site_dir(dir.path(), GUANGZHOU)), &province).await;
+    city.equal().await;
+    let membership = Membership::load(city.site.paths()).expect("readable").expect("a member");
+    let endpoint = trust::endpoint(&province.addr.to_string(), &membership).expect("an address");
+    let mut client = MembershipClient::new(endpoint.connect().await.expect("connected"));
+    let (mut answered, mut told) = (0, 0);
+    for _ in 0..60 {
+        match client.prove(ProveRequest::default()).await {
+            Ok(_) => answered += 1,
+            Err(status) if status.code() == tonic::Code::ResourceExhausted => told += 1,
+            Err(status) => panic!("{status}"),
+        }
+    }
+    assert!(answered >= 16 && told > 0, "{answered} were answered, {told} were not");
+    city.disconnect().await.close().expect("closed");
+    province.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_citys_line_is_read_in_parts_and_no_further_than_wanted() {
     let dir = tempfile::tempdir().expect("a directory");

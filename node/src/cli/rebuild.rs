@@ -21,6 +21,7 @@ pub async fn run(setup: &Setup) -> Result<Exit, Failure> {
     let (work, caller) = (bar.clone(), setup.caller.clone());
     let status = blocking(move || {
         let site = Site::rebuild(&options, &mut |progress| work.on(progress))?;
+        site.try_erasures();
         let status = site.status()?;
         super::audit::rebuilt(site.audit(), &caller);
         site.close()?;

@@ -85,6 +85,7 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
     let caller = global.caller();
     let status = blocking(move || {
         let site = Site::open(&options, &mut |_| {})?;
+        site.try_erasures();
         let status = site.status()?;
         let records = status.counts.iter().map(|count| count.records).sum();
         super::audit::restored(site.audit(), &caller, records);

@@ -23,6 +23,9 @@ use crate::trust::Membership;
 use crate::trust::ends::{LOOK_AGAIN, Told};
 use crate::uplink::{self, UplinkOptions};
 
+/// Pause after an erasure that could not be carried out, as on a full disk.
+const ERASE_AGAIN: Duration = Duration::from_secs(10);
+
 /// Flags of `run`.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
@@ -66,6 +69,7 @@ pub(super) fn opener(setup: &Setup) -> Open<Opened> {
     let options = options(&setup.config, &setup.data_dir);
     Arc::new(move |progress| {
         let site = Site::open(&options, progress)?;
+        site.try_erasures();
         let records: Arc<dyn Records> = Arc::clone(&site) as Arc<dyn Records>;
         let outbound = api::outbound(Arc::clone(&site));
         Ok(Opened {
@@ -132,6 +136,7 @@ pub async fn start(setup: &Setup, site: Arc<Site>) -> Result<Running, Failure> {
     let retry_max = Duration::from_secs(setup.config.retry_max_s);
     let options = UplinkOptions { hub: setup.config.hub.clone(), retry_max };
     let renewal = tokio::spawn(renew_tokens(Arc::clone(&site), stopping.clone()));
+    tokio::spawn(finish_erasures(Arc::clone(&site), stopping.clone()));
     tokio::spawn(watch_certificate(Arc::clone(&site), stopping.clone()));
     let uplink = tokio::spawn(uplink::run(Arc::clone(&site), options, stopping));
     let (code, socket) = (site.code(), local.file());
@@ -209,6 +214,22 @@ async fn renew_tokens(site: Arc<Site>, mut stopping: watch::Receiver<bool>) {
         }
         tokio::select! {
             Ok(()) = news.changed() => {}
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Erases what an earlier life has left, beside whatever else is done: it reads the whole log.
+async fn finish_erasures(site: Arc<Site>, mut stopping: watch::Receiver<bool>) {
+    while !*stopping.borrow() {
+        let erasing = Arc::clone(&site);
+        let finished = tokio::task::spawn_blocking(move || erasing.finish_erasures()).await;
+        match finished {
+            Ok(Err(error)) => tracing::error!(%error, "records wait to be erased; it is tried again"),
+            _ => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ERASE_AGAIN) => {}
             _ = stopping.wait_for(|stop| *stop) => return,
         }
     }

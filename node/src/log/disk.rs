@@ -75,7 +75,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Makes appended batches durable. The size of a segment never changes, so its data is all there is to sync.
+    /// Makes appended batches durable. The size of the last segment never changes, so its data is all there is to sync.
     pub fn sync(&self, file: &File) -> io::Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         #[cfg(test)]

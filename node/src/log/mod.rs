@@ -12,7 +12,7 @@
 //! | frame of a record | 8 + length | length `u32` (kind and payload), checksum `u32` (of length, kind and payload), kind `u8`, payload |
 //!
 //! After the header come batches (a preface, then its frames), then zeros: a segment is preallocated, and
-//! the zeros after the last batch are the defined end. Since a length is never 0, zeros never look like a frame.
+//! the zeros after the last batch are the defined end. They go when the next segment begins. Since a length is never 0, zeros never look like a frame.
 //!
 //! # What holds
 //!

@@ -29,17 +29,23 @@ impl Log {
     }
 
     /// Changes payloads in their places, in all segments but the last; every position stays good. Answers how many
-    /// records were changed.
+    /// records were changed; `None` when it was `stopped` before its end, which is asked between segments.
     ///
     /// A crash leaves each segment as it was or as it is to be: whoever asked asks again. Readers that are on their way
     /// go on with what they have open.
     ///
     /// # Errors
     /// [`LogError`]; the log is as before but for segments that are done.
-    pub fn rewrite(&self, edit: Edit<'_>) -> Result<u64, LogError> {
+    pub fn rewrite(&self, edit: Edit<'_>, stopped: &dyn Fn() -> bool) -> Result<Option<u64>, LogError> {
         self.ends().alive()?;
-        let last = self.end().segment;
-        (1..last).try_fold(0, |changed, number| Ok(changed + self.rewrite_segment(number, edit)?))
+        let (last, mut changed) = (self.end().segment, 0);
+        for number in 1..last {
+            if stopped() {
+                return Ok(None);
+            }
+            changed += self.rewrite_segment(number, edit)?;
+        }
+        Ok(Some(changed))
     }
 
     /// The frames of a segment that change, with their places.

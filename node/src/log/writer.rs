@@ -105,7 +105,7 @@ impl Log {
     ///
     /// In this order, so that at every moment all segments but the last are synced to their ends, and a full disk
     /// stops it before anything has changed: the new segment without a name; the old one's tail zeroed and
-    /// synced; the name.
+    /// synced; the name; the old one cut to its end.
     pub(super) fn roll(&self, writer: &mut Writer, mark: u64, needed: u64) -> Result<(), LogError> {
         let header = Header { number: writer.number + 1, first_mark: mark, previous_end: writer.offset };
         let bytes = self.options.segment_bytes.max(HEADER_BYTES + needed + PREFACE_BYTES);
@@ -113,6 +113,8 @@ impl Log {
         writer.clean(&self.disk, 0)?;
         self.settle(writer.end())?;
         let (file, path) = unnamed.name().map_err(|error| self.note_broken(error))?;
+        // Only space is lost if this fails, or if a crash undoes it: what goes is zeros.
+        let _ = writer.file.set_len(writer.offset);
 
         *writer = Writer {
             file: file.clone(),

@@ -1,8 +1,11 @@
 //! Erasing records: an entry that says so, then every payload out of the log, every old byte out of the index, and a
-//! proof of that, signed. What was asked for and not finished is finished at the next start.
+//! proof of that, signed. What was asked for and not finished is finished by the next process that opens the site.
 //!
 //! Both chains stay whole: they run over headers. What a record held cannot come back by a restore, a push or an old
 //! copy of the log, for the entry that erased it travels with them and does all this again.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use liandong_proto::entry::{Header, Op, Patch};
@@ -77,7 +80,7 @@ impl Site {
     ///
     /// # Errors
     /// [`SiteError::Refused`] when one of them is not this city's, [`SiteError::NotFound`] when one is not there: then
-    /// nothing was erased. After any other error the records are erased at the next start at the latest.
+    /// nothing was erased. After any other error the records are erased by the next process at the latest.
     pub(super) fn erase_records(&self, kind: u32, records: &[RecordId], by: &By) -> Result<u64, SiteError> {
         let erase = |record: &RecordId| Put {
             kind,
@@ -110,8 +113,10 @@ impl Site {
     /// Carries out what has been asked for and is not done: drops the payloads, and notes the proofs. Answers how many
     /// records of the log were stripped.
     ///
+    /// Whoever opens a site for writing calls it: before it does its work, or beside it where that takes long.
+    ///
     /// # Errors
-    /// [`SiteError`]; what is not done stays asked for.
+    /// [`SiteError`], also when the site is being closed; what is not done stays asked for.
     pub fn finish_erasures(&self) -> Result<u64, SiteError> {
         let _one_at_a_time = locked(&self.erasing);
         let me = self.code();
@@ -125,7 +130,14 @@ impl Site {
             let writer = locked(&self.writer);
             self.log.begin_segment(writer.next_mark())?;
         }
-        let dropped = self.log.rewrite(&mut |kind, payload| payload::dropped(kind, payload, &keys))?;
+        let mut edit = |kind, payload: &[u8]| payload::dropped(kind, payload, &keys);
+        let is_closing = || self.closing.load(Ordering::Relaxed);
+        let dropped = self.log.rewrite(&mut edit, &is_closing)?;
+        let Some(dropped) = dropped.filter(|_| !is_closing()) else {
+            return Err(SiteError::Refused(
+                "the site is being closed; the next start goes on erasing".into(),
+            ));
+        };
         self.index.scrub()?;
         let signer = locked(&self.signer).clone();
         let proofs: Vec<ErasureProof> = open
@@ -139,6 +151,13 @@ impl Site {
         self.note_proofs(&proofs)?;
         tracing::info!(records = keys.len(), dropped, "erased");
         Ok(dropped)
+    }
+
+    /// As [`finish_erasures`](Site::finish_erasures), for those who can do their work without.
+    pub fn try_erasures(&self) {
+        if let Err(error) = self.finish_erasures() {
+            tracing::error!(%error, "records wait to be erased; it is tried again");
+        }
     }
 
     /// Own proofs that the hub has not answered with its own.
@@ -158,13 +177,20 @@ impl Site {
     /// [`SiteError`].
     pub fn hub_proved(&self, proofs: Vec<ErasureProof>, hub_keys: &[VerifyingKey]) -> Result<(), SiteError> {
         let known = erasures(&self.index)?;
+        let mut proved: BTreeSet<Key> = known
+            .iter()
+            .filter(|(_, row)| erasure::proof_of(row, SiteCode::PROVINCE).is_some())
+            .map(|(key, _)| *key)
+            .collect();
         let holds = |proof: &ErasureProof| {
             let read = hub_keys.iter().find_map(|key| erasure::check(key, proof).ok());
             let read = read.filter(|it| it.holder == SiteCode::PROVINCE);
             let row = |erased: &Erased| known.iter().find(|(key, _)| *key == (erased.kind, erased.record));
             read.and_then(|erased| row(&erased)).is_some_and(|(_, row)| row.entry == proof.entry)
         };
-        let (good, bad): (Vec<_>, Vec<_>) = proofs.into_iter().partition(holds);
+        let (mut good, bad): (Vec<_>, Vec<_>) = proofs.into_iter().partition(holds);
+        // Said once more it is no news.
+        good.retain(|proof| erasure::read(proof).is_some_and(|it| proved.insert((it.kind, it.record))));
         if !bad.is_empty() {
             tracing::error!(proofs = bad.len(), "the hub sent proofs of erasures that do not hold");
         }

@@ -25,7 +25,7 @@ mod tests;
 mod verify;
 pub mod view;
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -85,6 +85,8 @@ pub struct Site {
     writer: Mutex<Writer>,
     /// Held while payloads are dropped.
     erasing: Mutex<()>,
+    /// Nothing long is begun any more.
+    closing: AtomicBool,
     /// Newest durable own entry.
     durable: watch::Sender<Head>,
     /// Newest own entry that the hub has confirmed.
@@ -256,6 +258,8 @@ impl Site {
     /// # Errors
     /// [`SiteError`]; nothing is lost, the next start replays the log.
     pub fn close(&self) -> Result<(), SiteError> {
+        self.closing.store(true, Ordering::Relaxed);
+        let _erased = locked(&self.erasing);
         self.audit.close();
         self.log.sync_to(self.log.end())?;
         self.index.close()?;

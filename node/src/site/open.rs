@@ -1,6 +1,7 @@
 //! Making, opening and replaying a site.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -93,7 +94,8 @@ impl Site {
         Ok(log.sync_to(span.end)?)
     }
 
-    /// Opens a site: takes the directory, opens log and index, and replays what the index lacks.
+    /// Opens a site: takes the directory, opens log and index, and replays what the index lacks. What waits to be erased
+    /// is left to [`finish_erasures`](Site::finish_erasures).
     ///
     /// # Errors
     /// [`SiteError`]; a damaged index is no error, it is made again from the log.
@@ -137,7 +139,7 @@ impl Site {
         let audit = Audit::open(&paths.audit(), options.require_purpose);
         let rules = options.rules.clone();
         let (accepted, _) = watch::channel(row.accepted_rules == rules.fingerprint().as_slice());
-        let site = Arc::new(Site {
+        Ok(Arc::new(Site {
             paths,
             _lock: lock,
             log,
@@ -151,6 +153,7 @@ impl Site {
             mark_base: row.mark_base,
             writer: Mutex::new(Writer::new(author, row)),
             erasing: Mutex::new(()),
+            closing: AtomicBool::new(false),
             durable,
             confirmed,
             rules,
@@ -158,11 +161,7 @@ impl Site {
             link: Mutex::new(LinkState::default()),
             wire: Wire::default(),
             listening: OnceLock::new(),
-        });
-        if let Err(error) = site.finish_erasures() {
-            tracing::error!(%error, "records wait to be erased, which will be tried again at the next start");
-        }
-        Ok(site)
+        }))
     }
 }
 

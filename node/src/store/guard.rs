@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once, PoisonError, RwLock};
+use std::sync::{Arc, Once, PoisonError, RwLock, RwLockWriteGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -16,6 +17,8 @@ thread_local! {
 
 /// Names of the threads an engine starts by itself. What goes wrong there comes back as an error of a call.
 const ENGINE_THREADS: &str = "sled-io-";
+/// How often it is looked whether scans have ended.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs a call into an engine. A panic inside it is damage, and is not printed.
 ///
@@ -51,9 +54,14 @@ fn silence() {
 
 /// A store whose panics are errors, and that can be replaced by another with the same rows.
 pub struct Guarded {
-    /// Present until dropped, but for the moment in which it is replaced: dropping an engine runs its code as well.
-    store: RwLock<Option<Arc<dyn Store>>>,
+    /// There until dropped, but for the moment in which it is replaced: dropping an engine runs its code as well. Or
+    /// why it could not be replaced, which every call answers then.
+    store: RwLock<Result<Arc<dyn Store>, StoreError>>,
+    /// Each scan that is open has a share.
+    scans: Arc<()>,
 }
+
+type Held<'a> = RwLockWriteGuard<'a, Result<Arc<dyn Store>, StoreError>>;
 
 impl Guarded {
     /// Makes or opens a store under guard.
@@ -61,34 +69,54 @@ impl Guarded {
     /// # Errors
     /// What `open` answers; [`StoreError::Corrupt`] when it panics.
     pub fn open(open: impl FnOnce() -> Result<Arc<dyn Store>, StoreError>) -> Result<Guarded, StoreError> {
-        guarded(open).map(|store| Guarded { store: RwLock::new(Some(store)) })
+        guarded(open).map(|store| Guarded { store: RwLock::new(Ok(store)), scans: Arc::default() })
     }
 
-    /// Lets go of the store there is, and goes on with the one that `open` gives. Calls wait meanwhile; scans go on with
-    /// what they have open.
+    /// Lets go of the store there is, and goes on with the one that `open` gives. Calls wait meanwhile. Scans are waited
+    /// for as long as `patience`: they find files by their paths, and those of the old store may be the new one's by
+    /// then. False, and nothing has changed, when some are open yet.
     ///
     /// # Errors
-    /// What `open` answers; there is no store any more then, and every call says so.
+    /// What `open` answers; every call answers that from then on.
     pub fn replace(
         &self,
+        patience: Duration,
         open: impl FnOnce() -> Result<Arc<dyn Store>, StoreError>,
-    ) -> Result<(), StoreError> {
-        let mut store = self.store.write().unwrap_or_else(PoisonError::into_inner);
-        let old = store.take();
-        *store = Some(guarded(|| {
+    ) -> Result<bool, StoreError> {
+        let Some(mut store) = self.without_scans(patience) else { return Ok(false) };
+        let old = std::mem::replace(&mut *store, Err(gone()));
+        *store = guarded(|| {
             drop(old);
             open()
-        })?);
-        Ok(())
+        });
+        store.as_ref().map(|_| true).map_err(StoreError::clone)
+    }
+
+    /// The store, once no scan is open. Nobody is held up meanwhile, not even those who begin another scan: whoever has
+    /// one open may have to read on before it ends.
+    fn without_scans(&self, patience: Duration) -> Option<Held<'_>> {
+        for _ in 0..=patience.as_millis() / LOOK.as_millis() {
+            let store = self.store.write().unwrap_or_else(PoisonError::into_inner);
+            if Arc::strong_count(&self.scans) == 1 {
+                return Some(store);
+            }
+            drop(store);
+            std::thread::park_timeout(LOOK);
+        }
+        None
     }
 
     fn call<T>(&self, call: impl FnOnce(&dyn Store) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        match store.as_deref() {
-            Some(store) => guarded(|| call(store)),
-            None => Err(StoreError::Corrupt("the store could not be replaced by its copy".into())),
+        match &*store {
+            Ok(store) => guarded(|| call(store.as_ref())),
+            Err(why) => Err(why.clone()),
         }
     }
+}
+
+fn gone() -> StoreError {
+    StoreError::Corrupt("the store was let go of".into())
 }
 
 impl Store for Guarded {
@@ -101,8 +129,8 @@ impl Store for Guarded {
     }
 
     fn scan(&self, from: &[u8], to: Option<&[u8]>) -> Rows {
-        match self.call(|store| Ok(store.scan(from, to))) {
-            Ok(rows) => Box::new(GuardedRows { rows: Some(rows) }),
+        match self.call(|store| Ok((store.scan(from, to), Arc::clone(&self.scans)))) {
+            Ok(open) => Box::new(GuardedRows { open: Some(open) }),
             Err(error) => Box::new(std::iter::once(Err(error))),
         }
     }
@@ -126,7 +154,8 @@ impl Store for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        let store = self.store.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let store = self.store.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let store = std::mem::replace(store, Err(gone()));
         // A panic here has nobody left to tell; the next open looks at what is on disk.
         let _ = guarded(|| {
             drop(store);
@@ -137,14 +166,14 @@ impl Drop for Guarded {
 
 struct GuardedRows {
     /// Gone after the first error, and after the last row.
-    rows: Option<Rows>,
+    open: Option<(Rows, Arc<()>)>,
 }
 
 impl Iterator for GuardedRows {
     type Item = Result<(Bytes, Bytes), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rows = self.rows.as_mut()?;
+        let (rows, _) = self.open.as_mut()?;
         let row = guarded(|| rows.next().transpose()).transpose();
         if !matches!(row, Some(Ok(_))) {
             self.close();
@@ -155,9 +184,10 @@ impl Iterator for GuardedRows {
 
 impl GuardedRows {
     fn close(&mut self) {
-        let rows = self.rows.take();
+        // The rows before the share.
+        let open = self.open.take();
         let _ = guarded(|| {
-            drop(rows);
+            drop(open);
             Ok(())
         });
     }

@@ -131,6 +131,18 @@ impl SledStore {
     }
 }
 
+impl Drop for SledStore {
+    /// Threads of sled's own may be at work a moment longer, and find their files by path: the directory is theirs until
+    /// the lock is free.
+    fn drop(&mut self) {
+        let is_read = self.scans().iter().any(Open::is_read);
+        drop(self.db.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        if !is_read {
+            let _ = await_lock(&self.dir.join("db"));
+        }
+    }
+}
+
 impl Store for SledStore {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.with(|db| self.read(db, key))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -122,4 +123,18 @@ fn sled_frees_what_a_writing_thread_replaces() {
     }
     let grown = resident().saturating_sub(before) >> 20;
     assert!(grown < 96, "{grown} MiB more after each of 40,000 rows was written twice again");
+}
+
+/// Scans find the files of an engine by their paths.
+#[test]
+fn a_store_is_not_replaced_while_it_is_scanned() {
+    let store = Guarded::open(|| Ok(Arc::<MemoryStore>::default())).expect("opens");
+    store.apply(&[(Bytes::from_static(b"k"), Some(Bytes::from_static(b"v")))]).expect("applied");
+    let replace = || store.replace(Duration::from_millis(50), || Ok(Arc::<MemoryStore>::default()));
+    let scan = store.scan(b"", None);
+    assert_eq!(replace(), Ok(false));
+    assert_eq!(store.get(b"k"), Ok(Some(Bytes::from_static(b"v"))), "it is there yet");
+    drop(scan);
+    assert_eq!(replace(), Ok(true));
+    assert_eq!(store.get(b"k"), Ok(None));
 }

@@ -113,6 +113,10 @@ pub const KEY_CHANGES_AT_ONCE: u64 = 4;
 pub const KEY_CHANGE_PAUSE: Duration = Duration::from_secs(600);
 /// Rotations of a city's signing key, ever: the hub holds all of them against what the city says.
 pub const ROTATIONS: usize = 256;
+/// Requests with proofs of erasures that a city may make at once, and then one in a while; a node makes one in two seconds.
+pub const PROVING_AT_ONCE: u64 = 16;
+/// That while.
+pub const PROVING_PAUSE: Duration = Duration::from_secs(1);
 /// A restore gives up after such a silence: a hub that works sends something in this time.
 pub const RESTORE_SILENCE: Duration = Duration::from_secs(120);
 /// What a node asks of the hub beside a session is answered by then.

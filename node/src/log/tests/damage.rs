@@ -57,8 +57,9 @@ fn check_named(found: Result<(Log, Opened), LogError>, number: u64, flipped: u64
 fn a_flipped_bit_anywhere_in_a_closed_segment() {
     let dir = three_segments();
     let (mut starts, end) = starts(dir.path(), 2);
-    let length = fs::metadata(segment::path(dir.path(), 2)).unwrap().len();
-    assert_eq!(length, 512);
+    // One that was not cut to its end, as a crash leaves it.
+    let length = 512;
+    edit(&segment::path(dir.path(), 2), |bytes| bytes.resize(length as usize, 0));
     // After the end, the very byte is named.
     starts.extend(end..length);
     for offset in 0..length {

@@ -36,11 +36,17 @@ fn the_bytes_are_reproduced() {
     }
     if std::env::var_os("LIANDONG_BLESS").is_some() {
         copy(dir.path(), &golden());
+        // A closed segment may have its zeros yet.
+        edit(&golden().join(FILES[0]), |bytes| bytes.resize(420, 0));
     }
     assert_eq!(files(dir.path()).len(), FILES.len());
     for name in FILES {
         let (found, expected) = (fs::read(dir.path().join(name)), fs::read(golden().join(name)));
-        let (found, expected) = (found.unwrap(), expected.expect("the golden file is in the repository"));
+        let (mut found, expected) = (found.unwrap(), expected.expect("the golden file is in the repository"));
+        if name == FILES[0] {
+            assert_eq!(found.len(), 143, "cut to its end");
+            found.resize(420, 0);
+        }
         let differs = found.iter().zip(&expected).position(|(found, expected)| found != expected);
         assert_eq!((differs, found.len()), (None, expected.len()), "{name}");
     }

@@ -20,6 +20,10 @@ fn blank(_: u8, payload: &[u8]) -> Option<Vec<u8>> {
     (payload == SECRET).then(|| vec![0; payload.len()])
 }
 
+fn never() -> bool {
+    false
+}
+
 fn holds_secret(dir: &Path) -> bool {
     let found = |path: PathBuf| {
         let bytes = fs::read(path).expect("readable");
@@ -33,7 +37,7 @@ fn what_was_dropped_is_gone_from_the_disk_and_everything_else_is_in_its_place() 
     let dir = tempfile::tempdir().unwrap();
     let (log, before) = written(dir.path());
     assert!(files(dir.path()).len() > 3 && holds_secret(dir.path()));
-    assert_eq!(log.rewrite(&mut blank).expect("rewritten"), 40);
+    assert_eq!(log.rewrite(&mut blank, &never).expect("rewritten"), Some(40));
     assert!(!holds_secret(dir.path()));
     let check = |log: &Log| {
         let after = records(log);
@@ -45,7 +49,7 @@ fn what_was_dropped_is_gone_from_the_disk_and_everything_else_is_in_its_place() 
         }
     };
     check(&log);
-    assert_eq!(log.rewrite(&mut blank).expect("again"), 0, "there is nothing left to drop");
+    assert_eq!(log.rewrite(&mut blank, &never).expect("again"), Some(0), "there is nothing left to drop");
     drop(log);
     let (log, opened) = open(dir.path());
     assert_eq!(opened.cut, None);
@@ -57,12 +61,44 @@ fn what_was_dropped_is_gone_from_the_disk_and_everything_else_is_in_its_place() 
 }
 
 #[test]
+fn a_segment_that_is_closed_takes_no_more_than_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    let end = append_synced(&log, &[b"one"]).end;
+    log.begin_segment(0).expect("begun");
+    append_synced(&log, &[b"two"]);
+    let length = |number: usize| fs::metadata(&files(dir.path())[number - 1]).expect("a file").len();
+    assert_eq!((length(1), length(2)), (end.offset, SMALL.segment_bytes));
+    log.verify(&mut |_, _| {}).expect("sound");
+    drop(log);
+    // The name of the next one has not become durable.
+    fs::remove_file(&files(dir.path())[1]).expect("removed");
+    let (log, opened) = open(dir.path());
+    assert_eq!((opened.end, opened.cut), (end, None));
+    append_synced(&log, &[b"three"]);
+    assert_eq!(payloads(&log), texts(&["one", "three"]));
+    log.verify(&mut |_, _| {}).expect("sound");
+}
+
+#[test]
+fn whoever_stops_it_waits_for_one_segment_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, before) = written(dir.path());
+    let asked = std::cell::Cell::new(0);
+    let stopped = || asked.replace(asked.get() + 1) == 1;
+    assert_eq!(log.rewrite(&mut blank, &stopped).expect("stopped"), None);
+    assert_eq!((asked.get(), records(&log).len()), (2, before.len()));
+    let rest = log.rewrite(&mut blank, &never).expect("it goes on").expect("to its end");
+    assert!(rest > 0 && rest < 40 && !holds_secret(dir.path()), "{rest}");
+}
+
+#[test]
 fn a_reader_on_its_way_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let (log, before) = written(dir.path());
     let mut reader = log.read(Pos::START);
     let first = reader.next().expect("a record").expect("readable");
-    log.rewrite(&mut blank).expect("rewritten");
+    log.rewrite(&mut blank, &never).expect("rewritten");
     let rest: Vec<Record> = reader.collect::<Result<_, _>>().expect("readable to its end");
     assert_eq!((first.pos, rest.len() + 1), (before[0].pos, before.len()));
 }
@@ -72,8 +108,8 @@ fn a_full_disk_leaves_the_log_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let (log, before) = written(dir.path());
     *log.disk.faults.room.lock().unwrap() = Some(100);
-    assert!(matches!(log.rewrite(&mut blank), Err(LogError::Full { .. })));
+    assert!(matches!(log.rewrite(&mut blank, &never), Err(LogError::Full { .. })));
     assert_eq!(records(&log), before);
     *log.disk.faults.room.lock().unwrap() = None;
-    assert_eq!(log.rewrite(&mut blank).expect("now"), 40);
+    assert_eq!(log.rewrite(&mut blank, &never).expect("now"), Some(40));
 }

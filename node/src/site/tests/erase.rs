@@ -128,6 +128,8 @@ fn an_erasure_that_was_cut_short_is_finished_at_the_next_start() {
     drop(site);
     assert!(holds(dir.path(), NAME.as_bytes()));
     let site = open(dir.path());
+    assert!(holds(dir.path(), NAME.as_bytes()), "opening does not wait for it");
+    site.try_erasures();
     assert!(!holds(dir.path(), NAME.as_bytes()));
     assert_eq!(site.erasures().expect("read")[0].proofs.len(), 1);
     assert_eq!(faults(&site), [] as [&str; 0]);
@@ -261,4 +263,8 @@ fn a_delivery_that_erases_takes_what_was_delivered_before() {
     assert_eq!(site.unanswered_proofs().expect("read").len(), 1);
     site.hub_proved(vec![liandong_proto::erasure::prove(&hub(), &by_hub)], &[hub_key()]).expect("noted");
     assert_eq!(site.unanswered_proofs().expect("read"), []);
+    let end = site.log.end();
+    let later = liandong_proto::sign::Erased { at_ms: by_hub.at_ms + 1, ..by_hub };
+    site.hub_proved(vec![liandong_proto::erasure::prove(&hub(), &later)], &[hub_key()]).expect("read");
+    assert_eq!(site.log.end(), end, "what the hub has proved it proves once");
 }
