@@ -149,8 +149,8 @@ impl Site {
         Ok(cursor)
     }
 
-    /// The hub's word alone erases nothing that this site answers for: its own records only an own entry erases, those of
-    /// others their home. Findings go with the record that they are about, which may be anybody's.
+    /// An own record only an own entry erases, one of another site that site's. Findings go with the record that they are
+    /// about, which may be anybody's.
     fn check_erasures(&self, deliver: &sync::Deliver, me: SiteCode) -> Result<(), SiteError> {
         for item in &deliver.items {
             let Some((by, _)) = erased_by(item) else { continue };
@@ -159,10 +159,9 @@ impl Site {
             else {
                 continue;
             };
-            let is_due = match known.home {
-                home if home == me => known.erased,
-                home => by.site == home || (home.is_province() && by.site != me) || known.erased,
-            };
+            // Where this site took itself for the home and the hub knows another, it wrote in vain.
+            let by_home = by.site != me && by.site.0 == item.home;
+            let is_due = known.erased || known.home.is_province() || by_home;
             if !is_due {
                 return Err(SiteError::Refused(format!(
                     "the hub says that {by:?} has erased record {} of kind {}, which is not theirs; nothing was taken in, ask \
