@@ -51,7 +51,8 @@ pub struct Held {
 /// State of one record. At the hub the merged state; at a node the delivered state with own changes on top.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordState {
-    /// Origin site of the first change; the province for a kind that is the province's own.
+    /// Origin site of the first change, where that was more than a refused try to take the record away; the province for
+    /// a kind that is the province's own.
     pub home: SiteCode,
     /// Newest place that touched the record; at a node that of the delivered state: the next change's base.
     pub hub_seq: u64,

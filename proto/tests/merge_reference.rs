@@ -39,20 +39,37 @@ struct Reference<'a> {
     writes: Vec<&'a Write>,
     /// For each write, its fate in each group it touched; group 0 is the write as a whole.
     fates: Vec<BTreeMap<u32, Fate>>,
+    /// Whose the record is.
+    home: SiteCode,
 }
 
 impl<'a> Reference<'a> {
     fn new(kind: u32) -> Reference<'a> {
         let kind = schema::kind(kind).expect("a kind of the schema");
-        Reference { kind, writes: Vec::new(), fates: Vec::new() }
+        Reference { kind, writes: Vec::new(), fates: Vec::new(), home: SiteCode::PROVINCE }
     }
 
     fn group(&self, tag: u32) -> Vec<u32> {
         self.kind.field(tag).map_or(vec![tag], |field| field.group.to_vec())
     }
 
-    fn home(&self, first: &Write) -> SiteCode {
-        if self.kind.owner == Party::Province { SiteCode::PROVINCE } else { first.origin.site }
+    /// Whether it is nobody's: nothing of it ever counted, and all that stands are refusals to take it away.
+    fn unclaimed(&self) -> bool {
+        let Some(end) = self.writes.len().checked_sub(1) else { return true };
+        let counts = |fate: &Fate| matches!(fate, Fate::Accepted(_));
+        let standing = self.refused(end);
+        let nothing = Fate::Refused(Reason::NotOwner, Values::new(), BTreeSet::new());
+        let mut fates = standing.iter().map(|(at, group)| (*group, &self.fates[*at][group]));
+        !standing.is_empty()
+            && fates.all(|(group, fate)| group == 0 && *fate == nothing)
+            && !self.fates.iter().flat_map(BTreeMap::values).any(counts)
+    }
+
+    fn home(&self, by: &Write) -> SiteCode {
+        if !self.unclaimed() {
+            return self.home;
+        }
+        if self.kind.owner == Party::Province { SiteCode::PROVINCE } else { by.origin.site }
     }
 
     // What the definitions say -------------------------------------------------------------------------
@@ -162,6 +179,7 @@ impl<'a> Reference<'a> {
 
     fn take(&mut self, write: &'a Write) {
         let fates = self.judge(write);
+        self.home = self.home(write);
         self.writes.push(write);
         self.fates.push(fates);
     }
@@ -215,9 +233,8 @@ impl<'a> Reference<'a> {
 
     fn breaks(&self, write: &Write, group: &[u32]) -> Option<Reason> {
         let field = self.kind.field(group[0]);
-        let creates_anothers = self.writes.is_empty()
-            && self.kind.owner == Party::Province
-            && write.origin.site != SiteCode::PROVINCE;
+        let creates_anothers =
+            self.unclaimed() && self.kind.owner == Party::Province && write.origin.site != SiteCode::PROVINCE;
         if creates_anothers || !self.is_party(field.map_or(Party::Home, |field| field.owner), write) {
             return Some(Reason::NotOwner);
         }
@@ -230,14 +247,14 @@ impl<'a> Reference<'a> {
 
     fn is_party(&self, party: Party, write: &Write) -> bool {
         let site = write.origin.site;
-        let home = self.home(self.writes.first().copied().unwrap_or(write));
+        let home = self.home(write);
         match party {
             Party::Home => site == home,
             Party::Province => site == SiteCode::PROVINCE,
             Party::Shared => site == home || site == SiteCode::PROVINCE,
             Party::Sites => {
                 let Audience::Sites(tags) = self.kind.audience else { return false };
-                if self.writes.is_empty() {
+                if self.unclaimed() {
                     return tags.iter().any(|tag| names(write.set.get(tag), site));
                 }
                 !self.tombstones(self.writes.len() - 1).is_empty()
@@ -260,7 +277,7 @@ impl<'a> Reference<'a> {
             }
             by => self.is_party(by, write),
         };
-        let Some(end) = self.writes.len().checked_sub(1) else {
+        let Some(end) = self.writes.len().checked_sub(1).filter(|_| !self.unclaimed()) else {
             return target.initial || (write.base > 0 && target.follows.iter().any(|step| mine(step.by)));
         };
         let seen = self.alive(tag, end).into_iter().filter(|at| write.seen.contains(&self.writes[*at].id()));
@@ -277,7 +294,7 @@ impl<'a> Reference<'a> {
         let groups: BTreeSet<u32> =
             self.fates.iter().flat_map(|f| f.keys().copied()).filter(|g| *g != 0).collect();
         let mut sight = Sight {
-            home: self.home(self.writes[0]),
+            home: self.home,
             shown: BTreeMap::new(),
             tombstones: self.tombstones(end).into_iter().map(|at| self.writes[at].id()).collect(),
             held: BTreeMap::new(),

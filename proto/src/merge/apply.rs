@@ -18,7 +18,7 @@ pub fn apply(
     let kind = schema::kind(change.kind);
     let fresh = state.is_none();
     let mut state = state.unwrap_or_else(|| RecordState::new(first_home(kind, change)));
-    if verdicts.is_empty() && state.unclaimed() {
+    if state.unclaimed() {
         state.home = first_home(kind, change);
     }
     note_writer(&mut state, change);
