@@ -322,11 +322,46 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use liandong_proto::entry::Op;
+    use liandong_proto::fields::Fields;
     use liandong_proto::id::SiteCode;
+    use liandong_proto::pb::record::v1::{Member, MemberStatus};
+    use prost::Message as _;
 
     use super::*;
     use crate::cli::Args;
     use crate::index::IndexError;
+    use crate::site::{By, Put};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_waits_to_be_erased_is_erased_beside_serving() {
+        let dir = tempfile::tempdir().expect("a directory");
+        Site::init(dir.path(), SiteCode(440_100)).expect("a site is made");
+        let data_dir = dir.path().to_str().expect("an ordinary path");
+        let args = Args::parse_from([PROGRAM, "--data-dir", data_dir, "status"]);
+        let mut screen = args.global.screen();
+        let setup = Setup::load(&args.global, Vec::new(), &mut screen).expect("settings");
+        let supervisor = Supervisor::begin(screen.lang);
+        let site = open(&setup, &supervisor).await.expect("the site opens");
+        let member =
+            Member { name: "王芳".into(), status: MemberStatus::Active as i32, ..Member::default() };
+        let fields = Fields::split(member.encode_to_vec()).expect("a message");
+        let made = site.put(vec![Put::set(1, None, fields)], &By::default(), false).expect("written");
+        let erase = Put { op: Op::Erase, ..Put::delete(1, made[0].record, None) };
+        site.put(vec![erase], &By::default(), false).expect("written");
+        // As a crash leaves it.
+        drop(site);
+        let site = open(&setup, &supervisor).await.expect("the site opens");
+        assert!(site.erasures_wait().expect("read"), "serving does not wait for it");
+        let running = start(&setup, Arc::clone(&site)).await.expect("it is served");
+        let erased = async {
+            while site.erasures_wait().expect("read") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), erased).await.expect("it is erased");
+        assert!(running.drain(&setup).await.is_ok());
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_damaged_index_ends_the_process_that_stays() {

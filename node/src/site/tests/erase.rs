@@ -235,6 +235,19 @@ fn an_entry_of_a_record_that_its_home_erased_is_no_fault() {
     assert_eq!(faults(&site), [] as [&str; 0]);
 }
 
+/// Whoever waits for the end does not wait for a long log.
+#[test]
+fn a_site_that_is_being_closed_begins_no_erasure() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let record = put(&site, None, NAME, "社工");
+    let erase = Put { op: Op::Erase, ..Put::delete(MEMBER, record, None) };
+    site.put(vec![erase], &By::default(), false).expect("written");
+    site.close().expect("closed");
+    assert!(matches!(site.finish_erasures(), Err(SiteError::Refused(_))));
+    assert!(holds(dir.path(), NAME.as_bytes()), "it waits for the next start");
+}
+
 /// What the hub delivered is dropped as well, also where another city erased it.
 #[test]
 fn a_delivery_that_erases_takes_what_was_delivered_before() {
