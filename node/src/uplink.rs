@@ -69,7 +69,7 @@ pub enum UplinkError {
     Refused(pb::Refusal),
     /// The logs have parted.
     #[error(
-        "this node's log and what the hub holds of it have parted; sync has stopped, local work goes on. If this machine was set up anew, use `restore` in place of `init`"
+        "this node's log and what the hub holds of it have parted; sync has stopped, local work goes on. If this machine is to go on, run `takeover` here; if it was set up anew, use `restore` in place of `init`"
     )]
     Diverged(pb::Diverged),
     /// This site.
@@ -177,7 +177,7 @@ fn report(site: &Site, error: &UplinkError) {
             (Link::Waiting, zh.to_owned())
         }
         UplinkError::Diverged(_) => {
-            let zh = "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响；如果这台机器是新装的，请改用 restore";
+            let zh = "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响；要由这台机器继续，请在此运行 takeover；如果是新装的，请改用 restore";
             (Link::Diverged, zh.to_owned())
         }
         UplinkError::Refused(refusal) if error.is_passing() && !error.is_the_provinces() => {
