@@ -145,3 +145,45 @@ async fn of_two_copies_one_lives_and_what_both_changed_is_shown_with_both_values
     let waited = tokio::time::timeout(PATIENCE, async { at_the_hub(&province, id).await });
     assert_eq!(waited.await.expect("in time").0, 4);
 }
+
+/// The hub is put back from a backup that knows nothing of the epoch that lives, and not all of the one before, or nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_from_a_backup_older_than_a_takeover_gets_both_epochs_again() {
+    for written_before in [1, 0] {
+        let mut province = Province::running(&[GUANGZHOU]).await;
+        for n in 0..written_before {
+            put(&province, 100 + n, None, "社工").await;
+        }
+        province.equal().await;
+        province.stop_hub().await.expect("it stops");
+        let (dir, backup) = (province.hub().data_dir.clone(), province.file("backup"));
+        copy(&dir, &backup);
+        province.start_hub().await.expect("it starts");
+        let id = put(&province, 2, None, "社工").await;
+        province.equal().await;
+        // Twice, so that the line has three epochs.
+        for n in [3, 4] {
+            province.stop_node(GUANGZHOU).await.expect("it stops");
+            answer(&province, &["takeover", "--yes"]).await;
+            province.start_node(GUANGZHOU).await.expect("it starts");
+            put(&province, n, None, "社工").await;
+            province.equal().await;
+        }
+        province.stop_hub().await.expect("it stops");
+        std::fs::remove_dir_all(&dir).expect("lost");
+        std::fs::rename(&backup, &dir).expect("put back");
+        province.start_hub().await.expect("it starts");
+        linked(&province.door(GUANGZHOU).await, Link::Offline).await;
+        province.hub().answer(&["restored"]).await.expect("said");
+        province.hub().answer(&["city", "confirm", "--yes"]).await.expect("confirmed");
+        linked(&province.door(GUANGZHOU).await, Link::Connected).await;
+        province.equal().await;
+        let members = 3 + written_before as usize;
+        assert_eq!(at_the_hub(&province, id).await, (members, vec!["社工".to_owned()]));
+        for home in [province.node(GUANGZHOU), province.hub()] {
+            let found = home.answer(&["verify", "--json"]).await.expect("read");
+            let found: Value = serde_json::from_str(&found).expect("JSON");
+            assert_eq!(found["sound"], true, "{found}");
+        }
+    }
+}

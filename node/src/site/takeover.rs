@@ -16,6 +16,7 @@ use liandong_proto::id::{Epoch, Hash, Origin, SiteCode, sha256};
 use liandong_proto::share::CityRing;
 
 use super::deliver::erased_by;
+use super::files::PARTED;
 use super::keyring::read_city_ring;
 use super::{Author, Keys, Paths, Record, Restoring, SiteError, lacks, patches, record_kind};
 use crate::log::{self, Batch, DirLock, Log, Pos};
@@ -225,6 +226,21 @@ pub(super) fn change_places(paths: &Paths) -> Result<(), SiteError> {
         return Ok(());
     }
     paths.replace(&next, &log)
+}
+
+/// Removes the logs that takeovers have kept: what they hold of an erased record would stay in them.
+///
+/// # Errors
+/// [`SiteError::File`].
+pub(super) fn remove_kept(paths: &Paths) -> Result<(), SiteError> {
+    let failed = |source| SiteError::File { path: paths.dir.clone(), source };
+    for entry in fs::read_dir(&paths.dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().starts_with(PARTED) {
+            remove(&entry.path())?;
+        }
+    }
+    remove(&paths.next_log())
 }
 
 fn remove(dir: &Path) -> Result<(), SiteError> {
