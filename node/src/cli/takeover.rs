@@ -11,6 +11,7 @@ use super::{Setup, ask, logs, run};
 use crate::restore::{fetch, held_of};
 use crate::say;
 use crate::site::{Records as _, Site, SiteError, Takeover};
+use crate::text::counted;
 use crate::trust::{self, Membership};
 
 /// Flags of `takeover`.
@@ -58,12 +59,12 @@ pub async fn run(args: &TakeoverArgs, setup: &Setup) -> Result<Exit, Failure> {
     fetched.map_err(|error| cut(&error))?;
     let preview = takeover.preview()?;
     let (fetched, again) = (preview.fetched, preview.again);
+    let (lacks, own) = (counted(fetched, "change"), counted(again, "change"));
     if args.dry_run {
         screen.answer(&json!({ "done": false, "fetched": fetched, "again": again }), || {
             let said = say!(
                 "接管后将从枢纽取回 {fetched} 条本机没有的改动，并在新一段日志中重新提交只有本机才有的 {again} 条；没有改动",
-                "a takeover would fetch {fetched} changes that this machine lacks, and make again the {again} that it alone has; \
-                 nothing was changed"
+                "a takeover would fetch {lacks} that this machine lacks, and make {own} of its own again; nothing was changed"
             );
             said.in_lang(screen.lang).to_owned()
         })?;
@@ -72,9 +73,9 @@ pub async fn run(args: &TakeoverArgs, setup: &Setup) -> Result<Exit, Failure> {
     let what = say!(
         "由本机接管 {site}：从枢纽取回 {fetched} 条改动，重新提交只有本机才有的 {again} 条。此后枢纽只认本机；\
          其他副本上尚未上传的内容不会再同步，请先确认那里没有需要保留的改动",
-        "this machine takes over {site}: {fetched} changes come from the hub, the {again} that it alone has are made again. \
-         From then on the hub knows this machine only; what another copy has not sent yet will not be synced any more, so \
-         make sure first that nothing there is needed"
+        "this machine takes over {site}: it fetches {lacks} from the hub and makes {own} of its own again. From then on the \
+         hub knows this machine only; what another copy has not sent yet will not be synced any more, so make sure first \
+         that nothing there is needed"
     );
     ask::sure(args.yes, &what, screen)?;
     let taken = blocking(move || takeover.finish(epoch, head, anchor)).await??;
