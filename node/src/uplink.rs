@@ -234,7 +234,7 @@ fn is_due(site: &Site) -> bool {
 }
 
 /// A hub that knows the certificate and does not take it has said no, by status in place of a message.
-fn refused_or_cut(status: tonic::Status) -> UplinkError {
+pub(crate) fn refused_or_cut(status: tonic::Status) -> UplinkError {
     if status.code() != tonic::Code::PermissionDenied {
         return UplinkError::Cut(Box::new(status));
     }

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header, Op};
+use liandong_proto::erasure::ErasureProof;
 use liandong_proto::id::{Epoch, Hash, Origin, SiteCode, sha256};
 use liandong_proto::share::CityRing;
+use liandong_proto::sign::VerifyingKey;
 
 use super::deliver::erased_by;
 use super::files::PARTED;
@@ -91,6 +93,11 @@ impl Takeover {
     /// Its files.
     pub fn paths(&self) -> &Paths {
         &self.paths
+    }
+
+    /// As [`Restoring::take_proofs`].
+    pub fn take_proofs(&mut self, proofs: &[ErasureProof], hub_key: &VerifyingKey) {
+        self.restoring.take_proofs(proofs, hub_key);
     }
 
     /// Takes in entries as the hub sends them, in order.
