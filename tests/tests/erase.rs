@@ -217,13 +217,14 @@ async fn an_old_backup_of_the_hub_erases_again_what_it_had_forgotten() {
         linked(&province.door(city).await, Link::Connected).await;
     }
     province.equal().await;
-    // Cities that had the hub's word once need not give theirs again: what the hub did is in its own log.
     let waiting = async {
         while holds(&dir, NAME).is_some() || holds(&dir, DAY).is_some() || holds(&dir, REASON).is_some() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::time::timeout(PATIENCE, waiting).await.expect("the old backup is emptied as well");
+    // The backup lacks what the cities had proved.
+    proved(province.hub(), 3).await;
     sound(province.hub()).await;
     province.stop().await.expect("all stop");
 }
