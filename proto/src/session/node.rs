@@ -464,7 +464,7 @@ fn spaced(newest: u64) -> Vec<u64> {
     let mut step = 1;
     while let Some(place) = newest.checked_sub(step).filter(|place| *place > 0) {
         places.push(place);
-        step *= 2;
+        step = step.saturating_mul(2);
     }
     if places.last() != Some(&1) {
         places.push(1);

@@ -58,6 +58,11 @@ fn changes_are_judged_and_merged() {
                 record: RECORD,
                 op: source.pick(&[Op::Put, Op::Put, Op::Put, Op::Put, Op::Delete, Op::Erase]),
                 patch: &patch,
+                seen: source.percent(20).then(|| Anchor {
+                    epoch: Epoch([source.pick(&[1, 2, 3]); 16]),
+                    seq: source.edge(),
+                    hash: source.array(),
+                }),
             };
             let view = source.pick(&[Some(View::Shared), Some(View::Shared), Some(View::Full), None]);
             let was_erased = state.as_ref().is_some_and(|state| state.erased);

@@ -6,6 +6,7 @@
 //! | `messages` | fields, entries, patches, states, held values, statements that are signed |
 //! | `folding` | changes with anything in them, judged, merged and projected |
 //! | `hostile` | either half of a session against a peer that is a member and keeps to nothing |
+//! | `locating` | where two logs parted, asked for in one round |
 //! | `middle` | both halves against each other, and somebody between them |
 //! | `spelling` | cells, dates, numbers and ids as text |
 //! | `found` | what was found so far |
@@ -24,6 +25,7 @@
 mod folding;
 mod found;
 mod hostile;
+mod locating;
 mod messages;
 mod middle;
 mod runner;

@@ -77,11 +77,13 @@ pub fn entry(source: &mut Source, origin: Origin, after: Head, records: u8) -> (
     let seal =
         |source: &mut Source| CityKey::new(&[6; 32]).seal(&patch, origin, after.seq + 1, source.array());
     let sealed = if source.percent(30) { seal(source) } else { Bytes::new() };
-    let anchor = (after.seq == 0 && source.percent(20)).then(|| Anchor {
-        epoch: Epoch([2; 16]),
+    let older = |source: &mut Source| Anchor {
+        epoch: Epoch([source.pick(&[1, 2, 3]); 16]),
         seq: source.edge(),
         hash: source.array(),
-    });
+    };
+    let anchor = (after.seq == 0 && source.percent(20)).then(|| older(source));
+    let seen = source.percent(10).then(|| older(source));
     let header = Header {
         origin,
         seq: after.seq + 1,
@@ -96,6 +98,7 @@ pub fn entry(source: &mut Source, origin: Origin, after: Head, records: u8) -> (
         open_hash: None,
         sealed_hash: None,
         anchor,
+        seen,
     };
     entry::make(header, open, sealed)
 }
