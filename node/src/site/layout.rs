@@ -133,7 +133,7 @@ mod tests {
             Err(SiteError::Newer { found, known: LAYOUT, .. }) => Err(found),
             Err(other) => panic!("{other}"),
         };
-        assert_eq!(found, expected.map(drop).map_err(|found| found));
+        assert_eq!(found, expected.map(drop));
         let stands = fs::read_to_string(paths.layout()).expect("it is there");
         assert_eq!(stands, expected.unwrap_or(before.unwrap_or_default()));
         assert!(!paths.dir.join("layout.next").exists());
