@@ -8,11 +8,21 @@ use liandong_node::site::LAYOUT;
 use liandong_tests::cluster::Home;
 
 use super::pack;
-use crate::province::{GUANGZHOU, MEMBER, Province, member};
+use crate::province::{GUANGZHOU, MEMBER, PATIENCE, Province, member};
 
 /// Everything in a directory but what any look at it leaves.
 fn contents(home: &Home) -> Vec<u8> {
     pack::pack(&home.data_dir, |path| path != "LOCK")
+}
+
+/// What a command says that ends in the exit code of wrong settings: the service manager then does not start the site
+/// again and again.
+async fn refused(home: &Home, args: &[&str]) -> String {
+    let ended = tokio::time::timeout(PATIENCE, home.command(args)).await;
+    let ended = ended.unwrap_or_else(|_| panic!("{args:?} at {} goes on", home.site)).expect("it runs");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(2), "{args:?} at {}: {said}", home.site);
+    said
 }
 
 /// Commands that would open the site: none does, and nothing is changed.
@@ -28,10 +38,7 @@ async fn check_refused(home: &Home, zh: &[&str], en: &[&str]) {
     ];
     for (lang, words) in [("zh", zh), ("en", en)] {
         for command in commands {
-            let ended = home.command(&[command, &["--lang", lang]].concat()).await.expect("it runs");
-            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-            // Another start does not help: the service manager leaves it at that.
-            assert_eq!(ended.status.code(), Some(2), "{command:?} at {}: {said}", home.site);
+            let said = refused(home, &[command, &["--lang", lang]].concat()).await;
             for word in words {
                 assert!(said.contains(word), "{command:?} at {}: {said}", home.site);
             }
@@ -92,9 +99,7 @@ async fn a_log_of_a_newer_format_is_refused_where_the_layout_was_lost() {
         let log = || pack::pack(&home.data_dir, |path| path.starts_with("log/"));
         let before = log();
         for (lang, words) in [("zh", "日志格式为 7"), ("en", "newer version: log format 7")] {
-            let ended = home.command(&["run", "--lang", lang]).await.expect("it runs");
-            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-            assert_eq!(ended.status.code(), Some(2), "{said}");
+            let said = refused(home, &["run", "--lang", lang]).await;
             assert!(said.contains(words), "{said}");
             assert!(log() == before, "the log of {} is changed", home.site);
         }
