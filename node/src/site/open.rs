@@ -31,7 +31,7 @@ use super::{
 use crate::audit::Audit;
 use crate::index::{Index, IndexOptions, Pace, Staged};
 use crate::log::{self, Batch, DirLock, Log, Pos};
-use crate::now::{generator, random};
+use crate::now::{generator, now_ms, random};
 use crate::{rows, store};
 
 /// How to open a site.
@@ -346,7 +346,10 @@ impl<'a> Replay<'a> {
                 self.gone.extend(staged);
                 let cursor = position_from_pb(deliver.cursor.as_ref());
                 (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
-                self.row.stamp = self.row.stamp.max(fold.newest.0);
+                // As when it came: a clock years ahead does not drag this one along.
+                let mut clock = Clock::resume(Stamp(self.row.stamp));
+                clock.saw(fold.newest, now_ms());
+                self.row.stamp = clock.last().0;
             }
             Record::Erased(proof) => {
                 // A row that waits must be seen first.

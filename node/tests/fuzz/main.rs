@@ -2,6 +2,7 @@
 //!
 //! | file | targets |
 //! |---|---|
+//! | `deliveries` | what a hub delivers, taken in by a site |
 //! | `payloads` | erasure in records of a log: no byte moves, whatever stands there |
 //! | `logs` | segments of a log with anything in them |
 //! | `sheets` | a clerk's file, from its first byte to the fields of a record |
@@ -9,6 +10,7 @@
 //!
 //! How to let it run for long is told in `proto/tests/fuzz/main.rs`; here it is `-p liandong-node`.
 
+mod deliveries;
 mod logs;
 mod payloads;
 mod sheets;
