@@ -45,7 +45,7 @@ async fn erasures(home: &Home) -> Vec<Value> {
 }
 
 /// Waits until a site knows of so many erasures, all proved by everybody who held the record.
-async fn proved(home: &Home, count: usize) -> Vec<Value> {
+pub async fn proved(home: &Home, count: usize) -> Vec<Value> {
     let waiting = async {
         loop {
             let all = erasures(home).await;

@@ -12,6 +12,7 @@ mod history;
 mod journal;
 mod keyring;
 mod keys;
+mod layout;
 mod linking;
 mod open;
 mod outbound;
@@ -57,6 +58,7 @@ pub use files::{
 };
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
+pub use layout::LAYOUT;
 pub use linking::LinkingRing;
 pub use open::SiteOptions;
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};

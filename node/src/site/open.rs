@@ -31,7 +31,7 @@ use super::{
 use crate::audit::Audit;
 use crate::index::{Index, IndexOptions, Pace, Staged};
 use crate::log::{self, Batch, DirLock, Log, Pos};
-use crate::now::{generator, random};
+use crate::now::{generator, now_ms, random};
 use crate::{rows, store};
 
 /// How to open a site.
@@ -83,6 +83,7 @@ impl Site {
         }
         make_private_dir(data_dir)?;
         let _lock = DirLock::acquire(data_dir)?;
+        paths.note_layout()?;
         write_key(&paths.city_key(), &random())?;
         write_key(&paths.signing_key(), &random())?;
         paths.linking_recipient()?;
@@ -179,11 +180,13 @@ struct Taken {
 impl Taken {
     fn new(options: &SiteOptions) -> Result<Taken, SiteError> {
         let paths = Paths::new(&options.data_dir);
+        paths.check_layout()?;
         change_places(&paths)?;
         if !paths.log().exists() {
             return Err(SiteError::NoSite(options.data_dir.clone()));
         }
         let lock = DirLock::acquire(&options.data_dir)?;
+        paths.note_layout()?;
         let signer = paths.signing()?;
         let linking = LinkingRing::read(&paths, options.linking_key.as_deref())?;
         let keys = Keys { city: read_city_ring(&paths)?, linking: linking.in_use().cloned() };
@@ -343,7 +346,10 @@ impl<'a> Replay<'a> {
                 self.gone.extend(staged);
                 let cursor = position_from_pb(deliver.cursor.as_ref());
                 (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
-                self.row.stamp = self.row.stamp.max(fold.newest.0);
+                // As when it came: a clock years ahead does not drag this one along.
+                let mut clock = Clock::resume(Stamp(self.row.stamp));
+                clock.saw(fold.newest, now_ms());
+                self.row.stamp = clock.last().0;
             }
             Record::Erased(proof) => {
                 // A row that waits must be seen first.

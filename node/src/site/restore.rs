@@ -49,6 +49,7 @@ impl Restoring {
         }
         make_private_dir(dir)?;
         let lock = DirLock::acquire(dir)?;
+        paths.note_layout()?;
         write_key(&paths.city_key(), key.bytes())?;
         let begun = || {
             if !paths.unfinished().exists() {

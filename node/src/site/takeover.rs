@@ -70,11 +70,13 @@ impl Takeover {
     /// [`SiteError`]; the site is as it was.
     pub fn begin(dir: &Path) -> Result<Takeover, SiteError> {
         let paths = Paths::new(dir);
+        paths.check_layout()?;
         change_places(&paths)?;
         if !paths.log().exists() {
             return Err(SiteError::NoSite(dir.to_path_buf()));
         }
         let lock = DirLock::acquire(dir)?;
+        paths.note_layout()?;
         let (old, _) = Log::open(&paths.log(), log::Options::default())?;
         let first = old.read(Pos::default()).next().transpose()?;
         let Some(Record::Opened(opened)) = first.as_ref().map(Record::read).transpose()? else {
