@@ -1,9 +1,9 @@
-//! Fetching a lost site's own entries from the hub: a session that asks for them and does nothing else.
+//! Fetching a site's own entries from the hub, for one that has lost its log or part of it: a session that asks for them and does nothing else.
 
 use std::time::Duration;
 
-use liandong_proto::entry::{Anchor, Head};
-use liandong_proto::id::{Epoch, Origin, SiteCode};
+use liandong_proto::entry::{Anchor, Entry, Head};
+use liandong_proto::id::{Epoch, Origin};
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::pb::trust::v1::HeldLog;
 use liandong_proto::position::{Generations, Position};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::now::{now_ms, random};
-use crate::site::{Paths, Restoring, SiteError};
+use crate::site::{Paths, SiteError};
 use crate::trust::{self, Membership, limits};
 use crate::uplink::UplinkError;
 
@@ -28,38 +28,34 @@ pub fn held_of(held: &HeldLog) -> Result<(Epoch, Head, Option<Anchor>), SiteErro
     Ok((Epoch::from_slice(&held.epoch).ok_or_else(wrong)?, Head { seq: held.seq, hash }, anchor))
 }
 
-/// Writes all that the hub holds of a site into the one that is being made again. `on` hears how many have come.
+/// Asks the hub for the entries of an origin behind a head, and of the epochs before it; `take` gets them as they come.
 ///
 /// # Errors
 /// [`UplinkError`]; what has come so far is of no use then, and is fetched again.
 pub async fn fetch(
-    restoring: &mut Restoring,
-    site: SiteCode,
-    epoch: Epoch,
+    (origin, after): (Origin, Head),
     membership: &Membership,
     paths: &Paths,
-    on: impl FnMut(u64),
+    take: impl FnMut(Vec<Entry>) -> Result<(), SiteError>,
 ) -> Result<(), UplinkError> {
-    fetch_within(limits::RESTORE_SILENCE, restoring, site, epoch, membership, paths, on).await
+    fetch_within(limits::RESTORE_SILENCE, (origin, after), membership, paths, take).await
 }
 
 async fn fetch_within(
     silence: Duration,
-    restoring: &mut Restoring,
-    site: SiteCode,
-    epoch: Epoch,
+    (origin, head): (Origin, Head),
     membership: &Membership,
     paths: &Paths,
-    mut on: impl FnMut(u64),
+    mut take: impl FnMut(Vec<Entry>) -> Result<(), SiteError>,
 ) -> Result<(), UplinkError> {
     let channel = trust::endpoint(&membership.hub, membership)?.connect().await?;
     let mut client = SyncClient::new(channel)
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES);
     let (mut session, outputs) = NodeSession::start(Standing {
-        origin: Origin { site, epoch },
+        origin,
         nonces: vec![random::<16>().to_vec().into()],
-        head: Head::default(),
+        head,
         cursor: Position::default(),
         generations: Generations::default(),
         restore: true,
@@ -84,8 +80,7 @@ async fn fetch_within(
                 Output::PersistOwn { entries, last } => {
                     // An empty part says that the hub reads on.
                     if !entries.is_empty() {
-                        restoring.append(&entries)?;
-                        on(restoring.entries());
+                        take(entries)?;
                     }
                     if last {
                         return Ok(());
@@ -127,8 +122,9 @@ mod tests {
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
-    use crate::site::{RecoveryKey, Site};
+    use crate::site::Site;
     use crate::trust::HUB_NAME;
+    use liandong_proto::id::SiteCode;
 
     const SITE: SiteCode = SiteCode(440_100);
 
@@ -170,14 +166,11 @@ mod tests {
     #[tokio::test]
     async fn a_hub_that_hangs_is_waited_for_until_its_time_is_over() {
         let dir = tempfile::tempdir().expect("a directory");
-        let other = dir.path().join("other");
-        Site::init(&other, SITE).expect("a site is made");
-        let key = RecoveryKey::of(&Paths::new(&other)).expect("a key");
-        let new = dir.path().join("new");
-        let mut restoring = Restoring::begin(&new, SITE, &key).expect("begun");
-        let (member, paths) = (hanging().await, Paths::new(&new));
+        Site::init(dir.path(), SITE).expect("a site is made");
+        let (member, paths) = (hanging().await, Paths::new(dir.path()));
         let silence = Duration::from_millis(300);
-        let fetched = fetch_within(silence, &mut restoring, SITE, Epoch([1; 16]), &member, &paths, |_| {});
+        let origin = Origin { site: SITE, epoch: Epoch([1; 16]) };
+        let fetched = fetch_within(silence, (origin, Head::default()), &member, &paths, |_| Ok(()));
         let fetched = tokio::time::timeout(Duration::from_secs(60), fetched).await.expect("it gives up");
         assert!(matches!(fetched, Err(UplinkError::Silent(_))), "{fetched:?}");
     }

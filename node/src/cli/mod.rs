@@ -19,6 +19,7 @@ pub mod progress;
 mod rebuild;
 pub mod record;
 mod recovery;
+mod repair;
 mod restore;
 pub mod run;
 pub mod screen;
@@ -99,6 +100,9 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// 由日志重建索引 · Make the index again from the log
     Rebuild,
+    /// 修复损坏的日志：读得出的全部保留，本市的条目从省级枢纽取回 · Repair a damaged log: all that can be read stays, own
+    /// entries come back from the hub
+    Repair(repair::RepairArgs),
     /// 配置样例与检查 · Template and check of the settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -154,6 +158,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Init(args) => return init::run(&args, global, screen).await,
         Command::Restore(args) => return restore::run(&args, global, screen).await,
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
+        Command::Repair(args) => return repair::run(&args, &Setup::load(global, Vec::new(), screen)?).await,
         Command::Audit(command) => {
             let setup = Setup::load(global, Vec::new(), screen)?;
             logs::start_quietly(&setup.config.log, &setup.screen)?;
@@ -188,6 +193,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Init(_)
         | Command::Restore(_)
         | Command::Rebuild
+        | Command::Repair(_)
         | Command::Audit(_)
         | Command::ApiToken(_)
         | Command::LinkingKey(_)

@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
+use liandong_proto::entry::Head;
+use liandong_proto::id::Origin;
 use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::schema::Text;
 use serde_json::json;
@@ -67,9 +69,13 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
         restoring.take_ring(&paths, &held.key_ring).map_err(|error| Failure::data(refused(&error)))?;
         let (epoch, head, anchor) = held_of(&held)?;
         let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
-        let fetched =
-            fetch(&mut restoring, site, epoch, &membership, &paths, |done| bar.at(done, head.seq.max(done)))
-                .await;
+        let asked = (Origin { site, epoch }, Head::default());
+        let fetched = fetch(asked, &membership, &paths, |entries| {
+            restoring.append(&entries)?;
+            bar.at(restoring.entries(), head.seq.max(restoring.entries()));
+            Ok(())
+        });
+        let fetched = fetched.await;
         bar.finish();
         fetched?;
         restoring.finish(epoch, head, anchor)?;

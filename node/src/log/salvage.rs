@@ -37,6 +37,13 @@ pub struct Hole {
     pub records: bool,
 }
 
+impl std::fmt::Display for Hole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        write!(f, "{name}: {}-{}: {}", self.from, self.to, self.what)
+    }
+}
+
 /// What stands in a damaged log, in order.
 #[derive(Debug)]
 pub enum Salvaged {

@@ -139,6 +139,7 @@ impl Site {
             ));
         };
         self.index.scrub()?;
+        self.paths.forget_damaged()?;
         let signer = locked(&self.signer).clone();
         let proofs: Vec<ErasureProof> = open
             .into_iter()

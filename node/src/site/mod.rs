@@ -19,6 +19,7 @@ mod records;
 mod recovery;
 mod refusal;
 mod renew;
+mod repair;
 mod restore;
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,7 @@ pub use linking::LinkingRing;
 pub use open::SiteOptions;
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
+pub use repair::{Repair, Repaired};
 pub use restore::Restoring;
 pub use verify::counted;
 

@@ -23,6 +23,7 @@ use super::deliver::{Fold, confirm, learn};
 use super::files::{make_private_dir, write_key};
 use super::keyring::read_city_ring;
 use super::outbound::accept;
+use super::repair::note_repair;
 use super::{
     Author, Keys, LinkState, LinkingRing, OnProgress, Paths, Progress, Record, Renewal, Site, SiteError,
     Touched, Wire, Writer, begin, fold_own, patches, proved, record_kind,
@@ -178,10 +179,11 @@ struct Taken {
 impl Taken {
     fn new(options: &SiteOptions) -> Result<Taken, SiteError> {
         let paths = Paths::new(&options.data_dir);
-        if !paths.log().exists() {
+        if !paths.log().exists() && !paths.next_log().exists() {
             return Err(SiteError::NoSite(options.data_dir.clone()));
         }
         let lock = DirLock::acquire(&options.data_dir)?;
+        paths.finish_repair()?;
         let signer = paths.signing()?;
         let linking = LinkingRing::read(&paths, options.linking_key.as_deref())?;
         let keys = Keys { city: read_city_ring(&paths)?, linking: linking.in_use().cloned() };
@@ -354,6 +356,7 @@ impl<'a> Replay<'a> {
                 confirm(&mut self.row, &receipt);
             }
             Record::Accepted(accepted) => accept(&mut self.row, &accepted),
+            Record::Repaired(repaired) => note_repair(&mut self.row, repaired),
         }
         Ok(())
     }
