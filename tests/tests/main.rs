@@ -5,6 +5,7 @@ mod agreement;
 mod audit;
 mod concurrent;
 mod consent;
+mod damaged;
 mod doors;
 mod erase;
 mod federation;
