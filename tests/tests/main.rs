@@ -3,6 +3,7 @@
 mod access;
 mod agreement;
 mod audit;
+mod chaos;
 mod concurrent;
 mod consent;
 mod damaged;
