@@ -36,7 +36,7 @@ pub async fn fetch(
     (origin, after): (Origin, Head),
     membership: &Membership,
     paths: &Paths,
-    take: impl FnMut(Vec<Entry>) -> Result<(), SiteError>,
+    take: impl FnMut(&[Entry]) -> Result<(), SiteError>,
 ) -> Result<(), UplinkError> {
     fetch_within(limits::RESTORE_SILENCE, (origin, after), membership, paths, take).await
 }
@@ -46,7 +46,7 @@ async fn fetch_within(
     (origin, head): (Origin, Head),
     membership: &Membership,
     paths: &Paths,
-    mut take: impl FnMut(Vec<Entry>) -> Result<(), SiteError>,
+    mut take: impl FnMut(&[Entry]) -> Result<(), SiteError>,
 ) -> Result<(), UplinkError> {
     let channel = trust::endpoint(&membership.hub, membership)?.connect().await?;
     let mut client = SyncClient::new(channel)
@@ -80,7 +80,7 @@ async fn fetch_within(
                 Output::PersistOwn { entries, last } => {
                     // An empty part says that the hub reads on.
                     if !entries.is_empty() {
-                        take(entries)?;
+                        take(&entries)?;
                     }
                     if last {
                         return Ok(());

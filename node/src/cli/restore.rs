@@ -71,7 +71,7 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
         let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
         let asked = (Origin { site, epoch }, Head::default());
         let fetched = fetch(asked, &membership, &paths, |entries| {
-            restoring.append(&entries)?;
+            restoring.append(entries)?;
             bar.at(restoring.entries(), head.seq.max(restoring.entries()));
             Ok(())
         });

@@ -138,8 +138,8 @@ impl Site {
                 "the site is being closed; the next start goes on erasing".into(),
             ));
         };
+        self.paths.remove_kept()?;
         self.index.scrub()?;
-        self.paths.forget_damaged()?;
         let signer = locked(&self.signer).clone();
         let proofs: Vec<ErasureProof> = open
             .into_iter()

@@ -15,12 +15,14 @@ mod keys;
 mod linking;
 mod open;
 mod outbound;
+mod places;
 mod records;
 mod recovery;
 mod refusal;
 mod renew;
 mod repair;
 mod restore;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -63,6 +65,7 @@ pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer,
 pub use recovery::RecoveryKey;
 pub use repair::{Repair, Repaired};
 pub use restore::Restoring;
+pub use takeover::{TakenOver, Takeover};
 pub use verify::counted;
 
 /// A running site.

@@ -5,7 +5,6 @@
 //! the hole to the one behind it. Nothing is changed in the damaged log. It is kept beside the new one, until a record is
 //! erased: then no old byte may be left.
 
-mod files;
 mod line;
 
 use std::collections::HashMap;
@@ -20,6 +19,7 @@ use liandong_proto::share::CityRing;
 use prost::Message as _;
 
 use super::keyring::read_city_ring;
+use super::places::remove;
 use super::{Missing, OnProgress, Paths, Progress, SiteError, SiteOptions, lacks, record_kind};
 use crate::index::Index;
 use crate::log::{self, Batch, DirLock, Hole, Log, Salvaged, salvage};
@@ -73,11 +73,11 @@ impl Repair {
     /// [`SiteError::Refused`] for what is no damage of the disk: a chain that is broken where every byte is sound.
     pub fn look(options: &SiteOptions, progress: OnProgress<'_>) -> Result<Repair, SiteError> {
         let paths = Paths::new(&options.data_dir);
-        if !paths.log().exists() && !paths.next_log().exists() {
+        if !paths.has_log() {
             return Err(SiteError::NoSite(options.data_dir.clone()));
         }
         let lock = DirLock::acquire(&options.data_dir)?;
-        paths.finish_repair()?;
+        paths.settle_log()?;
         let ring = read_city_ring(&paths)?;
         let (mut line, mut cut) = (Line::default(), 0);
         let (total, mut done) = (log_bytes(&paths.log()), 0);
@@ -145,12 +145,12 @@ impl Repair {
     ///
     /// # Errors
     /// [`SiteError::Refused`] when one is not sound, not this city's, or does not open with its key.
-    pub fn take(&mut self, entries: Vec<Entry>) -> Result<(), SiteError> {
+    pub fn take(&mut self, entries: &[Entry]) -> Result<(), SiteError> {
         for entry in entries {
             let wrong = |why: &dyn std::fmt::Display| {
                 SiteError::Refused(format!("what the hub sent is not sound: {why}; nothing was changed"))
             };
-            let (header, _) = entry::check(&entry).map_err(|error| wrong(&error))?;
+            let (header, _) = entry::check(entry).map_err(|error| wrong(&error))?;
             if self.line.origin().is_some_and(|origin| origin.site != header.origin.site) {
                 return Err(wrong(&format!("an entry of {}", header.origin.site)));
             }
@@ -159,7 +159,7 @@ impl Repair {
                 let opened = self.ring.open(&entry.sealed, header.origin, header.seq);
                 opened.map_err(|error| wrong(&format!("entry {}: {error}", header.seq)))?;
                 self.order.push(key);
-                self.fetched.insert(key, entry);
+                self.fetched.insert(key, entry.clone());
             }
         }
         Ok(())
@@ -195,7 +195,7 @@ impl Repair {
         let again = self.line.holes.iter().any(|hole| hole.records);
         let mut done = Repaired { cut: self.cut, lost, again, ..Repaired::default() };
         let next = self.paths.next_log();
-        files::remove(&next)?;
+        remove(&next)?;
         let mut out = Out::begin(&next, self.segment_bytes)?;
         let (mut hole, mut missing) = (0, Missing::default());
         salvage::<SiteError>(&self.paths.log(), &mut |found| {
@@ -245,7 +245,8 @@ impl Repair {
         out.finish()?;
         // Its positions are those of the damaged log.
         Index::set_aside(&self.paths.index())?;
-        done.kept = self.paths.take_the_place()?;
+        done.kept = self.paths.damaged_log(now_ms());
+        self.paths.change_logs(&done.kept)?;
         done.holes = std::mem::take(&mut self.line.holes);
         Ok(done)
     }
