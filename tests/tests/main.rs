@@ -4,6 +4,7 @@ mod access;
 mod agreement;
 mod audit;
 mod chaos;
+mod compared;
 mod concurrent;
 mod consent;
 mod damaged;

@@ -8,6 +8,7 @@ mod deliver;
 mod erase;
 mod error;
 mod files;
+mod heal;
 mod history;
 mod journal;
 mod keyring;

@@ -19,6 +19,8 @@ mod node;
 mod peer;
 mod sync;
 
+pub(crate) use members::Members;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,14 +1,18 @@
-//! Damage to the files of a site that does not run.
+//! Damage to the files of a site that does not run, and records that are not what the log says.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use liandong_node::index::{Engine, Index, IndexOptions, Pace, Staged};
 use liandong_node::log::{Log, Options, Pos};
+use liandong_node::rows;
 use liandong_node::site::{Paths, record_kind};
 use liandong_proto::entry::Header;
+use liandong_proto::id::RecordId;
 use liandong_proto::pb::log::v1::Entry;
+use liandong_proto::state::RecordState;
 use prost::Message as _;
 
 use crate::roster::SplitMix64;
@@ -106,4 +110,35 @@ pub fn log(data_dir: &Path, random: &mut SplitMix64) -> io::Result<bool> {
     let length = hit.next.offset - hit.pos.offset;
     flip(&file, hit.pos.offset + random.next() % length, random)?;
     Ok(true)
+}
+
+/// Changes what an index that is not in use has of a record, as a fault of the program would: nothing but a comparison with
+/// the log, or with another site, can tell.
+///
+/// # Errors
+/// What went wrong with the index, in words; also when it does not have the record.
+pub fn alter(
+    index: &Path,
+    engine: Engine,
+    (kind, record): (u32, RecordId),
+    change: impl FnOnce(&mut RecordState),
+) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", index.display());
+    let (index, opened) = Index::open(IndexOptions {
+        dir: index.to_path_buf(),
+        engine,
+        overlay_bytes: 1 << 20,
+        pace: Pace::default(),
+        before_apply: Box::new(|_| Ok(())),
+        in_log: Box::new(|_| true),
+    })
+    .map_err(|error| failed(&error))?;
+    let key = rows::record(kind, record);
+    let row =
+        index.get(&key).map_err(|error| failed(&error))?.ok_or_else(|| failed(&"there is no such record"))?;
+    let mut state = RecordState::decode(&row.value).map_err(|error| failed(&error))?;
+    change(&mut state);
+    let position = opened.position.ok_or_else(|| failed(&"it is empty"))?;
+    index.stage(&[Staged { key, old: Some(row.check), new: Some(state.encode().into()) }], position);
+    index.close().map_err(|error| failed(&error))
 }

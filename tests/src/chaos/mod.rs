@@ -27,6 +27,7 @@ use liandong_node::text::Lang;
 use liandong_proto::schema::Text;
 
 use crate::cluster::{ClusterError, stand_in};
+pub use harm::alter;
 pub use report::Report;
 pub use rounds::{Plan, run};
 

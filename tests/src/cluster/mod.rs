@@ -144,6 +144,8 @@ pub struct Cluster {
     by_hand: Option<SiteCode>,
     /// Whether the nodes' settings name the linking key.
     links: bool,
+    /// Where nodes reach the hub, if that is another place than the one where it listens.
+    way: Option<String>,
 }
 
 impl Cluster {
@@ -157,8 +159,15 @@ impl Cluster {
         let place = |site: SiteCode| Place::new(program, dir, site);
         let hub = place(SiteCode::PROVINCE);
         let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        let mut cluster =
-            Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, by_hand: None, links: true };
+        let mut cluster = Cluster {
+            dir: dir.to_path_buf(),
+            hub,
+            nodes,
+            ports: None,
+            by_hand: None,
+            links: true,
+            way: None,
+        };
         let key = cluster.linking_key();
         fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
         // A key that others may read is refused.
@@ -181,6 +190,11 @@ impl Cluster {
     /// Nodes started from now on have no linking key but one that comes over the hub.
     pub fn forget_linking_key(&mut self) {
         self.links = false;
+    }
+
+    /// Nodes started from now on reach the hub at this host and port, which somebody passes on to where it listens.
+    pub fn reach_hub_at(&mut self, way: &str) {
+        self.way = Some(way.to_owned());
     }
 
     /// The hub.
@@ -281,7 +295,8 @@ impl Cluster {
         let unattended = self.by_hand != Some(city);
         let key = format!("linking_key = {:?}\n", self.linking_key().display().to_string());
         let key = if self.links { &key } else { "" };
-        format!("{key}accept_outbound_unattended = {unattended}\n[sync]\nretry_max_s = 1\n")
+        let way = self.way.as_ref().map(|way| format!("hub = {way:?}\n")).unwrap_or_default();
+        format!("{key}{way}accept_outbound_unattended = {unattended}\n[sync]\nretry_max_s = 1\n")
     }
 
     /// The hub, if it can invite anybody now.
