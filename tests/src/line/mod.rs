@@ -21,6 +21,7 @@ use serde_json::json;
 
 use crate::cluster::{ClusterError, stand_in};
 pub use cuts::{Plan as CutsPlan, Report as Cuts, run as cuts};
+pub(crate) use relay::Line;
 
 /// Why a run ended before its time.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// So much is passed on at once.
 const PIECE: usize = 2_048;
@@ -61,6 +62,8 @@ pub struct Line {
     pub address: String,
     to: watch::Sender<Option<String>>,
     counts: Arc<Counts>,
+    /// When the last connection came, if one has.
+    came: watch::Receiver<Option<Instant>>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -75,14 +78,16 @@ impl Line {
         let (to, leads) = watch::channel(None);
         let counts = Arc::<Counts>::default();
         let counting = Arc::clone(&counts);
+        let (comes, came) = watch::channel(None);
         let accepting = tokio::spawn(async move {
             while let Ok((city, _)) = listener.accept().await {
                 // Nobody is there while the line is down: the connection ends at once.
                 let Some(address) = leads.borrow().clone() else { continue };
+                comes.send_replace(Some(Instant::now()));
                 tokio::spawn(carry(city, address, leads.clone(), Arc::clone(&counting)));
             }
         });
-        Ok(Line { address, to, counts, accepting })
+        Ok(Line { address, to, counts, came, accepting })
     }
 
     /// Brings the line up, towards a host and port.
@@ -101,6 +106,16 @@ impl Line {
         let now = passed.up + passed.down;
         let mut cut_at = self.counts.cut_at.lock().unwrap_or_else(PoisonError::into_inner);
         *cut_at = amounts.map(|amount| now + amount).collect();
+    }
+
+    /// When the next connection comes.
+    pub fn next_connection(&self) -> impl Future<Output = Option<Instant>> + use<> {
+        let mut came = self.came.clone();
+        came.mark_unchanged();
+        async move {
+            came.changed().await.ok()?;
+            *came.borrow()
+        }
     }
 
     /// What has passed so far.
