@@ -25,7 +25,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 
 use crate::now::{now_ms, random};
-use crate::site::{PushReader, Site, SiteError, view};
+use crate::site::{Class, PushReader, Site, SiteError, view};
 use crate::trust::{self, Membership, limits};
 
 /// How often it is looked whether the certificate should be renewed.
@@ -100,7 +100,9 @@ impl UplinkError {
                     SiteBusy | Unavailable | Frozen | NotAMember | NoAgreement | Signature
                 )
             }
-            UplinkError::Diverged(_) | UplinkError::Site(_) => false,
+            // Space may be freed at any time.
+            UplinkError::Site(error) => error.class() == Class::Full,
+            UplinkError::Diverged(_) => false,
         }
     }
 }
@@ -186,6 +188,9 @@ fn report(site: &Site, error: &UplinkError) {
             (Link::Offline, refusal.zh.clone())
         }
         UplinkError::Refused(refusal) => (Link::Refused, format!("省级枢纽拒绝：{}", refusal.zh)),
+        UplinkError::Site(error) if error.class() == Class::Full => {
+            (Link::Offline, format!("本机磁盘已满，同步暂停，腾出空间后自动继续：{error}"))
+        }
         UplinkError::Site(error) => (Link::Refused, format!("本站点出错，同步已停止：{error}")),
         _ => (Link::Offline, "暂时无法连接省级枢纽；本地工作不受影响，恢复后自动同步".to_owned()),
     };

@@ -8,6 +8,7 @@ mod compared;
 mod concurrent;
 mod consent;
 mod damaged;
+mod disk_full;
 mod doors;
 mod erase;
 mod federation;
