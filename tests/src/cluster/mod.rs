@@ -14,6 +14,7 @@ mod process;
 mod socket;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -190,6 +191,17 @@ impl Cluster {
     /// Nodes started from now on have no linking key but one that comes over the hub.
     pub fn forget_linking_key(&mut self) {
         self.links = false;
+    }
+
+    /// Hub and nodes run by these commands from now on.
+    pub fn live_on(&mut self, hub: &[OsString], nodes: &[OsString]) {
+        self.hub.home.program.by = hub.to_vec();
+        self.nodes.values_mut().for_each(|node| node.home.program.by = nodes.to_vec());
+    }
+
+    /// The hub listens at this address from its next start on, wherever there is room.
+    pub fn listen_at(&mut self, address: &str) {
+        self.ports = Some(Ports { sync: address.to_owned(), enrolment: address.to_owned() });
     }
 
     /// Nodes started from now on reach the hub at this host and port, which somebody passes on to where it listens.

@@ -29,7 +29,7 @@ const MEMBER: u32 = 1;
 /// Members of one write.
 const GROUP: usize = 500;
 /// How long nothing may move.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -136,7 +136,7 @@ async fn sync(plan: &Plan, program: &Path, dir: &Path, bytes: Option<u64>) -> Re
     Ok(Sync { up, down, connections, cuts, seconds })
 }
 
-async fn write(home: Home, members: Members) -> Result<(), ClusterError> {
+pub(super) async fn write(home: Home, members: Members) -> Result<(), ClusterError> {
     let door = home.door().await?;
     for from in (0..members.len()).step_by(GROUP) {
         let to = (from + GROUP).min(members.len());
@@ -147,7 +147,7 @@ async fn write(home: Home, members: Members) -> Result<(), ClusterError> {
 }
 
 /// Reads the hub's log: every entry of every city stands there once, and none is left out.
-fn whole(cluster: &Cluster, cities: &[SiteCode]) -> Result<(), LineError> {
+pub(super) fn whole(cluster: &Cluster, cities: &[SiteCode]) -> Result<(), LineError> {
     let mut wanted = BTreeMap::new();
     for city in cities {
         let own = records(cluster.node(*city))?.into_iter().filter(|(kind, _)| *kind == record_kind::OWN);
