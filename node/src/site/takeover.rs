@@ -7,7 +7,6 @@
 //! is concurrent with it, and both values are shown. Then the logs change places; the old one is kept.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -18,8 +17,8 @@ use liandong_proto::share::CityRing;
 use liandong_proto::sign::VerifyingKey;
 
 use super::deliver::erased_by;
-use super::files::PARTED;
 use super::keyring::read_city_ring;
+use super::places::remove;
 use super::{Author, Keys, Paths, Record, Restoring, SiteError, lacks, patches, record_kind};
 use crate::log::{self, Batch, DirLock, Log, Pos};
 use crate::now::{generator, now_ms};
@@ -71,12 +70,12 @@ impl Takeover {
     pub fn begin(dir: &Path) -> Result<Takeover, SiteError> {
         let paths = Paths::new(dir);
         paths.check_layout()?;
-        change_places(&paths)?;
-        if !paths.log().exists() {
+        if !paths.has_log() {
             return Err(SiteError::NoSite(dir.to_path_buf()));
         }
         let lock = DirLock::acquire(dir)?;
         paths.note_layout()?;
+        paths.settle_log()?;
         let (old, _) = Log::open(&paths.log(), log::Options::default())?;
         let first = old.read(Pos::default()).next().transpose()?;
         let Some(Record::Opened(opened)) = first.as_ref().map(Record::read).transpose()? else {
@@ -147,8 +146,7 @@ impl Takeover {
         drop((old, restoring));
         // It is made again from the log.
         remove(&paths.index())?;
-        paths.replace(&paths.log(), &kept)?;
-        change_places(&paths)?;
+        paths.change_logs(&kept)?;
         Ok(TakenOver { fetched, again: alone.entries.len() as u64, kept })
     }
 
@@ -188,7 +186,7 @@ impl Takeover {
                 }
                 Record::Erased(_) | Record::Accepted(_) => alone.notes.push(raw),
                 Record::Welcomed(_) => welcomed = Some(raw),
-                Record::Opened(_) | Record::Tried(_) | Record::Confirmed(_) => {}
+                Record::Opened(_) | Record::Tried(_) | Record::Confirmed(_) | Record::Repaired(_) => {}
             }
         }
         if let Some((_, seq)) = lacking.iter().find(|(key, _)| !alone.erased.contains(key)) {
@@ -222,44 +220,6 @@ impl Takeover {
             self.restoring.write(&batch, mark)?;
         }
         self.restoring.sync()
-    }
-}
-
-/// Gives a log that is whole the place of the one that has gone. A crash may have come between both steps; without a kept
-/// log it came before them, and what stands beside is half a log.
-///
-/// # Errors
-/// [`SiteError::File`].
-pub(super) fn change_places(paths: &Paths) -> Result<(), SiteError> {
-    let (log, next) = (paths.log(), paths.next_log());
-    if log.exists() || !next.exists() || kept(paths)?.is_empty() {
-        return Ok(());
-    }
-    paths.replace(&next, &log)
-}
-
-/// Removes the logs that takeovers have kept: what they hold of an erased record would stay in them.
-///
-/// # Errors
-/// [`SiteError::File`].
-pub(super) fn remove_kept(paths: &Paths) -> Result<(), SiteError> {
-    kept(paths)?.iter().try_for_each(|dir| remove(dir))?;
-    remove(&paths.next_log())
-}
-
-fn kept(paths: &Paths) -> Result<Vec<PathBuf>, SiteError> {
-    let failed = |source| SiteError::File { path: paths.dir.clone(), source };
-    let is_kept = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(PARTED);
-    let all: Result<Vec<_>, _> = fs::read_dir(&paths.dir).map_err(failed)?.collect();
-    Ok(all.map_err(failed)?.iter().filter(|entry| is_kept(entry)).map(fs::DirEntry::path).collect())
-}
-
-fn remove(dir: &Path) -> Result<(), SiteError> {
-    match fs::remove_dir_all(dir) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(SiteError::File { path: dir.to_path_buf(), source })
-        }
-        _ => Ok(()),
     }
 }
 
