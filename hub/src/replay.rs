@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use liandong_node::index::{Index, Staged};
-use liandong_node::log::{Log, Pos};
+use liandong_node::log::{LogView, Pos};
 use liandong_node::rows;
 use liandong_node::site::{OnProgress, Progress, SiteError, lacks, record_kind};
 use liandong_proto::entry::{Anchor, Head, Header, Op, Patch};
@@ -67,7 +67,7 @@ impl Replay {
     /// [`SiteError`].
     pub fn run(
         &mut self,
-        log: &Log,
+        log: &dyn LogView,
         from: Pos,
         index: &Index,
         progress: OnProgress<'_>,

@@ -53,6 +53,7 @@ mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
+mod view;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -65,6 +66,7 @@ pub use pos::Pos;
 pub use reader::{Reader, Record};
 pub use rewrite::Edit;
 pub use verify::Verified;
+pub use view::{LogView, Records};
 
 /// How a log cuts its files. Both may change between two opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

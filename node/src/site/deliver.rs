@@ -21,7 +21,7 @@ use prost::Message as _;
 use super::open::read_state;
 use super::{Record, Site, SiteError, begin, fold_own, locked, patches, record_kind};
 use crate::index::{Index, Staged};
-use crate::log::{Batch, Log, Pos};
+use crate::log::{Batch, Log, LogView, Pos};
 use crate::now::now_ms;
 use crate::{payload, rows};
 
@@ -125,7 +125,7 @@ impl Site {
             let until = self.log.end();
             let fold = |deliver: &sync::Deliver| {
                 let mut fold = Fold::new(writer.author.origin, &key, &self.lineage, self.mark_base);
-                let staged = fold.deliver(deliver, &self.log, until, &self.index)?;
+                let staged = fold.deliver(deliver, &*self.log, until, &self.index)?;
                 Ok::<_, SiteError>((staged, fold))
             };
             let (mut staged, mut folded) = fold(deliver)?;
@@ -266,7 +266,7 @@ fn seq_of(entry: &Entry, epoch: Epoch) -> Result<Option<u64>, SiteError> {
 }
 
 /// Folds deliveries into states.
-pub(super) struct Fold<'a> {
+pub struct Fold<'a> {
     origin: Origin,
     key: &'a CityRing,
     lineage: &'a Lineage,
@@ -279,16 +279,20 @@ pub(super) struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    pub(super) fn new(origin: Origin, key: &'a CityRing, lineage: &'a Lineage, mark_base: u64) -> Fold<'a> {
+    /// A fold at a site; `mark_base` counts its own entries of the epochs before.
+    pub fn new(origin: Origin, key: &'a CityRing, lineage: &'a Lineage, mark_base: u64) -> Fold<'a> {
         Fold { origin, key, lineage, mark_base, newest: Stamp::default(), erased: payload::Erased::new() }
     }
 
     /// Rows that change with a delivery. `until` is where the delivery stands in the log: own entries
     /// behind it come later. The index shows all that is before it.
-    pub(super) fn deliver(
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn deliver(
         &mut self,
         deliver: &sync::Deliver,
-        log: &Log,
+        log: &dyn LogView,
         until: Pos,
         index: &Index,
     ) -> Result<Vec<Staged>, SiteError> {
@@ -376,7 +380,7 @@ impl<'a> Fold<'a> {
     fn own_again(
         &self,
         again: &HashMap<Key, u64>,
-        log: &Log,
+        log: &dyn LogView,
         until: Pos,
         new: &mut [(Key, Option<u64>, Option<RecordState>)],
     ) -> Result<(), SiteError> {
@@ -418,7 +422,7 @@ pub(super) fn erased_by(item: &sync::Item) -> Option<(Origin, u64)> {
 }
 
 /// A receipt's effect on the site's row. One without a signature is a welcome's word, and proves nothing later.
-pub(super) fn confirm(row: &mut pb::SiteRow, receipt: &sync::Receipt) {
+pub fn confirm(row: &mut pb::SiteRow, receipt: &sync::Receipt) {
     row.confirmed_seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
     if !receipt.signature.is_empty() {
         row.receipt = receipt.encode_to_vec().into();
@@ -426,7 +430,7 @@ pub(super) fn confirm(row: &mut pb::SiteRow, receipt: &sync::Receipt) {
 }
 
 /// A welcome's effect on the site's row.
-pub(super) fn learn(row: &mut pb::SiteRow, learned: pb::Welcomed) {
+pub fn learn(row: &mut pb::SiteRow, learned: pb::Welcomed) {
     row.generations = learned.generations;
     // A hub that was restored from a backup knows the nonce of an earlier session. A copy of this site's directory is told
     // from it all the same: it does not have what this one used since.

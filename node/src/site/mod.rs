@@ -48,7 +48,7 @@ use crate::now::now_ms;
 use crate::rows;
 
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
-pub use deliver::PushReader;
+pub use deliver::{Fold, PushReader, confirm, learn};
 pub use erase::{Missing, begin, erasures, lacks, proved, told};
 pub use error::{Class, SiteError};
 pub use files::{
@@ -57,7 +57,7 @@ pub use files::{
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use linking::LinkingRing;
-pub use open::SiteOptions;
+pub use open::{Replay, SiteOptions, generations_of, head_of, origin_of};
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
 pub use restore::Restoring;

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::audit::Audit;
 use crate::index::{Index, IndexOptions, Pace, Staged};
-use crate::log::{self, Batch, DirLock, Log, Pos};
+use crate::log::{self, Batch, DirLock, Log, LogView, Pos};
 use crate::now::{generator, random};
 use crate::{rows, store};
 
@@ -126,7 +126,7 @@ impl Site {
         };
         let mut replay = Replay::new(row, &keys.city);
         let from = index.1.map(Pos::from_bytes).unwrap_or_default();
-        replay.run(&log, from, &index.0, progress)?;
+        replay.run(&*log, from, &index.0, progress)?;
         let Replay { row, lineage, .. } = replay;
         let origin = origin_of(&row)?;
         let mut author = Author::new(origin, keys, generator());
@@ -218,7 +218,11 @@ fn open_index(
     Ok((index, opened.position))
 }
 
-fn origin_of(row: &pb::SiteRow) -> Result<Origin, SiteError> {
+/// Who a site is.
+///
+/// # Errors
+/// [`SiteError::Corrupt`] for one whose log does not begin with an epoch.
+pub fn origin_of(row: &pb::SiteRow) -> Result<Origin, SiteError> {
     let epoch = Epoch::from_slice(&row.epoch);
     let epoch = epoch.ok_or_else(|| SiteError::corrupt("the log", "it does not begin with an epoch"))?;
     Ok(Origin { site: SiteCode(row.site), epoch })
@@ -231,11 +235,13 @@ fn note_epoch(lineage: &mut Lineage, opened: &pb::EpochOpened) {
     }
 }
 
-fn head_of(row: &pb::SiteRow) -> Head {
+/// The newest own entry.
+pub fn head_of(row: &pb::SiteRow) -> Head {
     Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() }
 }
 
-fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
+/// The hub's history as the site knows it.
+pub fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
     let starts: Vec<sync::GenerationStart> = row
         .generations
         .iter()
@@ -248,9 +254,11 @@ fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
 }
 
 /// Folds the log, or its tail, into the index.
-struct Replay<'a> {
-    row: pb::SiteRow,
-    lineage: Lineage,
+pub struct Replay<'a> {
+    /// Where the site stands.
+    pub row: pb::SiteRow,
+    /// Which epochs go on from which.
+    pub lineage: Lineage,
     key: &'a CityRing,
     touched: Touched,
     checks: Vec<((u32, RecordId), Option<u64>)>,
@@ -259,15 +267,20 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(row: pb::SiteRow, key: &'a CityRing) -> Replay<'a> {
+    /// Goes on from what an index holds.
+    pub fn new(row: pb::SiteRow, key: &'a CityRing) -> Replay<'a> {
         let mut lineage = Lineage::default();
         row.line.iter().for_each(|opened| note_epoch(&mut lineage, opened));
         Replay { row, lineage, key, touched: Touched::default(), checks: Vec::new(), gone: Vec::new() }
     }
 
-    fn run(
+    /// Folds the log from a place to its end into an index.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn run(
         &mut self,
-        log: &Log,
+        log: &dyn LogView,
         from: Pos,
         index: &Index,
         progress: OnProgress<'_>,
@@ -292,7 +305,7 @@ impl<'a> Replay<'a> {
         self.flush(index, log.end())
     }
 
-    fn record(&mut self, raw: &log::Record, log: &Log, index: &Index) -> Result<(), SiteError> {
+    fn record(&mut self, raw: &log::Record, log: &dyn LogView, index: &Index) -> Result<(), SiteError> {
         match Record::read(raw)? {
             Record::Opened(opened) => {
                 (self.row.site, self.row.epoch) = (opened.site, opened.epoch.clone());
