@@ -1,0 +1,348 @@
+//! A node as it is between two events: a disk, and a running site over it. It stands for `liandong_node::site::Site` and
+//! its files, with the author, the folds of own entries and deliveries, and the replay that a real site has.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use liandong_node::index::{Index, Staged};
+use liandong_node::log::{Batch, LogView as _, Pos};
+use liandong_node::rows;
+use liandong_node::site::{
+    Author, By, Fold, Keys, Put, PutAnswer, Replay, SiteError, Verdict, confirm, fold_own, generations_of,
+    head_of, learn, origin_of, record_kind, view,
+};
+use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header};
+use liandong_proto::id::{Epoch, Origin, SiteCode, sha256};
+use liandong_proto::merge::Lineage;
+use liandong_proto::pb::log::v1 as log;
+use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::position::{Generations, Position};
+use liandong_proto::session::node::{Ask, Digests, NodeSession, Standing};
+use liandong_proto::session::{MOST_NONCES, generations_to_pb, position_from_pb};
+use liandong_proto::share::{CityKey, CityRing, LinkingKey};
+use liandong_proto::sign::{SigningKey, VerifyingKey};
+use liandong_proto::stamp::{Clock, Stamp};
+use liandong_proto::state::RecordState;
+use prost::Message as _;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::disk::{Beside, Disk, Full, Sight};
+use super::planted::Planted;
+use super::truth::{Key, Sights};
+
+/// What a city keeps beside its log.
+#[derive(Clone)]
+pub struct Secrets {
+    /// The city's key.
+    pub city: CityRing,
+    /// The province's linking key.
+    pub linking: LinkingKey,
+    /// Signs its log.
+    pub signer: SigningKey,
+    /// Number of its enrolment.
+    pub enrolment: u32,
+}
+
+impl Secrets {
+    /// A city that has just joined.
+    pub fn draw(random: &mut StdRng, linking: &LinkingKey) -> Secrets {
+        Secrets {
+            city: CityRing::new(CityKey::new(&random.random()), Vec::new()),
+            linking: linking.clone(),
+            signer: SigningKey::new(&random.random()),
+            enrolment: random.random(),
+        }
+    }
+}
+
+/// How its uplink is.
+pub enum Uplink {
+    /// It will try again.
+    Offline,
+    /// On a connection.
+    Connected(u64, Box<NodeSession>),
+    /// Until somebody acts: refused, or parted from the hub.
+    Stopped {
+        /// Whether its log and the hub's have parted.
+        parted: bool,
+    },
+}
+
+/// A site that runs.
+pub struct Running {
+    /// Writes its entries.
+    pub author: Author,
+    /// Where it stands.
+    pub row: log::SiteRow,
+    lineage: Lineage,
+    /// What it shows.
+    pub index: Index,
+    /// Newest durable own entry that the uplink knows of.
+    pub durable: Head,
+    /// Which places are part of what was delivered of each record.
+    sights: HashMap<Key, Sight>,
+    /// Its uplink.
+    pub uplink: Uplink,
+    /// Head and cursor that were found to be equal with the hub.
+    pub compared: (u64, u64),
+}
+
+/// A batch of puts.
+pub struct Written {
+    /// What became of each.
+    pub answers: Vec<Result<PutAnswer, SiteError>>,
+}
+
+fn none_of<T>(_: Full) -> Result<T, SiteError> {
+    Err(SiteError::Refused("disk full".into()))
+}
+
+/// The log of a site that has just been made.
+pub fn format(site: SiteCode, epoch: Epoch, anchor: Option<Anchor>) -> log::EpochOpened {
+    let anchor = anchor.as_ref().map(Anchor::to_pb);
+    log::EpochOpened { site: site.0, epoch: Bytes::copy_from_slice(&epoch.0), anchor }
+}
+
+/// A batch of one record.
+pub fn one(kind: u8, payload: &[u8]) -> Batch {
+    let mut batch = Batch::new();
+    batch.push(kind, &[payload]);
+    batch
+}
+
+impl Running {
+    /// Opens a site: its index is made from the log alone.
+    pub fn open(disk: &Disk, secrets: &Secrets, random: &mut StdRng) -> Result<Running, SiteError> {
+        let index = Index::in_memory();
+        let keys = Keys { city: secrets.city.clone(), linking: Some(secrets.linking.clone()) };
+        let mut replay = Replay::new(log::SiteRow::default(), &keys.city);
+        replay.run(disk, Pos::default(), &index, &mut |_| ())?;
+        let Replay { row, lineage, .. } = replay;
+        let mut author = Author::new(origin_of(&row)?, keys, StdRng::from_seed(random.random()));
+        author.head = head_of(&row);
+        author.clock = Clock::resume(Stamp(row.stamp));
+        author.generations = generations_of(&row);
+        author.anchor = row.anchor.as_ref().and_then(Anchor::from_pb);
+        let mut sights = HashMap::new();
+        for (_, beside) in disk.beside(0) {
+            if let Beside::Sights(seen) = beside {
+                sights.extend(seen.iter().cloned());
+            }
+        }
+        let durable = author.head;
+        Ok(Running {
+            author,
+            row,
+            lineage,
+            index,
+            durable,
+            sights,
+            uplink: Uplink::Offline,
+            compared: (u64::MAX, 0),
+        })
+    }
+
+    /// Who it is.
+    pub fn origin(&self) -> Origin {
+        self.author.origin
+    }
+
+    fn state(&self, key: Key) -> Option<(RecordState, u64)> {
+        let item = self.index.get(&rows::record(key.0, key.1)).expect("memory")?;
+        Some((RecordState::decode(&item.value).expect("a state"), item.check))
+    }
+
+    /// What it shows of a record.
+    pub fn shown(&self, key: Key) -> Option<RecordState> {
+        self.state(key).map(|(state, _)| state)
+    }
+
+    fn stage(&mut self, mut staged: Vec<Staged>, end: Pos) {
+        let old = self.index.get(rows::SITE).expect("memory").map(|item| item.check);
+        let new = Some(Bytes::from(self.row.encode_to_vec()));
+        staged.push(Staged { key: Bytes::from_static(rows::SITE), old, new });
+        self.index.stage(&staged, end.to_bytes());
+    }
+
+    /// Appends puts, as `Site::append_puts` does; they are durable with the next sync.
+    pub fn put(
+        &mut self,
+        disk: &mut Disk,
+        puts: &[Put],
+        now_ms: u64,
+        planted: Option<Planted>,
+        truth: &mut Sights,
+    ) -> Written {
+        let mut answers = Vec::new();
+        for put in puts {
+            let before = self.author.head;
+            let known = put.record.and_then(|record| self.state((put.kind, record)));
+            let (mut state, check) = known.map_or((None, None), |(state, check)| (Some(state), Some(check)));
+            if planted == Some(Planted::FeedWideBase)
+                && let Some(state) = state.as_mut().filter(|state| state.hub_seq > 0)
+            {
+                state.hub_seq = self.row.hub_seq;
+            }
+            let made = match self.author.write(put, state.as_ref(), &By::default(), now_ms) {
+                Ok(Verdict::Write(made, record)) => (made, record),
+                Ok(Verdict::Answer(answer)) => {
+                    answers.push(Ok(answer));
+                    continue;
+                }
+                Err(error) => {
+                    answers.push(Err(error));
+                    continue;
+                }
+            };
+            let (made, record) = made;
+            let key = (put.kind, record);
+            let mut batch = Batch::new();
+            batch.push(record_kind::OWN, &Encoded::new(&made.entry).parts());
+            let end = match disk.append(&batch, Beside::Nothing) {
+                Ok(end) => end,
+                Err(full) => {
+                    self.author.rewind(before);
+                    answers.push(none_of(full));
+                    continue;
+                }
+            };
+            truth.note(&made.header, made.head.hash, self.sights.get(&key).cloned().unwrap_or_default());
+            let state = fold_own(state, &made.header, &made.open, &made.sealed, &self.lineage);
+            let version = view::version(&state, Some(self.author.origin));
+            let new = Some(Bytes::from(state.encode()));
+            (self.row.seq, self.row.stamp) = (made.head.seq, self.author.clock.last().0);
+            self.row.hash = Bytes::copy_from_slice(&made.head.hash);
+            self.stage(vec![Staged { key: rows::record(key.0, key.1), old: check, new }], end);
+            answers.push(Ok(PutAnswer { record, version, ..PutAnswer::default() }));
+        }
+        Written { answers }
+    }
+
+    fn note(&mut self, disk: &mut Disk, kind: u8, payload: &[u8]) -> Result<Pos, SiteError> {
+        disk.append(&one(kind, payload), Beside::Nothing).or_else(none_of)
+    }
+
+    /// As `Site::greet`: with a nonce that is durable before it is used.
+    pub fn greet(
+        &mut self,
+        disk: &mut Disk,
+        secrets: &Secrets,
+        nonce: [u8; 16],
+        hub_key: VerifyingKey,
+    ) -> Result<Standing, SiteError> {
+        if self.row.nonces.len() < MOST_NONCES {
+            let nonce = Bytes::copy_from_slice(&nonce);
+            let tried = log::NonceTried { nonce: nonce.clone(), ..log::NonceTried::default() };
+            let end = self.note(disk, record_kind::TRIED, &tried.encode_to_vec())?;
+            self.row.nonces.push(nonce);
+            self.stage(Vec::new(), end);
+            disk.sync();
+        }
+        Ok(Standing {
+            origin: self.author.origin,
+            nonces: self.row.nonces.clone(),
+            head: self.durable,
+            cursor: Position { generation: self.row.generation, hub_seq: self.row.hub_seq },
+            generations: self.author.generations.clone(),
+            restore: false,
+            anchor: self.row.anchor.as_ref().and_then(Anchor::from_pb),
+            receipt: self.row.receipt.clone(),
+            signer: secrets.signer.clone(),
+            hub_key,
+        })
+    }
+
+    /// As `Site::welcomed`.
+    pub fn welcomed(&mut self, disk: &mut Disk, generations: &Generations) -> Result<(), SiteError> {
+        let start = |start: sync::GenerationStart| log::HistoryStart {
+            generation: start.generation,
+            first_hub_seq: start.first_hub_seq,
+        };
+        let learned =
+            log::Welcomed { generations: generations_to_pb(generations).into_iter().map(start).collect() };
+        let end = self.note(disk, record_kind::WELCOMED, &learned.encode_to_vec())?;
+        learn(&mut self.row, learned);
+        self.author.generations = generations.clone();
+        self.stage(Vec::new(), end);
+        disk.sync();
+        Ok(())
+    }
+
+    /// As `Site::confirmed`.
+    pub fn confirmed(&mut self, disk: &mut Disk, receipt: &sync::Receipt) -> Result<(), SiteError> {
+        let end = self.note(disk, record_kind::CONFIRMED, &receipt.encode_to_vec())?;
+        confirm(&mut self.row, receipt);
+        self.stage(Vec::new(), end);
+        Ok(())
+    }
+
+    /// As `Site::receive`, up to the sync: appends a delivery and shows it.
+    pub fn receive(
+        &mut self,
+        disk: &mut Disk,
+        deliver: &sync::Deliver,
+        seen: Arc<Vec<(Key, Sight)>>,
+        now_ms: u64,
+    ) -> Result<Position, SiteError> {
+        let cursor = position_from_pb(deliver.cursor.as_ref());
+        let key = self.author.keys().city.clone();
+        let mut fold = Fold::new(self.author.origin, &key, &self.lineage, self.row.mark_base);
+        let staged = fold.deliver(deliver, disk, disk.end(), &self.index)?;
+        let newest = fold.newest;
+        let batch = one(record_kind::RECEIVED, &deliver.encode_to_vec());
+        let end = disk.append(&batch, Beside::Sights(Arc::clone(&seen))).or_else(none_of)?;
+        self.author.clock.saw(newest, now_ms);
+        self.row.stamp = self.author.clock.last().0;
+        (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
+        self.sights.extend(seen.iter().cloned());
+        self.stage(staged, end);
+        Ok(cursor)
+    }
+
+    /// As `Site::heads`.
+    pub fn heads(&self, disk: &Disk, places: &[u64]) -> Vec<Head> {
+        let own = self.own(disk).map(|(_, header, hash)| Head { seq: header.seq, hash });
+        own.filter(|head| places.contains(&head.seq)).collect()
+    }
+
+    fn own(&self, disk: &Disk) -> impl Iterator<Item = (Entry, Header, [u8; 32])> {
+        let own = disk.beside(0).filter(|(record, _)| record.kind == record_kind::OWN);
+        let read = own.map(|(record, _)| {
+            let entry = Entry::decode(record.payload).expect("an entry");
+            let header = Header::decode(&entry.header).expect("a header");
+            let hash = sha256(&entry.header);
+            (entry, header, hash)
+        });
+        let origin = self.author.origin;
+        read.filter(move |(_, header, _)| header.origin == origin)
+    }
+
+    /// As `PushReader::read`.
+    pub fn read(&self, disk: &Disk, after: Head, most: usize) -> (Vec<Entry>, Head) {
+        let (mut entries, mut head) = (Vec::new(), after);
+        let own = self.own(disk).skip_while(|(_, header, _)| header.seq <= after.seq);
+        for (entry, header, hash) in
+            own.take(most).take_while(|(_, header, _)| header.seq <= self.durable.seq)
+        {
+            head = Head { seq: header.seq, hash };
+            entries.push(entry);
+        }
+        (entries, head)
+    }
+
+    /// What the site shows, as digests.
+    pub fn digests(&self, ask: &Ask) -> Digests {
+        let all = |_, state: &RecordState| Some(Cow::Owned(state.fields.clone()));
+        view::digests(&self.index, ask, |kind, state| all(kind, state)).expect("memory")
+    }
+
+    /// The records that it has, by kind and id.
+    pub fn records(&self, kind: u32) -> Vec<Key> {
+        let prefix = rows::records_of(kind);
+        let rows = self.index.scan(&prefix, Some(&rows::after_prefix(&prefix)));
+        rows.filter_map(|row| rows::parse_record(&row.expect("memory").0)).collect()
+    }
+}
