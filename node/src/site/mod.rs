@@ -20,6 +20,7 @@ mod recovery;
 mod refusal;
 mod renew;
 mod restore;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -61,6 +62,7 @@ pub use open::{Replay, SiteOptions, generations_of, head_of, origin_of};
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
 pub use restore::Restoring;
+pub use takeover::{TakenOver, Takeover};
 pub use verify::counted;
 
 /// A running site.
