@@ -61,8 +61,8 @@ pub use linking::LinkingRing;
 pub use open::{Replay, SiteOptions, generations_of, head_of, origin_of};
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
-pub use restore::Restoring;
-pub use takeover::{TakenOver, Takeover};
+pub use restore::{Line, Restoring};
+pub use takeover::{Alone, TakenOver, Takeover};
 pub use verify::counted;
 
 /// A running site.
