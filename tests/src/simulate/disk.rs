@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use liandong_node::log::{Batch, LogView, Pos, Record, Records};
+use liandong_node::log::{Batch, LogError, LogView, Pos, Record, Records};
 use liandong_proto::id::RecordId;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
@@ -29,6 +29,8 @@ struct Kept {
     kind: u8,
     payload: Bytes,
     beside: Beside,
+    /// A bit has flipped: what is read is not what its checksum says.
+    flipped: bool,
 }
 
 /// A disk with one log.
@@ -56,7 +58,7 @@ impl Disk {
         for (kind, payload) in batch.records() {
             let is_marked = !matches!(beside, Some(Beside::Places(_))) || kind == COMMIT;
             let beside = if is_marked { beside.take().unwrap_or_default() } else { Beside::Nothing };
-            self.records.push(Kept { kind, payload: Bytes::copy_from_slice(payload), beside });
+            self.records.push(Kept { kind, payload: Bytes::copy_from_slice(payload), beside, flipped: false });
         }
         self.ends.push(self.records.len());
         Ok(self.end())
@@ -89,7 +91,33 @@ impl Disk {
         copy
     }
 
-    /// The records from one on, with what is beside each.
+    /// A bit of something durable flips. False where there is nothing.
+    pub fn flip(&mut self, random: &mut StdRng) -> bool {
+        if self.synced == 0 {
+            return false;
+        }
+        let at = random.random_range(0..self.synced);
+        self.records[at].flipped = true;
+        true
+    }
+
+    /// Whether something cannot be read.
+    pub fn is_damaged(&self) -> bool {
+        self.records.iter().any(|kept| kept.flipped)
+    }
+
+    /// What is durable, as a log.
+    pub fn durable(&self) -> Durable<'_> {
+        Durable(self)
+    }
+
+    /// What is durable of a kind, newest first.
+    pub fn newest_durable(&self, kind: u8) -> impl Iterator<Item = &Bytes> {
+        let durable = self.records[..self.synced].iter().rev();
+        durable.filter(move |kept| kept.kind == kind).map(|kept| &kept.payload)
+    }
+
+    /// The records from one on, with what is beside each. What has been read once stays readable to whoever checks.
     pub fn beside(&self, from: usize) -> impl Iterator<Item = (Record, &Beside)> {
         self.records.iter().enumerate().skip(from).map(|(at, kept)| (record(at, kept), &kept.beside))
     }
@@ -113,10 +141,29 @@ fn record(at: usize, kept: &Kept) -> Record {
     Record { pos: place(at), next: place(at + 1), kind: kept.kind, payload: kept.payload.clone() }
 }
 
+/// What of a disk is durable.
+pub struct Durable<'a>(&'a Disk);
+
+fn read(records: &[Kept], from: Pos) -> Records<'_> {
+    let from = if from.segment == 0 { 0 } else { from.offset as usize };
+    let mut over = false;
+    Box::new(records.iter().enumerate().skip(from).map_while(move |(at, kept)| {
+        if over {
+            return None;
+        }
+        over = kept.flipped;
+        Some(if over { Err(damaged(at)) } else { Ok(record(at, kept)) })
+    }))
+}
+
+fn damaged(at: usize) -> LogError {
+    let what = "the checksum does not match".to_owned();
+    LogError::Damaged { path: "log".into(), offset: at as u64, what }
+}
+
 impl LogView for Disk {
     fn read(&self, from: Pos) -> Records<'_> {
-        let from = if from.segment == 0 { 0 } else { from.offset as usize };
-        Box::new(self.records.iter().enumerate().skip(from).map(|(at, kept)| Ok(record(at, kept))))
+        read(&self.records, from)
     }
 
     /// The log has one segment.
@@ -130,5 +177,23 @@ impl LogView for Disk {
 
     fn bytes_from(&self, from: Pos) -> u64 {
         self.records.iter().skip(from.offset as usize).map(|kept| kept.payload.len() as u64).sum()
+    }
+}
+
+impl LogView for Durable<'_> {
+    fn read(&self, from: Pos) -> Records<'_> {
+        read(&self.0.records[..self.0.synced], from)
+    }
+
+    fn seek(&self, mark: u64) -> Pos {
+        self.0.seek(mark)
+    }
+
+    fn end(&self) -> Pos {
+        Pos { segment: 1, offset: self.0.synced as u64 }
+    }
+
+    fn bytes_from(&self, from: Pos) -> u64 {
+        self.0.bytes_from(from)
     }
 }

@@ -6,11 +6,13 @@ use rand::RngExt as _;
 
 use super::clerks::{self, MEMBER, TRANSFER};
 use super::invariants::{Broken, Invariant};
-use super::node::Uplink;
+use super::node::{self, Uplink};
+use super::hub;
 use super::world::{Event, World};
 
 /// How long people write, in milliseconds.
 const STORM_MS: u64 = 15_000;
+const TEN_YEARS_MS: i64 = 3_653 * 86_400_000;
 /// How long it may take until both sides show the same, once all is well.
 const HEALING_MS: u64 = 60_000;
 
@@ -35,7 +37,6 @@ impl World {
         self.after(500, Event::Secretary);
         self.after(500, Event::Fault);
         while self.step(until_ms)? {}
-        self.storm = false;
         Ok(())
     }
 
@@ -44,7 +45,8 @@ impl World {
         let until_ms = self.now_ms + HEALING_MS;
         while self.step(until_ms)? {
             if self.is_even() {
-                return Ok(());
+                self.settled();
+                return self.check_rebuilt();
             }
         }
         let now_ms = self.now_ms;
@@ -60,8 +62,6 @@ impl World {
         Err(Broken::new(invariant, format!("after {HEALING_MS} ms: {}", self.uneven())))
     }
 
-    fn mend(&mut self) {}
-
     /// Whether every node has said all it has to say, and has found itself equal with the hub.
     fn is_even(&self) -> bool {
         self.uneven().is_empty()
@@ -72,7 +72,7 @@ impl World {
         if !hub.rounds.is_empty() || hub.queue.has_work() {
             return "the hub commits".into();
         }
-        for node in &self.nodes {
+        for node in self.nodes.iter().filter(|node| !node.retired) {
             let Some(running) = &node.running else { return format!("{} does not run", node.site) };
             let Uplink::Connected(_, session) = &running.uplink else {
                 return format!("{} is not connected", node.site);
@@ -92,7 +92,7 @@ impl World {
     }
 
     pub(super) fn clerk_writes(&mut self, n: usize) -> Result<(), Broken> {
-        if !self.storm {
+        if !self.storm || self.nodes[n].retired {
             return Ok(());
         }
         let pause = self.takes(1_500);
@@ -123,6 +123,7 @@ impl World {
         let node = &mut self.nodes[n];
         let Some(running) = node.running.as_mut() else { return Ok(()) };
         let written = running.put(&mut node.disk, &puts, now_ms, self.planted, &mut self.sights);
+        running.check(written.keys)?;
         for answer in written.answers {
             match answer {
                 Ok(answer) if answer.problems.is_empty() => self.counts.entries += 1,
@@ -160,12 +161,111 @@ impl World {
         }
         let pause = self.takes(3_000);
         self.after(pause, Event::Fault);
-        let links: Vec<u64> =
-            self.links.iter().filter(|(_, link)| !link.cut).map(|(number, _)| *number).collect();
+        let n = self.random.random_range(0..self.nodes.len());
+        match self.random.random_range(0..40) {
+            0..10 => self.line_is_cut(),
+            10..14 => {
+                self.counts.fault("node unreachable");
+                self.nodes[n].unreachable_until = self.now_ms + self.random.random_range(1_000..8_000);
+                self.cut_off(n);
+            }
+            14..17 => self.node_crashes(n),
+            17 | 18 => self.hub_crashes(),
+            19..22 => {
+                self.counts.fault("node clock stepped");
+                self.nodes[n].offset_ms = self.random.random_range(-TEN_YEARS_MS..=TEN_YEARS_MS);
+            }
+            22 => {
+                self.counts.fault("hub clock stepped");
+                self.hub.offset_ms = self.random.random_range(-TEN_YEARS_MS..=TEN_YEARS_MS);
+            }
+            23 | 24 => {
+                self.counts.fault("node disk full");
+                self.nodes[n].disk.full = true;
+                let pause = self.takes(4_000);
+                self.after(pause, Event::Freed(Some(n)));
+            }
+            25 => {
+                self.counts.fault("hub disk full");
+                self.hub.disk.full = true;
+                let pause = self.takes(4_000);
+                self.after(pause, Event::Freed(None));
+            }
+            26..29 => self.node_backs_up(n),
+            29 | 30 => {
+                if self.hub.backup.is_none() || self.random.random_bool(0.5) {
+                    self.hub.backup = Some(self.hub.disk.backup()).filter(|disk| !disk.is_damaged());
+                }
+            }
+            31 | 32 => self.node_put_back(n),
+            33 | 34 => self.node_is_cloned(n),
+            35 => self.node_is_lost(n),
+            36 => self.hub_put_back(),
+            37 => {
+                self.hub_put_back();
+                self.node_put_back(n);
+            }
+            38 => self.bit_flips(Some(n)),
+            _ => self.bit_flips(None),
+        }
+    }
+
+    fn line_is_cut(&mut self) {
+        let whole = self.links.iter().filter(|(_, link)| !link.cut);
+        let links: Vec<u64> = whole.map(|(number, _)| *number).collect();
         if !links.is_empty() {
             let link = links[self.random.random_range(0..links.len())];
             self.counts.fault("link cut");
             self.cut(link, false);
         }
+    }
+
+    fn cut_off(&mut self, n: usize) {
+        let whole = self.links.iter().filter(|(_, link)| !link.cut && link.node == n);
+        let links: Vec<u64> = whole.map(|(number, _)| *number).collect();
+        links.into_iter().for_each(|link| self.cut(link, false));
+    }
+
+    fn bit_flips(&mut self, n: Option<usize>) {
+        // Somebody has to have a copy.
+        if n.is_none() && self.hub.backup.is_none() {
+            return;
+        }
+        let (disk, kind) = match n {
+            Some(n) if self.nodes[n].retired => return,
+            Some(n) => (&mut self.nodes[n].disk, "bit flipped at a node"),
+            None => (&mut self.hub.disk, "bit flipped at the hub"),
+        };
+        if !disk.flip(&mut self.random) {
+            return;
+        }
+        self.counts.fault(kind);
+        match n {
+            Some(n) => self.doubtful.extend([self.nodes[n].site]),
+            None => self.hub_crashes(),
+        }
+    }
+
+    /// An index that is made from the log alone is the one that was there.
+    fn check_rebuilt(&mut self) -> Result<(), Broken> {
+        let Some(hub) = &self.hub.running else { return Ok(()) };
+        let (index, otherwise) = hub::rebuilt(&self.hub.disk);
+        if index.digest() != hub.index().digest() {
+            return Err(Broken::new(Invariant::RebuildIsTheSame, "the hub's index is another one"));
+        }
+        if !otherwise.is_empty() {
+            let what = format!("today the hub would judge {otherwise:?} otherwise");
+            return Err(Broken::new(Invariant::RebuildIsTheSame, what));
+        }
+        for node in &self.nodes {
+            let Some(running) = &node.running else { continue };
+            let again = node::Running::open(&node.disk, &node.secrets, &mut self.random);
+            let again = again.map_err(|error| Broken::new(Invariant::RebuildIsTheSame, error.to_string()))?;
+            if again.index.digest() != running.index.digest() {
+                let what = format!("the index of {} is another one", node.site);
+                return Err(Broken::new(Invariant::RebuildIsTheSame, what));
+            }
+        }
+        Ok(())
     }
 }

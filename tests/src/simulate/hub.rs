@@ -13,7 +13,7 @@ use liandong_hub::commit::{Ground, Judge, Round};
 use liandong_hub::feed;
 use liandong_hub::fold::{Accepting, Fold};
 use liandong_hub::hub::{Published, stage_row, started};
-use liandong_hub::queue::Queue;
+use liandong_hub::queue::{Pushed, Queue};
 use liandong_hub::replay::Replay;
 use liandong_hub::sanctions::Sanctions;
 use liandong_node::audit::Note;
@@ -36,7 +36,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::disk::{Beside, Disk};
-use super::node::one;
+use super::node::{full, one};
 use super::planted::Planted;
 use super::truth::{Sights, Truth};
 
@@ -90,6 +90,8 @@ pub struct Driver {
     pub session: HubSession,
     /// The hub's history as the node knows it.
     pub known: Arc<Generations>,
+    /// Of its hello, where a copy would be told from it.
+    pub nonce: Option<Bytes>,
     /// It has taken the city's one place.
     pub registered: bool,
 }
@@ -105,6 +107,8 @@ pub struct Running {
     pub judge: Judge,
     /// What waits for it.
     pub queue: Queue,
+    /// Pushes that may come once more.
+    pub stale: Vec<Pushed>,
     /// How many rounds each city's oldest push has waited.
     pub waits: BTreeMap<SiteCode, (u64, u64)>,
     /// Judged and not yet told; the first may be in the log and not yet synced.
@@ -167,6 +171,7 @@ impl Running {
             ground,
             judge,
             queue: Queue::default(),
+            stale: Vec::new(),
             waits: BTreeMap::new(),
             rounds: VecDeque::new(),
             appended: None,
@@ -256,6 +261,14 @@ impl Running {
     }
 }
 
+/// An index made from a hub's log alone, and the places of the order that would be judged otherwise.
+pub fn rebuilt(disk: &Disk) -> (Index, Vec<u64>) {
+    let index = Index::in_memory();
+    let mut replay = Replay::new(log::SiteRow::default(), &index).expect("memory");
+    replay.run(disk, Pos::default(), &index, &mut |_| ()).expect("a log that can be read");
+    (index, replay.judged_otherwise)
+}
+
 /// As the hub's own, without the audit log.
 fn begin_generation(
     disk: &mut Disk,
@@ -274,7 +287,7 @@ fn begin_generation(
     };
     let payload = start.encode_to_vec();
     let batch = one(record_kind::GENERATION, &payload);
-    disk.append(&batch, Beside::Nothing).map_err(|_| SiteError::Refused("disk full".into()))?;
+    disk.append(&batch, Beside::Nothing).or_else(full)?;
     disk.sync();
     generations.begin(GenerationStart { generation: start.generation, first_hub_seq: start.first_hub_seq });
     let hash = chain::note_hash(&row.commit_hash, record_kind::GENERATION, &payload);

@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Invariant {
     /// No receipt for a change that the hub cannot show after a restart.
     ReceiptIsDurable,
+    /// What a clerk was told is saved is there after a restart.
+    PutIsDurable,
     /// Nothing is said to be applied that the node does not show after a restart.
     AppliedIsDurable,
     /// Nothing received twice is applied twice.
@@ -41,6 +43,7 @@ impl fmt::Display for Invariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Invariant::ReceiptIsDurable => "invariant_receipt_is_durable",
+            Invariant::PutIsDurable => "invariant_a_put_is_durable",
             Invariant::AppliedIsDurable => "invariant_applied_is_durable",
             Invariant::NothingTwice => "invariant_nothing_is_applied_twice",
             Invariant::EveryPairListed => "invariant_every_concurrent_pair_is_listed",

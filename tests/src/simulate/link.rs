@@ -36,6 +36,8 @@ pub struct Link {
     pub up_at: u64,
     /// The same, to the node.
     pub down_at: u64,
+    /// Deliveries sent and not confirmed yet: up to which place, and as they were.
+    pub told: VecDeque<(u64, sync::Deliver)>,
     /// The hub still reads it.
     pub hub_reads: bool,
     /// The node still reads it.
@@ -52,6 +54,7 @@ impl Link {
             down: VecDeque::new(),
             up_at: 0,
             down_at: 0,
+            told: VecDeque::new(),
             hub_reads: true,
             node_reads: true,
         }

@@ -3,23 +3,24 @@
 
 use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use liandong_hub::agreements;
 use liandong_hub::commit::Round;
-use liandong_hub::history::locate;
+use liandong_hub::history::{commits, line_entries, locate};
 use liandong_hub::hub::stage_row;
 use liandong_hub::queue::{Job, Knock, Pushed};
 use liandong_node::rows;
-use liandong_node::site::record_kind;
+use liandong_node::site::{Class, record_kind};
 use liandong_proto::entry::Header;
-use liandong_proto::id::SiteCode;
+use liandong_proto::id::{Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as sync;
-use liandong_proto::session::hub::{CheckedEntry, HubSession, Input, Output};
-use liandong_proto::session::{generations_from_pb, head_from_pb, refusal};
+use liandong_proto::session::hub::{Admission, CheckedEntry, HubSession, Input, Output};
+use liandong_proto::session::{generations_from_pb, head_from_pb, position_from_pb, refusal};
 use liandong_proto::state::RecordState;
 use prost::Message as _;
 use sync::refusal::Code;
 
-use super::disk::Beside;
+use super::disk::{Beside, Disk};
 use super::hub::{Driver, Running};
 use super::invariants::{Broken, Invariant};
 use super::link::{Parcel, UNREAD};
@@ -49,7 +50,12 @@ impl World {
         match opened {
             Ok(running) => hub.running = Some(running),
             // It is tried again, as a service manager does.
-            Err(_) if hub.disk.full => self.after(1_000, Event::HubStart),
+            Err(error) if error.class() == Class::Full && hub.disk.full => {
+                self.after(1_000, Event::HubStart);
+                return Ok(());
+            }
+            // It stays as it is until somebody looks.
+            Err(error) if error.class() == Class::Damaged && hub.disk.is_damaged() => return Ok(()),
             Err(error) => {
                 let what = format!("the hub does not start: {error}");
                 return Err(Broken::new(Invariant::NothingUnexplained, what));
@@ -60,6 +66,14 @@ impl World {
 
     /// The process ends, and with it what was not synced.
     pub fn hub_crashes(&mut self) {
+        self.hub_stops();
+        self.counts.fault("hub crash");
+        let pause = self.takes(2_000);
+        self.after(pause, Event::HubStart);
+    }
+
+    /// The same, and nobody starts it again.
+    pub fn hub_stops(&mut self) {
         self.hub.running = None;
         self.hub.disk.crash(&mut self.random);
         self.hub.life += 1;
@@ -68,9 +82,6 @@ impl World {
             self.cut(link, false);
             self.hub_learns(link);
         }
-        self.counts.fault("hub crash");
-        let pause = self.takes(2_000);
-        self.after(pause, Event::HubStart);
     }
 
     pub(super) fn hub_learns(&mut self, link: u64) {
@@ -103,6 +114,7 @@ impl World {
             identity,
             session: HubSession::new(identity.site, LIMITS),
             known: Arc::default(),
+            nonce: None,
             registered: false,
         });
         if !driver.registered && matches!(&up.message, Some(sync::up::Message::Hello(_))) {
@@ -128,7 +140,12 @@ impl World {
     pub(super) fn hub_input(&mut self, link: u64, input: Input) -> Result<(), Broken> {
         let Some(hub) = self.hub.running.as_mut() else { return Ok(()) };
         let Some(driver) = hub.drivers.get_mut(&link) else { return Ok(()) };
+        let welcomed = matches!(&input, Input::Admitted(Admission::Welcome { .. }));
+        let nonce = driver.nonce.clone().zip(driver.session.origin()).filter(|_| welcomed);
         let outputs = driver.session.on(input);
+        if let Some((nonce, origin)) = nonce {
+            self.check_nonce(link, origin, nonce)?;
+        }
         for output in outputs {
             if self.chance(2_500) {
                 self.hub_crashes();
@@ -147,7 +164,19 @@ impl World {
         match output {
             Output::Send(down) => return self.send_down(link, down),
             Output::Admit(mut hello) => {
-                driver.known = Arc::new(generations_from_pb(&hello.generations));
+                let known = generations_from_pb(&hello.generations);
+                // Whoever knows a life of the order that the hub has lost is not told apart from a copy.
+                let here = hub.published.generations.starts();
+                let is_known = here.iter().any(|start| start.generation == known.current());
+                let is_told = known.current() == 0 || is_known;
+                driver.nonce = hello.nonces.last().filter(|_| is_told && !hello.restore).cloned();
+                driver.known = Arc::new(known);
+                if self.planted == Some(Planted::CopyLetIn) {
+                    let origin = driver.session.origin();
+                    let rows = hub.published.registry.iter();
+                    let row = rows.filter(|(it, _)| Some(**it) == origin).map(|(_, row)| row.nonce.clone()).last();
+                    hello.nonces.splice(0..0, row);
+                }
                 if self.planted == Some(Planted::GenerationAsIs)
                     && let Some(cursor) = hello.cursor.as_mut()
                 {
@@ -168,10 +197,29 @@ impl World {
                 };
                 let known = Arc::clone(&driver.known);
                 let entries = self.bent(entries);
+                let (stale, keeps) = (self.chance(20), self.chance(20));
                 let Some(hub) = self.hub.running.as_mut() else { return Ok(()) };
-                hub.waits.entry(identity.site).or_default().0 += 1;
-                let pushed = Pushed { origin, identity, known, entries, signed, signing_key };
-                hub.queue.put(Job::Pushed(pushed));
+                let again = || Pushed {
+                    origin,
+                    identity,
+                    known: Arc::clone(&known),
+                    entries: entries.clone(),
+                    signed: signed.clone(),
+                    signing_key,
+                };
+                let mut pushes = vec![again()];
+                if keeps {
+                    hub.stale.push(again());
+                }
+                // Something of an earlier session, or of this one, comes once more.
+                if stale && let Some(pushed) = hub.stale.pop() {
+                    pushes.push(pushed);
+                    self.counts.fault("push taken in twice");
+                }
+                for pushed in pushes {
+                    hub.waits.entry(pushed.origin.site).or_default().0 += 1;
+                    hub.queue.put(Job::Pushed(pushed));
+                }
                 self.kick_judge();
             }
             Output::ReadFeed { after, max_bytes } => {
@@ -181,14 +229,20 @@ impl World {
             }
             Output::Applied(place) => return self.check_applied(link, place),
             Output::Locate(heads) => {
-                let found = origin.and_then(|it| locate(&self.hub.disk, it, &heads).expect("memory"));
-                self.mail(link, Input::Located(found), life);
+                let found = origin.map_or(Ok(None), |it| locate(&self.hub.disk, it, &heads));
+                let answer = found.map_or_else(|_| Input::Stop(unreadable()), Input::Located);
+                self.mail(link, answer, life);
             }
             Output::Compare(ask) => {
                 let compared = origin.and_then(|origin| hub.compared(origin, &ask));
                 self.mail(link, Input::Compared(compared), life);
             }
-            Output::Restore { .. } => {}
+            Output::Restore { after_seq } => {
+                let line = origin.map(|origin| hub.published.registry.line(origin)).unwrap_or_default();
+                for part in restored(&self.hub.disk, &line, after_seq) {
+                    self.mail(link, part, life);
+                }
+            }
             Output::Verdict(_) => {}
             Output::Close => {
                 // The stream ends: the node reads what was said before, then learns.
@@ -207,7 +261,7 @@ impl World {
         if let Some(hub) = &self.hub.running {
             hub.mailbox.lock().unwrap_or_else(PoisonError::into_inner).push_back((link, input));
         }
-        let pause = self.takes(30);
+        let pause = if self.chance(6) { self.takes(500) } else { self.takes(30) };
         self.after(pause, Event::HubAnswers(life));
     }
 
@@ -247,9 +301,13 @@ impl World {
         let delay = self.delay();
         let now_ms = self.now_ms;
         let Some(known) = self.links.get_mut(&link).filter(|link| !link.cut) else { return Ok(()) };
-        if known.down.len() >= UNREAD {
+        let waits = matches!(&down.message, Some(sync::down::Message::Restore(_)));
+        if known.down.len() >= UNREAD && !waits {
             self.cut(link, false);
             return Ok(());
+        }
+        if let Some(sync::down::Message::Deliver(deliver)) = &down.message {
+            known.told.push_back((position_from_pb(deliver.cursor.as_ref()).hub_seq, deliver.clone()));
         }
         known.down.push_back(Parcel { down, seen });
         known.down_at = known.down_at.max(now_ms + delay);
@@ -266,32 +324,53 @@ impl World {
         };
         let head = head_from_pb(receipt.up_to.as_ref());
         self.counts.receipts += 1;
-        if locate(&self.hub.disk.backup(), origin, &[head]).expect("memory") == Some(head) {
+        self.hub.receipts.insert(origin, head);
+        // Of what cannot be read nobody can say.
+        let found = locate(&self.hub.disk.durable(), origin, &[head]);
+        if found.is_err() || matches!(found, Ok(found) if found == Some(head)) {
             return Ok(());
         }
         let what = format!("a receipt for entry {} of {}, which is not durable", head.seq, origin.site);
         Err(Broken::new(Invariant::ReceiptIsDurable, what))
     }
 
+    /// After a start the hub holds all that it has given receipts for.
     fn check_receipts(&self) -> Result<(), Broken> {
+        let Some(hub) = &self.hub.running else { return Ok(()) };
+        for (origin, head) in &self.hub.receipts {
+            let held = hub.published.registry.head(*origin);
+            if held.seq < head.seq || (held.seq == head.seq && held.hash != head.hash) {
+                let what = format!("of {} entry {} is gone, which has a receipt", origin.site, head.seq);
+                return Err(Broken::new(Invariant::ReceiptIsDurable, what));
+            }
+        }
         Ok(())
     }
 
-    fn check_applied(&mut self, link: u64, place: u64) -> Result<(), Broken> {
+    /// Whoever is welcomed is no copy of one that has had a session since.
+    fn check_nonce(&mut self, link: u64, origin: Origin, nonce: Bytes) -> Result<(), Broken> {
         let Some(known) = self.links.get(&link) else { return Ok(()) };
-        let node = &self.nodes[known.node];
-        let received = node.disk.backup();
-        let newest = received.beside(0).filter(|(record, _)| record.kind == record_kind::RECEIVED).last();
-        let durable = newest.and_then(|(record, _)| sync::Deliver::decode(record.payload).ok()?.cursor);
-        let Some(hub) = &self.hub.running else { return Ok(()) };
-        let here = hub.published.generations.current();
-        let holds =
-            place == 0 || durable.is_some_and(|cursor| cursor.generation != here || cursor.hub_seq >= place);
-        if holds {
+        let image = self.nodes[known.node].image;
+        let before = self.admitted.insert(origin, nonce);
+        if before.is_none_or(|before| self.image_knows(image, &before)) {
             return Ok(());
         }
-        let what = format!("{} says that it has applied {place}, and it is not durable there", node.site);
-        Err(Broken::new(Invariant::AppliedIsDurable, what))
+        let what = format!("a copy of {} is let in beside another", origin.site);
+        Err(Broken::new(Invariant::CopiesAreToldApart, what))
+    }
+
+    /// What a node says to have applied is durable there, as it was sent.
+    fn check_applied(&mut self, link: u64, place: u64) -> Result<(), Broken> {
+        let Some(known) = self.links.get_mut(&link) else { return Ok(()) };
+        let node = &self.nodes[known.node];
+        while let Some((_, deliver)) = known.told.pop_front_if(|(up_to, _)| *up_to <= place) {
+            let sent = deliver.encode_to_vec();
+            if !node.disk.newest_durable(record_kind::RECEIVED).take(30).any(|payload| *payload == sent) {
+                let what = format!("{} says that it has applied {place}, and it is not durable there", node.site);
+                return Err(Broken::new(Invariant::AppliedIsDurable, what));
+            }
+        }
+        Ok(())
     }
 
     /// Lets the judge have a look, unless two rounds are on their way already.
@@ -386,6 +465,10 @@ impl World {
         let heads = hub.published.take(&told, agreements);
         hub.publish(number);
         self.counts.commits += 1;
+        if hub.published.registry.members.unconfirmed_since().is_some() {
+            // Whose session was the newest is not known any more.
+            self.admitted.clear();
+        }
         for key in touched {
             hub.truth.check(key, hub.index(), &self.sights)?;
         }
@@ -420,4 +503,27 @@ impl World {
         self.kick_judge();
         Ok(())
     }
+}
+
+fn unreadable() -> sync::Refusal {
+    refusal(Code::Unavailable, "", "the hub cannot read its log")
+}
+
+/// As `Hub::own_line`.
+fn restored(disk: &Disk, line: &[(Origin, u64)], after_seq: u64) -> Vec<Input> {
+    let mut all = Vec::new();
+    let read = commits(disk, |commit| {
+        line_entries(line, commit, |head, entry| {
+            if head.seq > after_seq {
+                all.push(entry);
+            }
+        })?;
+        Ok(true)
+    });
+    if read.is_err() {
+        return vec![Input::Stop(unreadable())];
+    }
+    let mut parts: Vec<Input> = all.chunks(40).map(|part| Input::Restore(part.to_vec(), false)).collect();
+    parts.push(Input::Restore(Vec::new(), true));
+    parts
 }

@@ -13,7 +13,10 @@ pub mod invariants;
 pub mod link;
 mod listen;
 pub mod node;
+pub mod operator;
 pub mod planted;
+pub mod shadow;
+pub mod taking;
 #[cfg(test)]
 mod tests;
 pub mod truth;

@@ -2,17 +2,18 @@
 //! its files, with the author, the folds of own entries and deliveries, and the replay that a real site has.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use liandong_node::index::{Index, Staged};
-use liandong_node::log::{Batch, LogView as _, Pos};
+use liandong_node::log::{Batch, LogError, LogView as _, Pos};
 use liandong_node::rows;
 use liandong_node::site::{
     Author, By, Fold, Keys, Put, PutAnswer, Replay, SiteError, Verdict, confirm, fold_own, generations_of,
     head_of, learn, origin_of, record_kind, view,
 };
+use liandong_node::uplink::line::Stretch;
 use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header};
 use liandong_proto::id::{Epoch, Origin, SiteCode, sha256};
 use liandong_proto::merge::Lineage;
@@ -30,7 +31,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::disk::{Beside, Disk, Full, Sight};
+use super::invariants::Broken;
 use super::planted::Planted;
+use super::shadow::Shadow;
 use super::truth::{Key, Sights};
 
 /// What a city keeps beside its log.
@@ -64,6 +67,8 @@ pub enum Uplink {
     Offline,
     /// On a connection.
     Connected(u64, Box<NodeSession>),
+    /// On one as an older epoch.
+    HandingIn(u64, Box<NodeSession>, Stretch),
     /// Until somebody acts: refused, or parted from the hub.
     Stopped {
         /// Whether its log and the hub's have parted.
@@ -84,20 +89,39 @@ pub struct Running {
     pub durable: Head,
     /// Which places are part of what was delivered of each record.
     sights: HashMap<Key, Sight>,
+    /// What it should show.
+    pub shadow: Shadow,
     /// Its uplink.
     pub uplink: Uplink,
+    /// Older epochs that the hub lacks, while they are handed in.
+    pub hand: Option<Hand>,
+    /// With a bug: what was confirmed too early.
+    pub late: VecDeque<(sync::Deliver, Arc<Vec<(Key, Sight)>>)>,
     /// Head and cursor that were found to be equal with the hub.
     pub compared: (u64, u64),
+}
+
+/// Older epochs on their way to a hub that lacks them.
+#[derive(Default)]
+pub struct Hand {
+    /// Those that may be lacking, newest last to be looked at first.
+    pub to_try: Vec<Stretch>,
+    /// Those that are, oldest last.
+    pub lacking: Vec<Stretch>,
 }
 
 /// A batch of puts.
 pub struct Written {
     /// What became of each.
     pub answers: Vec<Result<PutAnswer, SiteError>>,
+    /// Which records were written.
+    pub keys: Vec<Key>,
 }
 
-fn none_of<T>(_: Full) -> Result<T, SiteError> {
-    Err(SiteError::Refused("disk full".into()))
+/// What a full disk is to a site.
+pub fn full<T>(_: Full) -> Result<T, SiteError> {
+    let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+    Err(SiteError::Log(LogError::Full { path: "log".into(), needed: 1, source }))
 }
 
 /// The log of a site that has just been made.
@@ -133,6 +157,7 @@ impl Running {
             }
         }
         let durable = author.head;
+        let shadow = Shadow::of(disk, &secrets.city, author.origin);
         Ok(Running {
             author,
             row,
@@ -140,7 +165,10 @@ impl Running {
             index,
             durable,
             sights,
+            shadow,
             uplink: Uplink::Offline,
+            hand: None,
+            late: VecDeque::new(),
             compared: (u64::MAX, 0),
         })
     }
@@ -176,7 +204,7 @@ impl Running {
         planted: Option<Planted>,
         truth: &mut Sights,
     ) -> Written {
-        let mut answers = Vec::new();
+        let (mut answers, mut keys) = (Vec::new(), Vec::new());
         for put in puts {
             let before = self.author.head;
             let known = put.record.and_then(|record| self.state((put.kind, record)));
@@ -203,12 +231,14 @@ impl Running {
             batch.push(record_kind::OWN, &Encoded::new(&made.entry).parts());
             let end = match disk.append(&batch, Beside::Nothing) {
                 Ok(end) => end,
-                Err(full) => {
+                Err(error) => {
                     self.author.rewind(before);
-                    answers.push(none_of(full));
+                    answers.push(full(error));
                     continue;
                 }
             };
+            keys.push(key);
+            self.shadow.own(&made.header, made.open.clone());
             truth.note(&made.header, made.head.hash, self.sights.get(&key).cloned().unwrap_or_default());
             let state = fold_own(state, &made.header, &made.open, &made.sealed, &self.lineage);
             let version = view::version(&state, Some(self.author.origin));
@@ -218,11 +248,11 @@ impl Running {
             self.stage(vec![Staged { key: rows::record(key.0, key.1), old: check, new }], end);
             answers.push(Ok(PutAnswer { record, version, ..PutAnswer::default() }));
         }
-        Written { answers }
+        Written { answers, keys }
     }
 
     fn note(&mut self, disk: &mut Disk, kind: u8, payload: &[u8]) -> Result<Pos, SiteError> {
-        disk.append(&one(kind, payload), Beside::Nothing).or_else(none_of)
+        disk.append(&one(kind, payload), Beside::Nothing).or_else(full)
     }
 
     /// As `Site::greet`: with a nonce that is durable before it is used.
@@ -279,58 +309,59 @@ impl Running {
         Ok(())
     }
 
-    /// As `Site::receive`, up to the sync: appends a delivery and shows it.
+    /// As `Site::receive`, up to the sync: appends a delivery and shows it; which records it concerns. `bent` is what is made of
+    /// it, with a bug.
     pub fn receive(
         &mut self,
         disk: &mut Disk,
         deliver: &sync::Deliver,
+        bent: &sync::Deliver,
         seen: Arc<Vec<(Key, Sight)>>,
         now_ms: u64,
-    ) -> Result<Position, SiteError> {
+    ) -> Result<(Position, Vec<Key>), SiteError> {
         let cursor = position_from_pb(deliver.cursor.as_ref());
         let key = self.author.keys().city.clone();
         let mut fold = Fold::new(self.author.origin, &key, &self.lineage, self.row.mark_base);
-        let staged = fold.deliver(deliver, disk, disk.end(), &self.index)?;
+        let staged = fold.deliver(bent, disk, disk.end(), &self.index)?;
         let newest = fold.newest;
         let batch = one(record_kind::RECEIVED, &deliver.encode_to_vec());
-        let end = disk.append(&batch, Beside::Sights(Arc::clone(&seen))).or_else(none_of)?;
+        let end = disk.append(&batch, Beside::Sights(Arc::clone(&seen))).or_else(full)?;
         self.author.clock.saw(newest, now_ms);
         self.row.stamp = self.author.clock.last().0;
         (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
         self.sights.extend(seen.iter().cloned());
         self.stage(staged, end);
-        Ok(cursor)
+        Ok((cursor, self.shadow.delivered(deliver, self.author.origin)))
     }
 
-    /// As `Site::heads`.
-    pub fn heads(&self, disk: &Disk, places: &[u64]) -> Vec<Head> {
-        let own = self.own(disk).map(|(_, header, hash)| Head { seq: header.seq, hash });
-        own.filter(|head| places.contains(&head.seq)).collect()
+    /// As `Site::heads_of`.
+    pub fn heads(disk: &Disk, epoch: Epoch, places: &[u64]) -> Result<Vec<Head>, SiteError> {
+        let own = own(disk, epoch).map(|own| own.map(|(_, head)| head));
+        own.filter(|head| head.as_ref().map_or(true, |head| places.contains(&head.seq))).collect()
     }
 
-    fn own(&self, disk: &Disk) -> impl Iterator<Item = (Entry, Header, [u8; 32])> {
-        let own = disk.beside(0).filter(|(record, _)| record.kind == record_kind::OWN);
-        let read = own.map(|(record, _)| {
-            let entry = Entry::decode(record.payload).expect("an entry");
-            let header = Header::decode(&entry.header).expect("a header");
-            let hash = sha256(&entry.header);
-            (entry, header, hash)
-        });
-        let origin = self.author.origin;
-        read.filter(move |(_, header, _)| header.origin == origin)
-    }
-
-    /// As `PushReader::read`.
-    pub fn read(&self, disk: &Disk, after: Head, most: usize) -> (Vec<Entry>, Head) {
-        let (mut entries, mut head) = (Vec::new(), after);
-        let own = self.own(disk).skip_while(|(_, header, _)| header.seq <= after.seq);
-        for (entry, header, hash) in
-            own.take(most).take_while(|(_, header, _)| header.seq <= self.durable.seq)
-        {
-            head = Head { seq: header.seq, hash };
+    /// As `PushReader::read`: entries of an epoch behind one, up to another.
+    pub fn read(
+        disk: &Disk,
+        epoch: Epoch,
+        after: Head,
+        end: Head,
+        max_bytes: usize,
+    ) -> Result<(Vec<Entry>, Head), SiteError> {
+        let (mut entries, mut head, mut bytes) = (Vec::new(), after, 0);
+        for own in own(disk, epoch) {
+            let (entry, at) = own?;
+            if at.seq <= after.seq {
+                continue;
+            }
+            if at.seq > end.seq || bytes >= max_bytes {
+                break;
+            }
+            bytes += entry.header.len() + entry.open.len() + entry.sealed.len();
+            head = at;
             entries.push(entry);
         }
-        (entries, head)
+        Ok((entries, head))
     }
 
     /// What the site shows, as digests.
@@ -339,10 +370,32 @@ impl Running {
         view::digests(&self.index, ask, |kind, state| all(kind, state)).expect("memory")
     }
 
+    /// Holds records against what it should show.
+    pub fn check(&self, keys: impl IntoIterator<Item = Key>) -> Result<(), Broken> {
+        keys.into_iter().try_for_each(|key| self.shadow.check(key, self.shown(key).as_ref()))
+    }
+
     /// The records that it has, by kind and id.
     pub fn records(&self, kind: u32) -> Vec<Key> {
         let prefix = rows::records_of(kind);
         let rows = self.index.scan(&prefix, Some(&rows::after_prefix(&prefix)));
         rows.filter_map(|row| rows::parse_record(&row.expect("memory").0)).collect()
     }
+}
+
+/// Own entries of an epoch, with the heads they lead to.
+fn own(disk: &Disk, epoch: Epoch) -> impl Iterator<Item = Result<(Entry, Head), SiteError>> {
+    disk.read(Pos::default()).filter_map(move |raw| {
+        let raw = match raw {
+            Ok(raw) => raw,
+            Err(error) => return Some(Err(error.into())),
+        };
+        if raw.kind != record_kind::OWN {
+            return None;
+        }
+        let entry = Entry::decode(raw.payload).expect("an entry");
+        let header = Header::decode(&entry.header).expect("a header");
+        let head = Head { seq: header.seq, hash: sha256(&entry.header) };
+        (header.origin.epoch == epoch).then_some(Ok((entry, head)))
+    })
 }

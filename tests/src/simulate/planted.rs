@@ -16,6 +16,8 @@ use liandong_proto::state::{Reason, RecordState};
 pub enum Planted {
     /// The hub tells of a commit before it is synced.
     ReceiptBeforeSync,
+    /// A clerk is told that something is saved before it is synced.
+    SavedBeforeSync,
     /// The hub lets a copy of a node in.
     CopyLetIn,
     /// The node's cursor is durable before what it was moved for.
@@ -46,8 +48,9 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 14] = [
+    pub const ALL: [Planted; 15] = [
         Planted::ReceiptBeforeSync,
+        Planted::SavedBeforeSync,
         Planted::CopyLetIn,
         Planted::CursorEarly,
         Planted::AppliedBeforeSync,
@@ -122,6 +125,7 @@ impl fmt::Display for Planted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Planted::ReceiptBeforeSync => "receipt before sync",
+            Planted::SavedBeforeSync => "saved before sync",
             Planted::CopyLetIn => "wrong divergence check",
             Planted::CursorEarly => "cursor moved early",
             Planted::AppliedBeforeSync => "Applied before sync",

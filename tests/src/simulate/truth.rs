@@ -3,7 +3,8 @@
 //!
 //! Checks, of every record after each commit that touches it: tombstones; for each field group, which writes stand, shown
 //! or held; which of them is shown; that each held concurrent value is in an open finding.
-//! Does not check: values of groups of several fields, refused values, stamps of losers.
+//! Does not check: values of groups of several fields, refused values, stamps of losers; and what was seen in a life of the
+//! order that a restored hub has lost, which counts as not seen, as positions say.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ struct Write {
     /// Groups that count, with the number set where it is one.
     groups: BTreeMap<u32, i32>,
     patch: Patch,
+    hash: Hash,
     saw: Sight,
 }
 
@@ -52,6 +54,9 @@ struct Life {
 #[derive(Default)]
 pub struct Sights {
     by_hash: HashMap<Hash, Sight>,
+    places: HashMap<Hash, (Epoch, u64)>,
+    /// Of entries that a takeover made again: which entry it was, and the last one before it that the hub held.
+    again: HashMap<Hash, (Hash, Anchor)>,
     lines: HashMap<Epoch, Anchor>,
 }
 
@@ -59,23 +64,44 @@ impl Sights {
     /// Notes what the writer of an entry had before its eyes.
     pub fn note(&mut self, header: &Header, hash: Hash, sight: Sight) {
         self.by_hash.insert(hash, sight);
+        self.places.insert(hash, (header.origin.epoch, header.seq));
         if let Some(anchor) = header.anchor {
             self.lines.insert(header.origin.epoch, anchor);
         }
     }
 
+    /// Notes an entry that a takeover has made again: its writer had before its eyes what it had when it was `first` made.
+    pub fn note_again(&mut self, header: &Header, hash: Hash, first: Hash, seen: Anchor) {
+        let sight = self.by_hash.get(&first).cloned().unwrap_or_default();
+        self.again.insert(hash, (first, seen));
+        self.note(header, hash, sight);
+    }
+
     fn is_own(&self, later: &Write, earlier: &Write) -> bool {
-        let (mut epoch, mut up_to) = (later.origin.epoch, later.seq);
-        if later.origin.site != earlier.origin.site {
-            return false;
+        let (site, epoch) = (later.origin.site, later.origin.epoch);
+        site == earlier.origin.site && self.knows(later.hash, (epoch, later.seq), earlier)
+    }
+
+    /// Whether the writer of an entry at a place had an entry of its own site in its log.
+    fn knows(&self, hash: Hash, (mut epoch, mut up_to): (Epoch, u64), earlier: &Write) -> bool {
+        if epoch == earlier.origin.epoch {
+            return earlier.seq <= up_to;
         }
-        loop {
+        if let Some((first, seen)) = self.again.get(&hash) {
+            let (then, place) = self.places[first];
+            if then == earlier.origin.epoch {
+                // What is held there behind the parting is another's.
+                return seen.epoch == then && earlier.seq <= seen.seq.min(place);
+            }
+            return self.knows(*first, (then, place), earlier);
+        }
+        while let Some(anchor) = self.lines.get(&epoch) {
+            (epoch, up_to) = (anchor.epoch, anchor.seq);
             if epoch == earlier.origin.epoch {
                 return earlier.seq <= up_to;
             }
-            let Some(anchor) = self.lines.get(&epoch) else { return false };
-            (epoch, up_to) = (anchor.epoch, anchor.seq);
         }
+        false
     }
 
     fn saw(&self, later: &Write, earlier: &Write) -> bool {
@@ -145,6 +171,7 @@ impl Truth {
                 delete: header.op == Op::Delete && !refused(0),
                 groups,
                 patch,
+                hash,
                 saw,
             };
             self.lives.entry(key).or_default().take(write, key.0, sights);

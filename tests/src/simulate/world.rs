@@ -1,13 +1,15 @@
 //! The world: time, what is due when, and all that stands in it. One event after the other, each drawn from one seed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 
+use bytes::Bytes;
 use liandong_hub::ca::Identity;
 use liandong_hub::queue::{Job, OwnWrite, Register};
 use liandong_node::site::{By, Put, record_kind};
 use liandong_proto::city;
-use liandong_proto::id::{Epoch, SiteCode};
+use liandong_proto::entry::Head;
+use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::log::v1 as log;
 use liandong_proto::share::LinkingKey;
 use liandong_proto::sign::SigningKey;
@@ -23,6 +25,7 @@ use super::invariants::{Broken, Invariant};
 use super::link::Link;
 use super::node::{self, Secrets, one};
 use super::planted::Planted;
+use super::taking::Taking;
 use super::truth::Sights;
 
 /// When the world begins, in milliseconds since 1970.
@@ -59,6 +62,14 @@ pub enum Event {
     HubSync(u64),
     /// Answers reach their sessions.
     HubAnswers(u64),
+    /// A site's log is fetched from the hub.
+    Take(usize),
+    /// That takes too long.
+    TakeLate(usize, u64),
+    /// Somebody looks after what stands still.
+    Operator,
+    /// A disk has space again: a node's, or the hub's.
+    Freed(Option<usize>),
     /// Somebody writes at a node.
     Clerk(usize),
     /// Somebody writes at the hub.
@@ -81,6 +92,45 @@ pub struct Node {
     pub offset_ms: i64,
     /// Number of its process.
     pub life: u64,
+    /// Which copy of its disk it is: see [`World::images`].
+    pub image: usize,
+    /// A backup of its disk, and which copy that is.
+    pub backup: Option<(Disk, usize)>,
+    /// While its log is made again from the hub.
+    pub taking: Option<Taking>,
+    /// Switched off for good.
+    pub retired: bool,
+    /// The newest own entry that its clerks were told is saved, as long as this disk stands.
+    pub acked: Option<Head>,
+    /// Until when no connection comes about.
+    pub unreachable_until: u64,
+}
+
+impl Node {
+    /// Another machine of the same site, with a copy of the disk.
+    pub fn copy(&self, image: usize) -> Node {
+        let (secrets, disk) = (self.secrets.clone(), self.disk.backup());
+        Node {
+            site: self.site,
+            secrets,
+            disk,
+            running: None,
+            offset_ms: 0,
+            life: 0,
+            image,
+            backup: None,
+            taking: None,
+            retired: false,
+            acked: None,
+            unreachable_until: 0,
+        }
+    }
+}
+
+/// A copy of a node's disk.
+pub struct Image {
+    /// Which it was copied from, and when.
+    from: Option<(usize, u64)>,
 }
 
 /// The hub with its disk.
@@ -95,6 +145,12 @@ pub struct Hub {
     pub offset_ms: i64,
     /// Number of its process.
     pub life: u64,
+    /// A backup of its disk.
+    pub backup: Option<Disk>,
+    /// The newest receipt of each origin, as long as this disk stands.
+    pub receipts: HashMap<Origin, Head>,
+    /// It was put back, and nobody has said so to it yet.
+    pub unsaid: bool,
 }
 
 /// All there is.
@@ -117,6 +173,14 @@ pub struct World {
     pub next_place: u64,
     /// What writers saw.
     pub sights: Sights,
+    /// Copies of disks of nodes, and which was made of which.
+    pub images: Vec<Image>,
+    /// Whose nonces are whose, and since when.
+    pub nonces: HashMap<Bytes, (usize, u64)>,
+    /// The nonce of each origin's newest session that the hub must remember.
+    pub admitted: HashMap<Origin, Bytes>,
+    /// Sites of which there is more than one disk, or of which the hub may have forgotten something.
+    pub doubtful: BTreeSet<SiteCode>,
     /// What was simulated.
     pub counts: Counts,
     /// Things go wrong.
@@ -144,10 +208,34 @@ impl World {
             disk.append(&one(record_kind::OPENED, &opened.encode_to_vec()), Beside::Nothing).expect("space");
             disk.sync();
             let secrets = Secrets::draw(&mut random, &linking);
-            Node { site: city.code, secrets, disk, running: None, offset_ms: 0, life: 0 }
+            Node {
+                site: city.code,
+                secrets,
+                disk,
+                running: None,
+                offset_ms: 0,
+                life: 0,
+                image: 0,
+                backup: None,
+                taking: None,
+                retired: false,
+                acked: None,
+                unreachable_until: 0,
+            }
         });
-        let nodes = nodes.collect();
-        let hub = Hub { disk: hub::format(epoch), province, running: None, offset_ms: 0, life: 0 };
+        let mut nodes: Vec<Node> = nodes.collect();
+        nodes.iter_mut().enumerate().for_each(|(n, node)| node.image = n);
+        let images = nodes.iter().map(|_| Image { from: None }).collect();
+        let hub = Hub {
+            disk: hub::format(epoch),
+            province,
+            running: None,
+            offset_ms: 0,
+            life: 0,
+            backup: None,
+            receipts: HashMap::new(),
+            unsaid: false,
+        };
         let mut world = World {
             random,
             now_ms: 0,
@@ -159,6 +247,10 @@ impl World {
             next_link: 0,
             next_place: 1,
             sights: Sights::default(),
+            images,
+            nonces: HashMap::new(),
+            admitted: HashMap::new(),
+            doubtful: BTreeSet::new(),
             counts: Counts::default(),
             storm: false,
             planted,
@@ -170,6 +262,7 @@ impl World {
             world.secretary_writes(super::clerks::agreement(site));
             world.after(n as u64, Event::NodeStart(n));
         }
+        world.after(1_000, Event::Operator);
         Ok(world)
     }
 
@@ -198,12 +291,17 @@ impl World {
             Event::NodeConnects(n, life) if self.nodes[n].life == life => self.node_connects(n)?,
             Event::NodeTick(n, life) if self.nodes[n].life == life => self.node_ticks(n)?,
             Event::NodeSync(n, life) if self.nodes[n].life == life => self.node_syncs(n)?,
-            Event::LateSync(n, life) if self.nodes[n].life == life => self.nodes[n].disk.sync(),
+            Event::LateSync(n, life) if self.nodes[n].life == life => self.node_syncs_late(n)?,
             Event::HubStart => self.hub_start()?,
             Event::HubJudge(life) if self.hub.life == life => self.hub_judges()?,
             Event::HubAppend(life) if self.hub.life == life => self.hub_appends()?,
             Event::HubSync(life) if self.hub.life == life => self.hub_syncs()?,
             Event::HubAnswers(life) if self.hub.life == life => self.hub_answers()?,
+            Event::Take(n) => self.take_begins(n)?,
+            Event::TakeLate(n, link) if self.takes_over(n, link) => self.take_ends(n),
+            Event::Operator => self.operator(),
+            Event::Freed(Some(n)) => self.nodes[n].disk.full = false,
+            Event::Freed(None) => self.hub.disk.full = false,
             Event::Clerk(n) => self.clerk_writes(n)?,
             Event::Secretary => self.secretary(),
             Event::Fault => self.fault(),
@@ -227,10 +325,10 @@ impl World {
     /// Lets a city join, by invitation.
     pub fn enrol(&mut self, n: usize) {
         let (site, secrets) = (self.nodes[n].site, &self.nodes[n].secrets);
-        let secret_hash = prost::bytes::Bytes::copy_from_slice(&secrets.enrolment.to_be_bytes());
+        let secret_hash = Bytes::copy_from_slice(&secrets.enrolment.to_be_bytes());
         let joined = log::Enrolment {
             number: secrets.enrolment,
-            signing_key: prost::bytes::Bytes::copy_from_slice(&secrets.signer.verifying().to_bytes()),
+            signing_key: Bytes::copy_from_slice(&secrets.signer.verifying().to_bytes()),
             until_ms: u64::MAX,
             secret_hash: secret_hash.clone(),
             linking_recipient: String::new(),
@@ -258,6 +356,32 @@ impl World {
             hub.queue.put(Job::Own(OwnWrite { puts: vec![put], by: By::default(), dry_run: false, answer }));
         }
         self.kick_judge();
+    }
+
+    /// A copy of a disk is made, or a new one.
+    pub fn new_image(&mut self, of: Option<usize>) -> usize {
+        self.images.push(Image { from: of.map(|image| (image, self.tie)) });
+        self.images.len() - 1
+    }
+
+    /// A node draws the nonce of a session.
+    pub fn new_nonce(&mut self, n: usize) -> [u8; 16] {
+        let nonce: [u8; 16] = self.random.random();
+        self.tie += 1;
+        self.nonces.insert(Bytes::copy_from_slice(&nonce), (self.nodes[n].image, self.tie));
+        nonce
+    }
+
+    /// Whether a copy of a disk knows a nonce: it, or the one it was made of by then, has drawn it.
+    pub fn image_knows(&self, mut image: usize, nonce: &Bytes) -> bool {
+        let Some((drawn_by, at)) = self.nonces.get(nonce) else { return false };
+        while image != *drawn_by {
+            match self.images[image].from {
+                Some((from, since)) if *at <= since || from != *drawn_by => image = from,
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Who a node's certificate says it is.
