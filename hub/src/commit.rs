@@ -353,7 +353,6 @@ impl Judge {
         told.moved = folded.moved.into_iter().collect();
         self.row.seq = self.author.head.seq;
         self.row.hash = Bytes::copy_from_slice(&self.author.head.hash);
-        self.row.stamp = self.author.clock.last().0;
         told.row = self.row.clone();
         Ok(Round { number: self.number, batch, mark: first, rows, told })
     }
@@ -384,6 +383,8 @@ impl Judge {
                 Verdict::Write(made, record) => {
                     let hash = made.head.hash;
                     let base = made.header.base.hub_seq;
+                    // What is only tried gives out stamps as well, and the log does not know of them.
+                    self.row.stamp = made.header.stamp.0;
                     let entry = CheckedEntry { entry: made.entry, header: made.header, hash };
                     self.registry.advance(self.author.origin, self.author.head, self.received_at_ms);
                     take(

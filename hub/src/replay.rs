@@ -209,8 +209,8 @@ impl Replay {
             let head = Head { seq: header.seq, hash: sha256(&accepted.header) };
             self.registry.advance(header.origin, head, commit.received_at_ms);
             self.row.hub_seq = hub_seq;
-            self.row.stamp = self.row.stamp.max(header.stamp.0);
             if header.origin.site.0 == self.row.site {
+                self.row.stamp = self.row.stamp.max(header.stamp.0);
                 (self.row.seq, self.row.hash) = (head.seq, Bytes::copy_from_slice(&head.hash));
             }
         }

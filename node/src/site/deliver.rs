@@ -140,7 +140,7 @@ impl Site {
             batch.push(record_kind::RECEIVED, &[&encoded]);
             let end = self.log.append(&batch, writer.next_mark())?.end;
             writer.author.clock.saw(folded.newest, now_ms());
-            writer.row.stamp = writer.author.clock.last().0;
+            writer.row.seen_stamp = writer.row.seen_stamp.max(folded.newest.0);
             (writer.row.generation, writer.row.hub_seq) = (cursor.generation, cursor.hub_seq);
             self.stage(writer, staged, end);
             Ok(end)

@@ -58,7 +58,7 @@ pub use files::{
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use linking::LinkingRing;
-pub use open::{Replay, SiteOptions, generations_of, head_of, origin_of};
+pub use open::{Replay, SiteOptions, clock_of, generations_of, head_of, origin_of};
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
 pub use restore::{Line, Restoring};

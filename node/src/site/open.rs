@@ -31,7 +31,7 @@ use super::{
 use crate::audit::Audit;
 use crate::index::{Index, IndexOptions, Pace, Staged};
 use crate::log::{self, Batch, DirLock, Log, LogView, Pos};
-use crate::now::{generator, random};
+use crate::now::{generator, now_ms, random};
 use crate::{rows, store};
 
 /// How to open a site.
@@ -132,7 +132,7 @@ impl Site {
         let origin = origin_of(&row)?;
         let mut author = Author::new(origin, keys, generator());
         author.head = head_of(&row);
-        author.clock = Clock::resume(Stamp(row.stamp));
+        author.clock = clock_of(&row, now_ms());
         author.generations = generations_of(&row);
         author.anchor = row.anchor.as_ref().and_then(Anchor::from_pb);
         let (durable, _) = watch::channel(author.head);
@@ -240,6 +240,13 @@ fn note_epoch(lineage: &mut Lineage, opened: &pb::EpochOpened) {
 /// The newest own entry.
 pub fn head_of(row: &pb::SiteRow) -> Head {
     Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() }
+}
+
+/// A clock that goes on from what a site has given out and seen.
+pub fn clock_of(row: &pb::SiteRow, now_ms: u64) -> Clock {
+    let mut clock = Clock::resume(Stamp(row.stamp));
+    clock.saw(Stamp(row.seen_stamp), now_ms);
+    clock
 }
 
 /// The hub's history as the site knows it.
@@ -356,7 +363,7 @@ impl<'a> Replay<'a> {
                 self.gone.extend(staged);
                 let cursor = position_from_pb(deliver.cursor.as_ref());
                 (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
-                self.row.stamp = self.row.stamp.max(fold.newest.0);
+                self.row.seen_stamp = self.row.seen_stamp.max(fold.newest.0);
             }
             Record::Erased(proof) => {
                 // A row that waits must be seen first.

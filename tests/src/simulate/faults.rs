@@ -1,5 +1,9 @@
 //! The course of a run: people write while things go wrong, then all is mended and must come out even.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use liandong_node::index::Index;
 use liandong_node::site::Put;
 use liandong_proto::id::SiteCode;
 use rand::RngExt as _;
@@ -251,21 +255,35 @@ impl World {
         let Some(hub) = &self.hub.running else { return Ok(()) };
         let (index, otherwise) = hub::rebuilt(&self.hub.disk);
         if index.digest() != hub.index().digest() {
-            return Err(Broken::new(Invariant::RebuildIsTheSame, "the hub's index is another one"));
+            let what = format!("at the hub: {}", differing(&index, hub.index()));
+            return Err(Broken::new(Invariant::RebuildIsTheSame, what));
         }
         if !otherwise.is_empty() {
             let what = format!("today the hub would judge {otherwise:?} otherwise");
             return Err(Broken::new(Invariant::RebuildIsTheSame, what));
         }
         for node in &self.nodes {
-            let Some(running) = &node.running else { continue };
-            let again = node::Running::open(&node.disk, &node.secrets, &mut self.random);
+            // What is damaged and was not read since is not read for this.
+            let Some(running) = node.running.as_ref().filter(|_| !node.disk.is_damaged()) else { continue };
+            let again = node::Running::open(&node.disk, &node.secrets, 0, &mut self.random);
             let again = again.map_err(|error| Broken::new(Invariant::RebuildIsTheSame, error.to_string()))?;
             if again.index.digest() != running.index.digest() {
-                let what = format!("the index of {} is another one", node.site);
+                let what = format!("at {}: {}", node.site, differing(&again.index, &running.index));
                 return Err(Broken::new(Invariant::RebuildIsTheSame, what));
             }
         }
         Ok(())
     }
+}
+
+/// The first row that two indexes have differently.
+fn differing(again: &Index, before: &Index) -> String {
+    let rows = |index: &Index| -> BTreeMap<Bytes, Bytes> {
+        index.scan(&[], None).map(|row| row.expect("memory")).collect()
+    };
+    let (again, before) = (rows(again), rows(before));
+    let mut keys = again.keys().chain(before.keys());
+    let key = keys.find(|key| again.get(*key) != before.get(*key));
+    let shown = |rows: &BTreeMap<Bytes, Bytes>| format!("{:?}", key.and_then(|key| rows.get(key)));
+    format!("row {key:?} is {} when it is made again, and was {}", shown(&again), shown(&before))
 }

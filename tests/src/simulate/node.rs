@@ -10,7 +10,7 @@ use liandong_node::index::{Index, Staged};
 use liandong_node::log::{Batch, LogError, LogView as _, Pos};
 use liandong_node::rows;
 use liandong_node::site::{
-    Author, By, Fold, Keys, Put, PutAnswer, Replay, SiteError, Verdict, confirm, fold_own, generations_of,
+    Author, By, Fold, Keys, Put, PutAnswer, Replay, SiteError, Verdict, clock_of, confirm, fold_own, generations_of,
     head_of, learn, origin_of, record_kind, view,
 };
 use liandong_node::uplink::line::Stretch;
@@ -24,7 +24,6 @@ use liandong_proto::session::node::{Ask, Digests, NodeSession, Standing};
 use liandong_proto::session::{MOST_NONCES, generations_to_pb, position_from_pb};
 use liandong_proto::share::{CityKey, CityRing, LinkingKey};
 use liandong_proto::sign::{SigningKey, VerifyingKey};
-use liandong_proto::stamp::{Clock, Stamp};
 use liandong_proto::state::RecordState;
 use prost::Message as _;
 use rand::rngs::StdRng;
@@ -139,7 +138,7 @@ pub fn one(kind: u8, payload: &[u8]) -> Batch {
 
 impl Running {
     /// Opens a site: its index is made from the log alone.
-    pub fn open(disk: &Disk, secrets: &Secrets, random: &mut StdRng) -> Result<Running, SiteError> {
+    pub fn open(disk: &Disk, secrets: &Secrets, now_ms: u64, random: &mut StdRng) -> Result<Running, SiteError> {
         let index = Index::in_memory();
         let keys = Keys { city: secrets.city.clone(), linking: Some(secrets.linking.clone()) };
         let mut replay = Replay::new(log::SiteRow::default(), &keys.city);
@@ -147,7 +146,7 @@ impl Running {
         let Replay { row, lineage, .. } = replay;
         let mut author = Author::new(origin_of(&row)?, keys, StdRng::from_seed(random.random()));
         author.head = head_of(&row);
-        author.clock = Clock::resume(Stamp(row.stamp));
+        author.clock = clock_of(&row, now_ms);
         author.generations = generations_of(&row);
         author.anchor = row.anchor.as_ref().and_then(Anchor::from_pb);
         let mut sights = HashMap::new();
@@ -327,7 +326,7 @@ impl Running {
         let batch = one(record_kind::RECEIVED, &deliver.encode_to_vec());
         let end = disk.append(&batch, Beside::Sights(Arc::clone(&seen))).or_else(full)?;
         self.author.clock.saw(newest, now_ms);
-        self.row.stamp = self.author.clock.last().0;
+        self.row.seen_stamp = self.row.seen_stamp.max(newest.0);
         (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
         self.sights.extend(seen.iter().cloned());
         self.stage(staged, end);

@@ -34,11 +34,12 @@ impl World {
     }
 
     pub(super) fn node_start(&mut self, n: usize) -> Result<(), Broken> {
+        let now_ms = self.node_now(n);
         let node = &mut self.nodes[n];
         if node.running.is_some() || node.taking.is_some() || node.retired {
             return Ok(());
         }
-        let running = match Running::open(&node.disk, &node.secrets, &mut self.random) {
+        let running = match Running::open(&node.disk, &node.secrets, now_ms, &mut self.random) {
             Ok(running) if !node.disk.is_damaged() => running,
             // It stays as it is until somebody looks.
             Err(error) if error.class() == Class::Damaged && node.disk.is_damaged() => return Ok(()),
