@@ -9,7 +9,7 @@ use liandong_node::now::now_ms;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::planted::Planted;
-use super::{Counts, run};
+use super::{Counts, run, run_with};
 
 /// 在内存中模拟整个联合体：节点、枢纽、线路与故障 · The federation simulated in memory: nodes, hub, links, faults
 #[derive(Debug, clap::Parser)]
@@ -24,6 +24,9 @@ struct Args {
     /// 预埋的错误各由哪条不变式、用多少个种子发现 · Which invariant finds each planted bug, within how many seeds
     #[arg(long)]
     planted: bool,
+    /// 逐步打印一个种子中各机器的状态 · Print how the machines of each seed stand, step by step
+    #[arg(long)]
+    trace: bool,
 }
 
 /// Runs the command line.
@@ -42,7 +45,7 @@ fn seeds(args: &Args) -> ExitCode {
     let (bar, started_ms) = (bar(args.seeds), now_ms());
     let (mut all, mut failures) = (Counts::default(), 0);
     for seed in args.from..args.from + args.seeds {
-        match run(seed, None) {
+        match run_with(seed, None, args.trace) {
             Ok(counts) => all.add(&counts),
             Err(failure) => {
                 failures += 1;

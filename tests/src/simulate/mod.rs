@@ -17,6 +17,7 @@ pub mod operator;
 pub mod planted;
 pub mod shadow;
 pub mod taking;
+mod trace;
 #[cfg(test)]
 mod tests;
 pub mod truth;
@@ -107,11 +108,20 @@ impl fmt::Display for Failure {
 /// # Errors
 /// [`Failure`] that names the seed and what broke.
 pub fn run(seed: u64, planted: Option<Planted>) -> Result<Counts, Box<Failure>> {
+    run_with(seed, planted, false)
+}
+
+/// The same; with `trace` it prints how the machines stand whenever that has changed.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(seed: u64, planted: Option<Planted>, trace: bool) -> Result<Counts, Box<Failure>> {
     let failed = |world: Option<&World>, broken| {
         let (step, at_ms) = world.map_or((0, 0), |world| (world.counts.steps, world.now_ms));
         Box::new(Failure { seed, step, at_ms, broken })
     };
     let mut world = World::new(seed, planted).map_err(|broken| failed(None, broken))?;
+    world.trace = trace.then(String::new);
     world.live().map_err(|broken| failed(Some(&world), broken))?;
     world.counts.simulated_ms = world.now_ms;
     Ok(world.counts)

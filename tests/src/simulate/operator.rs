@@ -17,6 +17,7 @@ impl World {
     /// All that goes wrong by itself ends; what needs somebody is for the operator.
     pub(super) fn mend(&mut self) {
         self.storm = false;
+        self.decided.clear();
         self.hub.offset_ms = 0;
         self.hub.disk.full = false;
         for node in &mut self.nodes {
@@ -69,17 +70,23 @@ impl World {
         self.after(pause, Event::HubStart);
     }
 
+    /// The other machines of a site.
+    pub(super) fn others_of(&self, n: usize) -> Vec<usize> {
+        let others = (0..self.nodes.len()).filter(|other| *other != n);
+        others.filter(|it| self.nodes[*it].site == self.nodes[n].site && !self.nodes[*it].retired).collect()
+    }
+
     fn look_after_node(&mut self, n: usize) {
         let node = &self.nodes[n];
         if node.retired || node.taking.is_some() {
             return;
         }
-        let site = node.site;
-        let is_other_up = self.nodes.iter().enumerate().any(|(other, it)| {
-            let running = it.running.as_ref();
-            let is_up = running.is_some_and(|it| !matches!(it.uplink, Uplink::Stopped { .. }));
-            other != n && it.site == site && !it.retired && (is_up || it.taking.is_some())
+        let others = self.others_of(n).into_iter().map(|other| &self.nodes[other]);
+        let mut others = others.map(|it| (it.running.as_ref().map(|it| &it.uplink), it.taking.is_some()));
+        let is_other_up = others.any(|(uplink, is_taking)| {
+            is_taking || matches!(uplink, Some(Uplink::Connected(..) | Uplink::HandingIn(..)))
         });
+        let (site, is_calm) = (node.site, !self.storm);
         let Some(running) = &node.running else {
             if node.disk.is_damaged() {
                 match is_other_up {
@@ -90,9 +97,13 @@ impl World {
             return;
         };
         match running.uplink {
-            Uplink::Stopped { parted: true } if is_other_up && self.random.random_bool(0.7) => {
+            // Each of two machines has been asked for once, at the most: then the one that syncs is to live.
+            Uplink::Stopped { parted: true } | Uplink::Offline
+                if is_other_up && is_calm && (self.random.random_bool(0.5) || !self.decided.insert(site)) =>
+            {
                 self.node_retires(n);
             }
+            Uplink::Offline if is_other_up && is_calm => self.take(n, true),
             Uplink::Stopped { parted: true } => self.take(n, true),
             // A machine that has failed is started again once there is space.
             Uplink::Stopped { parted: false } if !node.disk.full => self.node_crashes(n),
@@ -172,10 +183,8 @@ impl World {
         self.nodes[n].secrets = secrets;
         self.nodes[n].backup = None;
         // The certificates of copies are void from now on.
-        for copy in 0..self.nodes.len() {
-            if copy != n && self.nodes[copy].site == site && !self.nodes[copy].retired {
-                self.node_retires(copy);
-            }
+        for copy in self.others_of(n) {
+            self.node_retires(copy);
         }
         self.doubtful.insert(site);
         self.enrol(n);

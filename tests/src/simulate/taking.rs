@@ -51,6 +51,11 @@ impl World {
     /// meanwhile.
     pub fn take(&mut self, n: usize, keeps: bool) {
         self.node_stops(n);
+        // Nobody else may run as this site meanwhile. Afterwards somebody starts the other machine all the same.
+        for other in self.others_of(n) {
+            self.node_stops(other);
+            self.after(4_000, Event::NodeStart(other));
+        }
         self.nodes[n].taking = Some(Taking { keeps, under_way: None });
         self.counts.fault(if keeps { "takeover" } else { "restore from the hub" });
         self.after(1, Event::Take(n));

@@ -39,6 +39,11 @@ impl World {
         if node.running.is_some() || node.taking.is_some() || node.retired {
             return Ok(());
         }
+        if self.others_of(n).into_iter().any(|other| self.nodes[other].taking.is_some()) {
+            self.after(2_000, Event::NodeStart(n));
+            return Ok(());
+        }
+        let node = &mut self.nodes[n];
         let running = match Running::open(&node.disk, &node.secrets, now_ms, &mut self.random) {
             Ok(running) if !node.disk.is_damaged() => running,
             // It stays as it is until somebody looks.

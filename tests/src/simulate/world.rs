@@ -181,8 +181,12 @@ pub struct World {
     pub admitted: HashMap<Origin, Bytes>,
     /// Sites of which there is more than one disk, or of which the hub may have forgotten something.
     pub doubtful: BTreeSet<SiteCode>,
+    /// Sites of whose machines somebody has chosen one, since all is calm.
+    pub decided: BTreeSet<SiteCode>,
     /// What was simulated.
     pub counts: Counts,
+    /// How the machines stood last, where somebody wants to know.
+    pub trace: Option<String>,
     /// Things go wrong.
     pub storm: bool,
     /// The bug that is planted.
@@ -251,7 +255,9 @@ impl World {
             nonces: HashMap::new(),
             admitted: HashMap::new(),
             doubtful: BTreeSet::new(),
+            decided: BTreeSet::new(),
             counts: Counts::default(),
+            trace: None,
             storm: false,
             planted,
         };
@@ -307,6 +313,7 @@ impl World {
             Event::Fault => self.fault(),
             _ => {}
         }
+        self.print_trace();
         self.check()?;
         Ok(true)
     }
