@@ -227,7 +227,10 @@ impl Judge {
         if head.seq > before && head.seq == pushed.signed.seq {
             signed.push(pushed.signed);
         }
-        self.registry.advance(pushed.origin, head, self.received_at_ms);
+        // A push of what is here already leaves no trace: nothing of it is in the log.
+        if head.seq > before {
+            self.registry.advance(pushed.origin, head, self.received_at_ms);
+        }
     }
 
     fn round(

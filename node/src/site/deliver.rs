@@ -19,7 +19,7 @@ use liandong_proto::state::{RecordState, Setter, Writer as StateWriter, held_fro
 use prost::Message as _;
 
 use super::open::read_state;
-use super::{Record, Site, SiteError, begin, fold_own, locked, patches, record_kind};
+use super::{Record, Site, SiteError, begin, fold_own, forget_lost, locked, patches, record_kind};
 use crate::index::{Index, Staged};
 use crate::log::{Batch, Log, LogView, Pos};
 use crate::now::now_ms;
@@ -62,7 +62,8 @@ impl Site {
         })
     }
 
-    /// The hub has welcomed the session: its nonce counts from now on, and its history is learned.
+    /// The hub has welcomed the session: its nonce counts from now on, and its history is learned. What was delivered and is
+    /// lost by that history is shown no more.
     ///
     /// # Errors
     /// [`SiteError`].
@@ -75,10 +76,19 @@ impl Site {
             })
             .collect();
         let learned = pb::Welcomed { generations: starts };
-        let end = self.note(record_kind::WELCOMED, &learned.encode_to_vec(), |row| {
-            learn(row, learned.clone());
+        let mut batch = Batch::new();
+        batch.push(record_kind::WELCOMED, &[&learned.encode_to_vec()]);
+        let end = locked(&self.writer).whole(|writer| {
+            let cursor = Position { generation: writer.row.generation, hub_seq: writer.row.hub_seq };
+            let key = writer.author.keys().city.clone();
+            let (until, folds) = (self.log.end(), (&key, &self.lineage));
+            let staged = forget_lost(generations, cursor, &*self.log, until, &self.index, folds)?;
+            let end = self.log.append(&batch, writer.next_mark())?.end;
+            learn(&mut writer.row, learned);
+            writer.author.generations = generations.clone();
+            self.stage(writer, staged, end);
+            Ok(end)
         })?;
-        locked(&self.writer).author.generations = generations.clone();
         Ok(self.log.sync_to(end)?)
     }
 

@@ -13,6 +13,7 @@ mod journal;
 mod keyring;
 mod keys;
 mod linking;
+mod lost;
 mod open;
 mod outbound;
 mod records;
@@ -58,6 +59,7 @@ pub use files::{
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use linking::LinkingRing;
+pub use lost::forget_lost;
 pub use open::{Replay, SiteOptions, clock_of, generations_of, head_of, origin_of};
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;

@@ -14,6 +14,7 @@ use liandong_proto::session::{generations_from_pb, position_from_pb};
 use liandong_proto::share::CityRing;
 use liandong_proto::share::rules::Rules;
 use liandong_proto::sign::SigningKey;
+use liandong_proto::position::Position;
 use liandong_proto::stamp::{Clock, Stamp};
 use liandong_proto::state::RecordState;
 use prost::Message as _;
@@ -26,7 +27,7 @@ use super::outbound::accept;
 use super::takeover::change_places;
 use super::{
     Author, Keys, LinkState, LinkingRing, OnProgress, Paths, Progress, Record, Renewal, Site, SiteError,
-    Touched, Wire, Writer, begin, fold_own, patches, proved, record_kind,
+    Touched, Wire, Writer, begin, fold_own, forget_lost, patches, proved, record_kind,
 };
 use crate::audit::Audit;
 use crate::index::{Index, IndexOptions, Pace, Staged};
@@ -371,7 +372,18 @@ impl<'a> Replay<'a> {
                 self.gone.push(proved(index, &proof)?);
             }
             Record::Tried(tried) => self.row.nonces.push(tried.nonce),
-            Record::Welcomed(learned) => learn(&mut self.row, learned),
+            Record::Welcomed(learned) => {
+                let cursor = Position { generation: self.row.generation, hub_seq: self.row.hub_seq };
+                learn(&mut self.row, learned);
+                let generations = generations_of(&self.row);
+                if generations.lost(cursor) {
+                    // A row that waits must be seen first.
+                    self.flush(index, raw.pos)?;
+                    let folds = (self.key, &self.lineage);
+                    self.gone.extend(forget_lost(&generations, cursor, log, raw.pos, index, folds)?);
+                    self.flush(index, raw.next)?;
+                }
+            }
             Record::Confirmed(receipt) => {
                 confirm(&mut self.row, &receipt);
             }

@@ -10,7 +10,7 @@ use liandong_node::index::{Index, Staged};
 use liandong_node::log::{Batch, LogError, LogView as _, Pos};
 use liandong_node::rows;
 use liandong_node::site::{
-    Author, By, Fold, Keys, Put, PutAnswer, Replay, SiteError, Verdict, clock_of, confirm, fold_own, generations_of,
+    Author, By, Fold, Keys, Put, PutAnswer, Replay, SiteError, Verdict, clock_of, confirm, fold_own, forget_lost, generations_of,
     head_of, learn, origin_of, record_kind, view,
 };
 use liandong_node::uplink::line::Stretch;
@@ -157,6 +157,7 @@ impl Running {
         }
         let durable = author.head;
         let shadow = Shadow::of(disk, &secrets.city, author.origin);
+        sights.retain(|key, _| !shadow.is_own_alone(*key));
         Ok(Running {
             author,
             row,
@@ -175,6 +176,10 @@ impl Running {
     /// Who it is.
     pub fn origin(&self) -> Origin {
         self.author.origin
+    }
+
+    fn cursor(&self) -> Position {
+        Position { generation: self.row.generation, hub_seq: self.row.hub_seq }
     }
 
     fn state(&self, key: Key) -> Option<(RecordState, u64)> {
@@ -274,7 +279,7 @@ impl Running {
             origin: self.author.origin,
             nonces: self.row.nonces.clone(),
             head: self.durable,
-            cursor: Position { generation: self.row.generation, hub_seq: self.row.hub_seq },
+            cursor: self.cursor(),
             generations: self.author.generations.clone(),
             restore: false,
             anchor: self.row.anchor.as_ref().and_then(Anchor::from_pb),
@@ -292,10 +297,15 @@ impl Running {
         };
         let learned =
             log::Welcomed { generations: generations_to_pb(generations).into_iter().map(start).collect() };
+        let (cursor, until) = (self.cursor(), disk.end());
+        let key = self.author.keys().city.clone();
+        let staged = forget_lost(generations, cursor, disk, until, &self.index, (&key, &self.lineage))?;
         let end = self.note(disk, record_kind::WELCOMED, &learned.encode_to_vec())?;
         learn(&mut self.row, learned);
         self.author.generations = generations.clone();
-        self.stage(Vec::new(), end);
+        self.shadow.learned(generations, cursor);
+        self.sights.retain(|key, _| !self.shadow.is_own_alone(*key));
+        self.stage(staged, end);
         disk.sync();
         Ok(())
     }

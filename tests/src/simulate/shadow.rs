@@ -7,11 +7,14 @@
 use std::collections::HashMap;
 
 use liandong_node::log::LogView;
-use liandong_node::site::{Record, patches, record_kind};
+use liandong_node::site::{Record, generations_of, patches};
 use liandong_proto::entry::{Header, Op, Patch};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{Origin, RecordId};
+use liandong_proto::pb::log::v1 as log;
 use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::position::{Generations, Position};
+use liandong_proto::session::position_from_pb;
 use liandong_proto::share::CityRing;
 use liandong_proto::state::RecordState;
 
@@ -24,7 +27,11 @@ struct One {
     is_deleted: bool,
     /// It was seen to be there at all.
     is_known: bool,
+    /// Where in the hub's order that was.
+    at: Position,
     own: Vec<(Origin, u64, Op, Patch)>,
+    /// Those that it holds as well.
+    own_ever: Vec<(Origin, u64, Op, Patch)>,
 }
 
 /// All records of a node.
@@ -33,13 +40,9 @@ pub struct Shadow(HashMap<Key, One>);
 
 impl Shadow {
     /// Reads a log that can be read.
-    pub fn of(log: &dyn LogView, key: &CityRing, origin: Origin) -> Shadow {
-        let mut shadow = Shadow::default();
-        for raw in log.read(Default::default()).flatten() {
-            match raw.kind {
-                record_kind::OWN | record_kind::RECEIVED => {}
-                _ => continue,
-            }
+    pub fn of(disk: &dyn LogView, key: &CityRing, origin: Origin) -> Shadow {
+        let (mut shadow, mut cursor) = (Shadow::default(), Position::default());
+        for raw in disk.read(Default::default()).flatten() {
             match Record::read(&raw) {
                 Ok(Record::Own(entry)) => {
                     let header = Header::decode(&entry.header).expect("a header");
@@ -48,6 +51,11 @@ impl Shadow {
                 }
                 Ok(Record::Received(deliver)) => {
                     shadow.delivered(&deliver, origin);
+                    cursor = position_from_pb(deliver.cursor.as_ref());
+                }
+                Ok(Record::Welcomed(learned)) => {
+                    let row = log::SiteRow { generations: learned.generations, ..log::SiteRow::default() };
+                    shadow.learned(&generations_of(&row), cursor);
                 }
                 _ => {}
             }
@@ -59,18 +67,21 @@ impl Shadow {
     pub fn own(&mut self, header: &Header, open: Patch) {
         let one = self.0.entry((header.kind, header.record)).or_default();
         one.is_known = true;
-        one.own.push((header.origin, header.seq, header.op, open));
+        one.own.push((header.origin, header.seq, header.op, open.clone()));
+        one.own_ever.push((header.origin, header.seq, header.op, open));
     }
 
     /// Something was delivered; which records.
     pub fn delivered(&mut self, deliver: &sync::Deliver, origin: Origin) -> Vec<Key> {
         let mut keys = Vec::new();
+        let generation = position_from_pb(deliver.cursor.as_ref()).generation;
         for item in &deliver.items {
             let Some(record) = RecordId::from_slice(&item.record) else { continue };
             let one = self.0.entry((item.kind, record)).or_default();
             let up_to = item.own_seq_inclusive.max(deliver.own_seq_inclusive);
             one.own.retain(|(by, seq, _, _)| *by == origin && *seq > up_to);
             one.delivered = Fields::default();
+            one.at = Position { generation, hub_seq: item.hub_seq };
             (one.is_deleted, one.is_known) = (false, true);
             match item.what.as_ref() {
                 Some(sync::item::What::State(state)) => {
@@ -82,6 +93,21 @@ impl Shadow {
             keys.push((item.kind, record));
         }
         keys
+    }
+
+    /// A node that stood at `cursor` has learned a history: what a restored hub has lost is shown no more.
+    pub fn learned(&mut self, generations: &Generations, cursor: Position) {
+        let lost = self.0.values_mut().filter(|one| generations.lost(one.at));
+        for one in lost.filter(|_| generations.lost(cursor)) {
+            (one.delivered, one.is_deleted, one.at) = (Fields::default(), false, Position::default());
+            one.own = one.own_ever.clone();
+            one.is_known = !one.own.is_empty();
+        }
+    }
+
+    /// Whether nothing that was delivered is part of what is shown of a record.
+    pub fn is_own_alone(&self, key: Key) -> bool {
+        self.0.get(&key).is_none_or(|one| one.at == Position::default())
     }
 
     /// Holds what a node shows of a record against what it should.
