@@ -32,7 +32,7 @@ pub use apply::{apply, erase};
 pub use judge::{incomplete, judge};
 
 /// Version of the rules in [`judge`]; recorded with every commit.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// One change as the fold sees it.
 #[derive(Clone, Copy, Debug)]

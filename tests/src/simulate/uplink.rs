@@ -4,11 +4,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use liandong_node::rows;
 use liandong_node::site::{Class, SiteError};
 use liandong_node::uplink::line;
+use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::head_to_pb;
 use liandong_proto::session::node::{Comparison, Input, NodeSession, Output};
+use liandong_proto::state::RecordState;
 use prost::Message as _;
 use rand::RngExt as _;
 use sync::diverged::Cause;
@@ -351,7 +355,7 @@ impl World {
                     continue;
                 }
                 Output::Compared(Comparison::Different(records)) => {
-                    let what = format!("{} and the hub show {records:?} differently", node.site);
+                    let what = different(node.site, running, self.hub.running.as_ref(), &records);
                     return Err(Broken::new(Invariant::DigestsEqual, what));
                 }
                 Output::HubKeys(_) | Output::PersistOwn { .. } => continue,
@@ -525,4 +529,20 @@ fn session_of(uplink: &mut Uplink) -> Option<&mut NodeSession> {
         Uplink::Connected(_, session) | Uplink::HandingIn(_, session, _) => Some(session),
         _ => None,
     }
+}
+
+fn different(site: SiteCode, node: &Running, hub: Option<&super::hub::Running>, records: &[(u32, Bytes)]) -> String {
+    let first = records.first().and_then(|(kind, id)| Some((*kind, RecordId::from_slice(id)?)));
+    let (Some(key), Some(hub)) = (first, hub) else { return format!("{site} and the hub") };
+    let theirs = hub.index().get(&rows::record(key.0, key.1)).expect("memory");
+    let theirs = theirs.and_then(|item| RecordState::decode(&item.value).ok());
+    let shown = |state: Option<RecordState>| {
+        state.map(|it| {
+            let fields: Vec<_> = it.fields.iter().map(|(tag, raw)| (tag, raw.to_vec())).collect();
+            let held: Vec<_> = it.held.iter().map(|held| (held.tag, held.reason, held.by.origin.site, held.by.seq)).collect();
+            (it.home, it.deleted(), it.hub_seq, fields, held)
+        })
+    };
+    let (ours, theirs) = (shown(node.shown(key)), shown(theirs));
+    format!("{site} shows {} records otherwise, first {key:?}: {ours:?}, the hub {theirs:?}", records.len())
 }
