@@ -26,6 +26,8 @@ pub struct Parcel {
 pub struct Link {
     /// Which node's.
     pub node: usize,
+    /// With which copy of its disk.
+    pub image: usize,
     /// Nothing more goes in.
     pub cut: bool,
     /// On the way to the hub.
@@ -46,9 +48,10 @@ pub struct Link {
 
 impl Link {
     /// A connection of a node.
-    pub fn new(node: usize) -> Link {
+    pub fn new(node: usize, image: usize) -> Link {
         Link {
             node,
+            image,
             cut: false,
             up: VecDeque::new(),
             down: VecDeque::new(),

@@ -363,6 +363,10 @@ impl World {
     fn check_applied(&mut self, link: u64, place: u64) -> Result<(), Broken> {
         let Some(known) = self.links.get_mut(&link) else { return Ok(()) };
         let node = &self.nodes[known.node];
+        if known.image != node.image {
+            // What was said was said of another disk.
+            return Ok(());
+        }
         while let Some((_, deliver)) = known.told.pop_front_if(|(up_to, _)| *up_to <= place) {
             let sent = deliver.encode_to_vec();
             if !node.disk.newest_durable(record_kind::RECEIVED).take(30).any(|payload| *payload == sent) {

@@ -78,6 +78,14 @@ impl World {
 
     fn look_after_node(&mut self, n: usize) {
         let node = &self.nodes[n];
+        let members = self.hub.running.as_ref().map(|hub| &hub.published.registry.members);
+        let may_join = members.is_some_and(|members| members.unconfirmed_since().is_none());
+        if node.is_void && may_join && !node.retired {
+            self.nodes[n].secrets.enrolment = self.random.random();
+            self.enrol(n);
+            self.counts.fault("node joined anew");
+        }
+        let node = &self.nodes[n];
         if node.retired || node.taking.is_some() {
             return;
         }

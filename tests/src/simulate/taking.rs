@@ -9,6 +9,7 @@ use liandong_proto::entry::{Anchor, Head, Header};
 use liandong_proto::id::{Epoch, Hash, Origin, sha256};
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::session::node::{Input, NodeSession, Output, Standing};
+use liandong_proto::pb::sync::v1::refusal::Code;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -92,7 +93,7 @@ impl World {
         let line = Line::new(node.site, node.secrets.city.clone());
         let link = self.next_link;
         self.next_link += 1;
-        self.links.insert(link, Link::new(n));
+        self.links.insert(link, Link::new(n, node.image));
         let fetch = Fetch { link, session, line, disk: Disk::default(), held: HashSet::new(), end };
         if let Some(taking) = node.taking.as_mut() {
             taking.under_way = Some(fetch);
@@ -141,9 +142,12 @@ impl World {
                         return self.take_finishes(n);
                     }
                 }
-                Output::Refused(r) if {eprintln!("{r:?}"); false} => {}
-                // The hub ends the session, is being restored, or is told of a joining later.
-                Output::Refused(_) | Output::Diverged(_) => self.take_ends(n),
+                // Others may have a session, or the hub waits for a person: it is tried again.
+                Output::Refused(refusal) => {
+                    self.nodes[n].is_void |= refusal.code() == Code::NotAMember;
+                    self.take_ends(n);
+                }
+                Output::Diverged(_) => self.take_ends(n),
                 _ => {}
             }
         }
@@ -181,7 +185,15 @@ impl World {
         let origin = Origin { site, epoch: new };
         if keeps {
             let old = node.disk.clone();
-            let alone = Alone::read(&old.durable(), &fetch.held).map_err(|error| self.unsound(n, &error))?;
+            let alone = match Alone::read(&old.durable(), &fetch.held) {
+                Ok(alone) => alone,
+                // Then all that is left is what the hub holds.
+                Err(_) if old.is_damaged() => {
+                    self.take(n, false);
+                    return Ok(());
+                }
+                Err(error) => return Err(self.unsound(n, &error)),
+            };
             let draws = StdRng::from_seed(self.random.random());
             let author = write_again(&mut fetch, &secrets, origin, anchor, &alone, draws);
             author.map_err(|error| self.unsound(n, &error))?;

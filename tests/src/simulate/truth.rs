@@ -251,7 +251,7 @@ impl Life {
         let groups: BTreeSet<u32> =
             self.writes.iter().flat_map(|write| write.groups.keys().copied()).collect();
         for group in groups {
-            self.check_group(key, group, state, sights)?;
+            self.check_group(key, group, state, sights).map_err(|broken| self.told(broken, group, sights))?;
         }
         for held in state.held.iter().filter(|held| held.reason == Reason::Concurrent) {
             let finding = index.get(&rows::record(findings::KIND, findings::id(key, held))).expect("memory");
@@ -263,6 +263,16 @@ impl Life {
             }
         }
         Ok(())
+    }
+
+    /// The writes of a group, for whoever looks into it.
+    fn told(&self, broken: Broken, group: u32, sights: &Sights) -> Broken {
+        let writes = self.writes.iter().filter(|it| it.delete || it.groups.contains_key(&group)).map(|it| {
+            let again = sights.again.get(&it.hash).map(|(first, seen)| (sights.places[first], seen.epoch, seen.seq));
+            format!("\n  {} {:?}:{} delete {} stamp {} again {again:?}", it.place, it.origin, it.seq, it.delete, it.stamp)
+        });
+        let what = format!("{}{}", broken.what, writes.collect::<String>());
+        Broken { what, ..broken }
     }
 
     fn check_group(&self, key: Key, group: u32, state: &RecordState, sights: &Sights) -> Result<(), Broken> {

@@ -113,7 +113,7 @@ impl World {
         };
         let link = self.next_link;
         self.next_link += 1;
-        self.links.insert(link, Link::new(n));
+        self.links.insert(link, Link::new(n, node.image));
         self.counts.sessions += 1;
         // What the hub lacks of older epochs comes first, once it has said that it does.
         let stretch = running.hand.as_mut().and_then(|hand| match hand.to_try.last() {
@@ -463,7 +463,7 @@ impl World {
             Code::SiteBusy | Code::Unavailable | Code::Frozen | Code::NotAMember | Code::NoAgreement
         );
         if passing {
-            // A machine whose place another has taken is not asked for any more.
+            self.nodes[n].is_void |= refusal.code() == Code::NotAMember;
             self.node_hangs_up(n, None);
             return Ok(());
         }

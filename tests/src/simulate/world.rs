@@ -98,6 +98,8 @@ pub struct Node {
     pub backup: Option<(Disk, usize)>,
     /// While its log is made again from the hub.
     pub taking: Option<Taking>,
+    /// The hub does not know its certificate.
+    pub is_void: bool,
     /// Switched off for good.
     pub retired: bool,
     /// The newest own entry that its clerks were told is saved, as long as this disk stands.
@@ -120,6 +122,7 @@ impl Node {
             image,
             backup: None,
             taking: None,
+            is_void: false,
             retired: false,
             acked: None,
             unreachable_until: 0,
@@ -222,6 +225,7 @@ impl World {
                 image: 0,
                 backup: None,
                 taking: None,
+            is_void: false,
                 retired: false,
                 acked: None,
                 unreachable_until: 0,
@@ -331,6 +335,7 @@ impl World {
 
     /// Lets a city join, by invitation.
     pub fn enrol(&mut self, n: usize) {
+        self.nodes[n].is_void = false;
         let (site, secrets) = (self.nodes[n].site, &self.nodes[n].secrets);
         let secret_hash = Bytes::copy_from_slice(&secrets.enrolment.to_be_bytes());
         let joined = log::Enrolment {
@@ -350,7 +355,9 @@ impl World {
     pub fn register(&mut self, site: SiteCode, change: Change) {
         let at_ms = clock(self.now_ms, self.hub.offset_ms);
         let change = log::RegistryChange { at_ms, author: String::new(), site: site.0, change: Some(change) };
-        if let Some(hub) = &self.hub.running {
+        if let Some(hub) = self.hub.running.as_mut() {
+            // What waited is void with an older certificate.
+            hub.waits.remove(&site);
             hub.queue.put(Job::Register(Register { change, answer: Box::new(|_| ()) }));
         }
         self.kick_judge();
