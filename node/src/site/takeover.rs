@@ -290,7 +290,8 @@ impl Author {
             seq,
             prev: (self.head.seq > 0).then_some(self.head.hash),
             anchor: if seq == 1 { self.anchor } else { None },
-            seen: Some(seen),
+            // Made again before, it names what its first writer had seen.
+            seen: header.seen.or(Some(seen)),
             ..header.clone()
         };
         let sealed: Bytes = self.seal(sealed, seq);

@@ -197,8 +197,9 @@ impl World {
             }
             26..29 => self.node_backs_up(n),
             29 | 30 => {
-                if self.hub.backup.is_none() || self.random.random_bool(0.5) {
-                    self.hub.backup = Some(self.hub.disk.backup()).filter(|disk| !disk.is_damaged());
+                let is_due = self.hub.backup.is_none() || self.random.random_bool(0.5);
+                if is_due && !self.hub.disk.is_damaged() {
+                    self.hub.backup = Some(self.hub.disk.backup());
                 }
             }
             31 | 32 => self.node_put_back(n),

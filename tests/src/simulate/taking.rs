@@ -180,6 +180,7 @@ impl World {
             Err(error) => return Err(self.unsound(n, &error)),
         };
         fetch.append(&batch);
+        self.sights.opened(new, anchor);
         let node = &self.nodes[n];
         let (site, secrets) = (node.site, node.secrets.clone());
         let origin = Origin { site, epoch: new };

@@ -65,9 +65,11 @@ impl Sights {
     pub fn note(&mut self, header: &Header, hash: Hash, sight: Sight) {
         self.by_hash.insert(hash, sight);
         self.places.insert(hash, (header.origin.epoch, header.seq));
-        if let Some(anchor) = header.anchor {
-            self.lines.insert(header.origin.epoch, anchor);
-        }
+    }
+
+    /// An epoch goes on from another, whether or not anything is written in it.
+    pub fn opened(&mut self, epoch: Epoch, anchor: Anchor) {
+        self.lines.insert(epoch, anchor);
     }
 
     /// Notes an entry that a takeover has made again: its writer had before its eyes what it had when it was `first` made.
