@@ -284,7 +284,7 @@ mod tests {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
-            seen: None,
+            seen: Vec::new(),
         };
         let sealed = CityKey::new(key.bytes()).seal(&patch, origin, 1, [3; 12]);
         entry::make(header, Bytes::new(), sealed).0

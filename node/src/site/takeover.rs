@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header, Op};
+use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header, MOST_SEEN, Op};
 use liandong_proto::id::{Epoch, Hash, Origin, SiteCode, sha256};
 use liandong_proto::share::CityRing;
 
@@ -285,13 +285,14 @@ impl Author {
         seen: Anchor,
     ) -> Entry {
         let seq = self.head.seq + 1;
+        // Made again before, it names what its first writer had seen, and what both had of the epoch that this was in.
+        let is_new = header.seen.is_empty() || seen.epoch == header.origin.epoch;
         let header = Header {
             origin: self.origin,
             seq,
             prev: (self.head.seq > 0).then_some(self.head.hash),
             anchor: if seq == 1 { self.anchor } else { None },
-            // Made again before, it names what its first writer had seen.
-            seen: header.seen.or(Some(seen)),
+            seen: header.seen.iter().copied().chain(is_new.then_some(seen)).take(MOST_SEEN).collect(),
             ..header.clone()
         };
         let sealed: Bytes = self.seal(sealed, seq);
