@@ -124,7 +124,7 @@ impl Replay {
                 }
                 record_kind::COMMIT => staged = self.commit(decode(&raw.payload)?, index)?,
                 other => {
-                    let why = format!("a record of kind {other}, which no hub writes");
+                    let why = format!("a record of kind {other}, which no hub of this version writes");
                     return Err(SiteError::corrupt(format!("log record at {:?}", raw.pos), why));
                 }
             }

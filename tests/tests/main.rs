@@ -31,4 +31,5 @@ mod takeover;
 mod terminal;
 mod tidy;
 mod trust;
+mod upgrades;
 mod wire;

@@ -64,7 +64,7 @@ impl std::fmt::Display for Rebuilt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.why)?;
         match &self.kept {
-            Some(kept) => write!(f, "; the damaged index is kept in {}", kept.display()),
+            Some(kept) => write!(f, "; the one from before is kept in {}", kept.display()),
             None => Ok(()),
         }
     }

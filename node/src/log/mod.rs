@@ -61,6 +61,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use batch::{Batch, Span};
 pub use error::LogError;
+pub use frame::VERSION as FORMAT;
 pub use lock::DirLock;
 pub use pos::Pos;
 pub use reader::{Reader, Record};

@@ -74,7 +74,7 @@ impl Record {
             record_kind::CONFIRMED => decode(payload).map(Record::Confirmed),
             record_kind::ERASED => decode(payload).map(Record::Erased),
             record_kind::ACCEPTED => decode(payload).map(Record::Accepted),
-            other => Err(format!("a record of kind {other}, which no node writes")),
+            other => Err(format!("a record of kind {other}, which no node of this version writes")),
         };
         read.map_err(|why| SiteError::corrupt(format!("log record at {:?}", raw.pos), why))
     }

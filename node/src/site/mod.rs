@@ -12,6 +12,7 @@ mod history;
 mod journal;
 mod keyring;
 mod keys;
+mod layout;
 mod linking;
 mod lost;
 mod open;
@@ -58,6 +59,7 @@ pub use files::{
 };
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
+pub use layout::LAYOUT;
 pub use linking::LinkingRing;
 pub use lost::forget_lost;
 pub use open::{Replay, SiteOptions, clock_of, generations_of, head_of, origin_of};

@@ -84,6 +84,7 @@ impl Site {
         }
         make_private_dir(data_dir)?;
         let _lock = DirLock::acquire(data_dir)?;
+        paths.note_layout()?;
         write_key(&paths.city_key(), &random())?;
         write_key(&paths.signing_key(), &random())?;
         paths.linking_recipient()?;
@@ -180,11 +181,13 @@ struct Taken {
 impl Taken {
     fn new(options: &SiteOptions) -> Result<Taken, SiteError> {
         let paths = Paths::new(&options.data_dir);
+        paths.check_layout()?;
         change_places(&paths)?;
         if !paths.log().exists() {
             return Err(SiteError::NoSite(options.data_dir.clone()));
         }
         let lock = DirLock::acquire(&options.data_dir)?;
+        paths.note_layout()?;
         let signer = paths.signing()?;
         let linking = LinkingRing::read(&paths, options.linking_key.as_deref())?;
         let keys = Keys { city: read_city_ring(&paths)?, linking: linking.in_use().cloned() };

@@ -129,7 +129,7 @@ impl Hub {
     pub fn read_feed(&self, origin: Origin, after: u64, batch_items: usize) -> FeedBatch {
         let mut batch =
             FeedBatch { items: Vec::new(), own_seq_inclusive: self.head(origin).seq, up_to: self.place };
-        for (place, record) in self.feed.range(after + 1..) {
+        for (place, record) in self.feed.range(after.saturating_add(1)..) {
             if batch.items.len() == batch_items {
                 break;
             }
