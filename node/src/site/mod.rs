@@ -70,7 +70,7 @@ pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer,
 pub use recovery::RecoveryKey;
 pub use repair::{Repair, Repaired};
 pub use restore::{Line, Restoring};
-pub use takeover::{Alone, TakenOver, Takeover};
+pub use takeover::{Alone, Both, Held, TakenOver, Takeover};
 pub use verify::counted;
 
 /// A running site.

@@ -144,6 +144,11 @@ impl Restoring {
         }
     }
 
+    /// What has come so far.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// Notes a record that is known to be erased.
     pub(super) fn erased(&mut self, key: (u32, RecordId)) {
         self.line.missing.erased(key);
@@ -333,7 +338,8 @@ mod tests {
         let (mut restoring, key) = begun(dir.path());
         let whole = entry(&key);
         let stripped = Entry { sealed: Bytes::new(), ..whole.clone() };
-        let (_, head) = (restoring.append(&[stripped]).expect("it may have been erased"), restoring.line.head);
+        let (_, head) =
+            (restoring.append(&[stripped]).expect("it may have been erased"), restoring.line.head);
         let finished = restoring.finish(Epoch([1; 16]), head, None);
         assert!(matches!(finished, Err(SiteError::Refused(why)) if why.contains("sealed part")));
         let again = dir.path().join("again");
