@@ -146,6 +146,7 @@ impl Hub {
         }
         make_private_dir(data_dir)?;
         let _lock = DirLock::acquire(data_dir)?;
+        paths.note_layout()?;
         match authority {
             Some((certificate, key)) => Ca::adopt(&paths, certificate, key)?,
             None => Ca::make(&paths, now_ms())?,
@@ -194,7 +195,7 @@ impl Hub {
             None => pb::SiteRow::default(),
         };
         let mut replay = Replay::new(row, &index)?;
-        replay.run(&log, position.map(Pos::from_bytes).unwrap_or_default(), &index, progress)?;
+        replay.run(&*log, position.map(Pos::from_bytes).unwrap_or_default(), &index, progress)?;
         let Replay { mut row, mut generations, registry, lineage, .. } = replay;
         let sanctions = Sanctions::load(&index)?;
         let epoch = Epoch::from_slice(&row.epoch)
@@ -241,9 +242,8 @@ impl Hub {
         let (sender, receiver) = mpsc::sync_channel(1);
         let published = Arc::new(AtomicU64::new(0));
         let judge = Judge::new(
-            Arc::clone(&shared),
-            sender,
-            Arc::clone(&published),
+            Arc::<Shared>::clone(&shared),
+            shared.signer(),
             author,
             row,
             generations,
@@ -251,9 +251,10 @@ impl Hub {
             lineage,
             sanctions,
         );
-        let writer = Writer { shared: Arc::clone(&shared), published };
+        let writer = Writer { shared: Arc::clone(&shared), published: Arc::clone(&published) };
+        let judged = Arc::clone(&shared);
         let threads = vec![
-            spawn("judge", &shared, move || judge.run())?,
+            spawn("judge", &shared, move || judge.run(&judged, &sender, &published))?,
             spawn("writer", &shared, move || writer.run(&receiver))?,
             {
                 let eraser = Arc::clone(&shared);
@@ -362,10 +363,12 @@ struct Taken {
 impl Taken {
     fn new(options: &HubOptions) -> Result<Taken, SiteError> {
         let paths = Paths::new(&options.data_dir);
+        paths.check_layout()?;
         if !paths.log().exists() {
             return Err(SiteError::NoSite(options.data_dir.clone()));
         }
         let lock = DirLock::acquire(&options.data_dir)?;
+        paths.note_layout()?;
         let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
         let (log, opened) = Log::open(&paths.log(), log_options)?;
         if let Some(cut) = opened.cut {
@@ -444,14 +447,14 @@ fn begin_generation(
 }
 
 /// A generation's effect on the hub's row.
-pub(crate) fn started(row: &mut pb::SiteRow, start: &pb::GenerationStart) {
+pub fn started(row: &mut pb::SiteRow, start: &pb::GenerationStart) {
     row.generation = start.generation;
     row.generations
         .push(pb::HistoryStart { generation: start.generation, first_hub_seq: start.first_hub_seq });
 }
 
 /// Stages rows together with where the hub stands after them.
-pub(crate) fn stage_row(
+pub fn stage_row(
     index: &Index,
     row: &pb::SiteRow,
     mut staged: Vec<Staged>,

@@ -37,4 +37,5 @@ mod takeover;
 mod terminal;
 mod tidy;
 mod trust;
+mod upgrades;
 mod wire;

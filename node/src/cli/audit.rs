@@ -150,6 +150,7 @@ impl Way {
         if !paths.log().exists() && !paths.audit().exists() {
             return Err(SiteError::NoSite(data_dir.to_path_buf()).into());
         }
+        paths.check_layout()?;
         let mut tries = 0;
         loop {
             let locked = match DirLock::acquire(data_dir) {

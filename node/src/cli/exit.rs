@@ -161,6 +161,25 @@ impl From<SiteError> for Failure {
                 )
             }
             SiteError::NotFound => no_such_record(),
+            SiteError::Newer { dir, found, known, by } => {
+                let (dir, this) = (dir.display(), env!("CARGO_PKG_VERSION"));
+                Said::new(
+                    format!(
+                        "{dir} 属于更新的版本（{by}）：目录格式为 {found}，本程序（{this}）只认识到 {known}；没有启动，也没有改动。\
+                         请装回新版本；确需退回旧版本，请放回升级前的备份"
+                    ),
+                    en,
+                )
+            }
+            SiteError::Log(LogError::Newer { path, found, known }) => {
+                let path = path.display();
+                Said::new(
+                    format!(
+                        "{path} 由更新的版本写成：日志格式为 {found}，本程序只认识到 {known}；没有改动，请装回新版本"
+                    ),
+                    en,
+                )
+            }
             SiteError::KeyMissing(path) => {
                 let path = path.display();
                 say!(

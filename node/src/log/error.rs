@@ -36,8 +36,8 @@ pub enum LogError {
     },
     /// A segment of a format that this program does not know.
     #[error(
-        "{path} was written by a newer version: log format {found}, this program knows up to {known}; \
-         upgrade this program"
+        "{path} was written by a newer version: log format {found}, this program knows up to {known}; nothing was \
+         changed: install the newer version again"
     )]
     Newer {
         /// The segment.

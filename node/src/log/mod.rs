@@ -54,6 +54,7 @@ mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
+mod view;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -61,12 +62,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use batch::{Batch, Span};
 pub use error::LogError;
+pub use frame::VERSION as FORMAT;
 pub use lock::DirLock;
 pub use pos::Pos;
 pub use reader::{Reader, Record};
 pub use rewrite::Edit;
 pub use salvage::{Hole, Salvaged, salvage};
 pub use verify::Verified;
+pub use view::{LogView, Records};
 
 /// How a log cuts its files. Both may change between two opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -79,7 +79,7 @@ impl Record {
             record_kind::ERASED => decode(payload).map(Record::Erased),
             record_kind::ACCEPTED => decode(payload).map(Record::Accepted),
             record_kind::REPAIRED => decode(payload).map(Record::Repaired),
-            other => Err(format!("a record of kind {other}, which no node writes")),
+            other => Err(format!("a record of kind {other}, which no node of this version writes")),
         };
         read.map_err(|why| SiteError::corrupt(format!("log record at {:?}", raw.pos), why))
     }

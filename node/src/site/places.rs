@@ -25,9 +25,10 @@ impl Paths {
         self.dir.join(format!("{}{now_ms}", KEPT[1]))
     }
 
-    /// Whether there is a log, or one that waits to take its place.
+    /// Whether there is a log, or one that may wait to take its place.
     pub(super) fn has_log(&self) -> bool {
-        self.log().exists() || self.next_log().exists()
+        let waits = || self.next_log().exists() && self.kept_logs().is_ok_and(|kept| !kept.is_empty());
+        self.log().exists() || waits()
     }
 
     /// Puts the next log, which is whole and durable, in the place of the log, which is kept.
@@ -39,8 +40,8 @@ impl Paths {
         self.settle_log()
     }
 
-    /// Makes up for what a crash has cut short: a next log is whole where the log has gone, and takes its place; beside a
-    /// log it is not, and goes. The caller has taken the directory.
+    /// Makes up for what a crash has cut short: a next log is whole where the log has been put aside, and takes its place;
+    /// beside a log it is not, and goes. The caller has taken the directory.
     ///
     /// # Errors
     /// [`SiteError::File`].
@@ -49,7 +50,7 @@ impl Paths {
         if log.exists() {
             return remove(&next);
         }
-        if next.exists() { self.replace(&next, &log) } else { Ok(()) }
+        if self.has_log() { self.replace(&next, &log) } else { Ok(()) }
     }
 
     /// Removes the logs that were kept: what they hold of an erased record would stay in them.
@@ -57,15 +58,18 @@ impl Paths {
     /// # Errors
     /// [`SiteError::File`].
     pub(super) fn remove_kept(&self) -> Result<(), SiteError> {
-        let failed = |source| SiteError::File { path: self.dir.clone(), source };
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let name = entry.file_name();
-            if KEPT.iter().any(|kept| name.to_string_lossy().starts_with(kept)) {
-                remove(&entry.path())?;
-            }
-        }
+        self.kept_logs()?.iter().try_for_each(|dir| remove(dir))?;
         remove(&self.next_log())
+    }
+
+    fn kept_logs(&self) -> Result<Vec<PathBuf>, SiteError> {
+        let failed = |source| SiteError::File { path: self.dir.clone(), source };
+        let entries: Result<Vec<_>, _> = fs::read_dir(&self.dir).map_err(failed)?.collect();
+        let is_kept = |entry: &fs::DirEntry| {
+            let name = entry.file_name();
+            KEPT.iter().any(|kept| name.to_string_lossy().starts_with(kept))
+        };
+        Ok(entries.map_err(failed)?.iter().filter(|entry| is_kept(entry)).map(fs::DirEntry::path).collect())
     }
 }
 

@@ -155,20 +155,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn make(program: &Path, dir: &Path, cities: &[SiteCode]) -> Result<Cluster, ClusterError> {
-        let logs = dir.join("logs");
-        fs::create_dir_all(&logs).map_err(ClusterError::file(&logs))?;
-        let place = |site: SiteCode| Place::new(program, dir, site);
-        let hub = place(SiteCode::PROVINCE);
-        let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        let mut cluster = Cluster {
-            dir: dir.to_path_buf(),
-            hub,
-            nodes,
-            ports: None,
-            by_hand: None,
-            links: true,
-            way: None,
-        };
+        let mut cluster = Cluster::over(program, dir, cities)?;
         let key = cluster.linking_key();
         fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
         // A key that others may read is refused.
@@ -176,6 +163,19 @@ impl Cluster {
         cluster.hub.home.init().await?;
         cluster.each_node(|node| async move { node.home.init().await.map(|()| node) }).await?;
         Ok(cluster)
+    }
+
+    /// A hub and nodes whose directories are there already, as a cluster has left them; nothing runs yet.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn over(program: &Path, dir: &Path, cities: &[SiteCode]) -> Result<Cluster, ClusterError> {
+        let logs = dir.join("logs");
+        fs::create_dir_all(&logs).map_err(ClusterError::file(&logs))?;
+        let place = |site: SiteCode| Place::new(program, dir, site);
+        let hub = place(SiteCode::PROVINCE);
+        let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
+        Ok(Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, by_hand: None, links: true, way: None })
     }
 
     /// The directory with everything in it.
