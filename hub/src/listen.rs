@@ -22,7 +22,7 @@ use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::pb::trust::v1::enrolment_server::EnrolmentServer;
 use liandong_proto::pb::trust::v1::membership_server::MembershipServer;
 use liandong_proto::position::Generations;
-use liandong_proto::session::hub::{HubSession, Input, Output};
+use liandong_proto::session::hub::{Admission, HubSession, Input, Output};
 use liandong_proto::session::{LIMITS, generations_from_pb, refusal};
 use pb::sync_server::{Sync, SyncServer};
 use tokio::net::TcpListener;
@@ -223,6 +223,7 @@ impl Sync for Service {
             inputs,
             comparisons: Arc::clone(&self.comparisons),
             turn: self.turns.of(site),
+            parted: None,
             restore: None,
         };
         tokio::spawn(driver.run(request.into_inner(), inbox, self.stopping.clone()));
@@ -247,6 +248,8 @@ struct Driver {
     comparisons: Arc<Pace>,
     /// The city's turn at what reads much.
     turn: Turn,
+    /// The answer to a site that has a session already, where that is another copy of it.
+    parted: Option<Admission>,
     /// Parts of a restore, each read when the one before is on its way.
     restore: Option<mpsc::Receiver<Input>>,
 }
@@ -311,10 +314,13 @@ impl Driver {
             {
                 needs_agreement = !hello.restore;
             }
-            if matches!(&input, Input::Received(up) if matches!(up.message, Some(pb::up::Message::Hello(_))))
+            if let Input::Received(pb::Up { message: Some(pb::up::Message::Hello(hello)) }) = &input
                 && !registered
             {
-                if !self.register() {
+                registered = self.register();
+                // A copy that runs beside the original need not wait until that stops to be told.
+                self.parted = if registered { None } else { self.parted(hello) };
+                if !registered && self.parted.is_none() {
                     let busy = refusal(
                         pb::refusal::Code::SiteBusy,
                         "该站点已有一个会话；请确认没有在另一台机器上启动",
@@ -324,7 +330,6 @@ impl Driver {
                     self.session_input(Input::Stop(busy));
                     break;
                 }
-                registered = true;
             }
             if !self.session_input(input) {
                 break;
@@ -337,6 +342,13 @@ impl Driver {
                 sessions.remove(&self.site);
             }
         }
+    }
+
+    /// Whether the log that a hello tells of has parted from the hub's, as far as is visible.
+    fn parted(&self, hello: &pb::Hello) -> Option<Admission> {
+        let admission =
+            self.hub.read(|now| now.registry.admit(self.identity, hello, &now.generations, now_ms()));
+        admission.err().map(|admission| *admission).filter(|it| matches!(it, Admission::Diverged(_)))
     }
 
     /// Takes the site's one place; false when it is taken.
@@ -352,7 +364,7 @@ impl Driver {
     /// False when the session is over.
     fn session_input(&mut self, input: Input) -> bool {
         let mut goes_on = true;
-        let admitted = matches!(input, Input::Admitted(_));
+        let admitted = matches!(input, Input::Admitted(Admission::Welcome { .. }));
         if let Input::Admitted(admission) = &input {
             self.hub.note_admission(self.site, admission);
         }
@@ -419,6 +431,10 @@ impl Driver {
     }
 
     fn admit(&mut self, hello: pb::Hello) {
+        if let Some(parted) = self.parted.take() {
+            let _ = self.inputs.send(Input::Admitted(parted));
+            return;
+        }
         self.known = Arc::new(generations_from_pb(&hello.generations));
         let inputs = self.inputs.clone();
         let answer = Box::new(move |admission| {

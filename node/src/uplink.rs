@@ -2,6 +2,7 @@
 
 pub mod line;
 mod proofs;
+mod singly;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use pb::refusal::Code;
 use pb::sync_client::SyncClient;
 use proofs::{Turn, prove};
 use prost::Message as _;
+use singly::Singly;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
@@ -297,7 +299,7 @@ async fn drive(
         sent: 0,
     };
     driver.carry_out(outputs).await?;
-    let request = tonic::Request::new(UnboundedReceiverStream::new(outbound));
+    let request = tonic::Request::new(Singly::new(UnboundedReceiverStream::new(outbound)));
     let mut inbound = client.session(request).await.map_err(refused_or_cut)?.into_inner();
     let mut durable = site.durable();
     let mut tick = tokio::time::interval(TICK);

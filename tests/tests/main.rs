@@ -3,6 +3,7 @@
 mod access;
 mod agreement;
 mod audit;
+mod beside;
 mod chaos;
 mod compared;
 mod concurrent;
@@ -17,6 +18,7 @@ mod hub_restored;
 mod index_gone;
 mod keys;
 mod killed;
+mod line;
 mod linking;
 mod loopback;
 mod needles;

@@ -28,7 +28,11 @@ pub enum TlsError {
 /// # Errors
 /// [`TlsError`].
 pub fn acceptor(chain: &str, key: &str, authority: Option<&[u8]>) -> Result<TlsAcceptor, TlsError> {
-    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let mut chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    if authority.is_some() {
+        // Members know the authority: on a line that breaks often its certificate would go with every connection.
+        chain.truncate(1);
+    }
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));

@@ -122,7 +122,7 @@ pub const RESTORE_SILENCE: Duration = Duration::from_secs(120);
 /// What a batch holds at first, in bytes, and which part of what its connection has carried it holds at the most. A batch
 /// that is cut in the middle is sent again: on a line that breaks often it has to be small, and on one that holds it
 /// soon is as large as a batch may be.
-const BATCH_AT_FIRST: u64 = 8 << 10;
+const BATCH_AT_FIRST: u64 = 4 << 10;
 const BATCH_PART: u64 = 32;
 
 /// How many bytes the next batch may hold, on a connection that has carried `sent`.

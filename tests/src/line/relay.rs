@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -13,6 +14,8 @@ use tokio::time::Instant;
 
 /// So much is passed on at once.
 const PIECE: usize = 2_048;
+/// So long the hub has for what has passed before a cut; a city comes back no sooner.
+const ARRIVES: Duration = Duration::from_millis(100);
 
 /// What has passed over a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -143,19 +146,23 @@ async fn carry(
     // Nothing waits on the line for more to come.
     let _ = (city.set_nodelay(true), hub.set_nodelay(true));
     counts.connections.fetch_add(1, Ordering::Relaxed);
-    let ((from_city, to_city), (from_hub, to_hub)) = (city.into_split(), hub.into_split());
+    let ((mut from_city, mut to_city), (mut from_hub, mut to_hub)) = (city.into_split(), hub.into_split());
     let is_down = leads.wait_for(Option::is_none);
     tokio::select! {
-        _ = pass(from_city, to_hub, true, &counts) => {}
-        _ = pass(from_hub, to_city, false, &counts) => {}
+        _ = pass(&mut from_city, &mut to_hub, true, &counts) => {}
+        _ = pass(&mut from_hub, &mut to_city, false, &counts) => {}
         _ = is_down => {}
     }
+    // The city learns of it first. What has passed has arrived: the hub reads it, and speaks to nobody meanwhile.
+    drop((from_city, to_city));
+    let unheard = async { while from_hub.read(&mut [0; PIECE]).await.is_ok_and(|read| read > 0) {} };
+    let _ = tokio::time::timeout(ARRIVES, unheard).await;
 }
 
-/// Passes on what comes, until either side ends or the line is cut: both halves are dropped then, and so are the others.
+/// Passes on what comes, until either side ends or the line is cut.
 async fn pass(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
     to_hub: bool,
     counts: &Counts,
 ) -> io::Result<()> {
