@@ -11,6 +11,7 @@ pub mod cli;
 mod commit;
 mod compare;
 pub mod config;
+mod copy;
 mod ends;
 mod enrol;
 mod erase;

@@ -3,6 +3,7 @@
 mod access;
 mod agreement;
 mod audit;
+mod backup;
 mod concurrent;
 mod consent;
 mod doors;

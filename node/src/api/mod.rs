@@ -278,6 +278,17 @@ impl UpkeepRpc for Service {
         Ok(Response::new(pb::KeysChangedResponse {}))
     }
 
+    async fn backup(
+        &self,
+        request: Request<pb::BackupRequest>,
+    ) -> Result<Response<pb::BackupResponse>, Status> {
+        let caller = audited::caller(&request.get_ref().author, &request);
+        let (records, asked) = (Arc::clone(&self.records), request.into_inner());
+        let standing = tokio::task::spawn_blocking(move || audited::standing(&*records, &asked, caller));
+        let standing = standing.await.map_err(|_| Status::internal("the call was cut short"))?;
+        Ok(Response::new(standing?))
+    }
+
     async fn verify(
         &self,
         request: Request<pb::UpkeepRequest>,

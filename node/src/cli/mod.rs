@@ -3,7 +3,9 @@
 mod api_token;
 pub mod ask;
 pub mod audit;
+pub mod backup;
 pub mod config;
+mod copies;
 pub mod door;
 mod entry;
 pub mod exit;
@@ -95,6 +97,9 @@ pub enum Command {
     /// 本单位其他系统的访问令牌 · Tokens for the city's other systems
     #[command(subcommand)]
     ApiToken(api_token::TokenCommand),
+    /// 备份、检查备份、由备份恢复 · Backups: make them, check them, put them back
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// 检查日志和索引 · Check log and index
     Verify(verify::VerifyArgs),
     /// 由日志重建索引 · Make the index again from the log
@@ -160,6 +165,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
             let local = run::local(&setup);
             return audit::run(command, &setup.data_dir, &local, &setup.caller, &setup.screen).await;
         }
+        Command::Backup(command) => return copies::run(command, global, screen).await,
         Command::LinkingKey(command) => {
             return linking_key::run(&command, &Setup::load(global, Vec::new(), screen)?);
         }
@@ -189,6 +195,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Restore(_)
         | Command::Rebuild
         | Command::Audit(_)
+        | Command::Backup(_)
         | Command::ApiToken(_)
         | Command::LinkingKey(_)
         | Command::RecoveryKey(RecoveryCommand::Check) => Ok(Exit::Done),

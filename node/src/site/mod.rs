@@ -4,6 +4,7 @@
 //! overlay shows the change at once. Entries are pushed only once they are durable.
 
 mod author;
+mod chain;
 mod deliver;
 mod erase;
 mod error;
@@ -48,6 +49,7 @@ use crate::now::now_ms;
 use crate::rows;
 
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
+pub use chain::OwnChain;
 pub use deliver::PushReader;
 pub use erase::{Missing, begin, erasures, lacks, proved, told};
 pub use error::{Class, SiteError};
@@ -400,6 +402,10 @@ impl Records for Site {
 
     fn verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError> {
         self.run_verify(pins, progress)
+    }
+
+    fn extents(&self) -> Result<node_pb::BackupResponse, SiteError> {
+        self.read_extents()
     }
 
     fn keys_changed(&self) {

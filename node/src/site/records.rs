@@ -212,6 +212,12 @@ pub trait Records: Send + Sync + 'static {
     /// [`SiteError`] when that was not possible; what is damaged stands in the answer.
     fn verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError>;
 
+    /// Where the log stands, for a copy of its files: all that is written by now, durable.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    fn extents(&self) -> Result<pb::BackupResponse, SiteError>;
+
     /// Where reads and other acts are recorded.
     fn audit(&self) -> &Arc<Audit>;
 

@@ -84,6 +84,25 @@ impl Site {
         })
     }
 
+    pub(super) fn read_extents(&self) -> Result<pb::BackupResponse, SiteError> {
+        let (row, origin, end) = {
+            let writer = locked(&self.writer);
+            (writer.row.clone(), writer.author.origin, self.log.end())
+        };
+        self.log.sync_to(end)?;
+        Ok(pb::BackupResponse {
+            site: origin.site.0,
+            version: env!("CARGO_PKG_VERSION").into(),
+            epoch: Bytes::copy_from_slice(&origin.epoch.0),
+            head_seq: row.seq,
+            head_hash: row.hash,
+            generation: row.generation,
+            hub_seq: row.hub_seq,
+            log: self.log.extents()?,
+            audit: Vec::new(),
+        })
+    }
+
     pub(super) fn run_verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError> {
         let mut found = Findings::default();
         let key = locked(&self.writer).author.keys().city.clone();
