@@ -137,19 +137,7 @@ impl Hub {
             ca: Bytes::copy_from_slice(self.shared.ca.der()),
             hub_signing_key: Bytes::copy_from_slice(&self.signing_key().to_bytes()),
             sync_port: sync_port.into(),
-            held: self.read(|published| {
-                published.registry.living(site).map(|(origin, row)| {
-                    let epoch = Bytes::copy_from_slice(&origin.epoch.0);
-                    let key_ring = published.registry.members.city(site).map(|row| row.key_ring.clone());
-                    pb::HeldLog {
-                        epoch,
-                        seq: row.seq,
-                        hash: row.hash.clone(),
-                        key_ring: key_ring.unwrap_or_default(),
-                        anchor: row.anchor.clone(),
-                    }
-                })
-            }),
+            held: self.held_log(site),
         })
     }
 

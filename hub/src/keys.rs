@@ -48,7 +48,22 @@ impl Hub {
     pub(crate) fn kept_keys(&self, site: SiteCode) -> pb::KeysResponse {
         let row = self.row(site);
         let linking_keys = Some(row.linking_key).filter(|file| !file.is_empty()).into_iter().collect();
-        pb::KeysResponse { linking_keys, key_ring: row.key_ring }
+        pb::KeysResponse { linking_keys, key_ring: row.key_ring, held: self.held_log(site) }
+    }
+
+    /// What is held of a city's log: the epoch it lives in, and how far that goes.
+    pub(crate) fn held_log(&self, site: SiteCode) -> Option<pb::HeldLog> {
+        self.read(|published| {
+            let (origin, row) = published.registry.living(site)?;
+            let key_ring = published.registry.members.city(site).map(|row| row.key_ring.clone());
+            Some(pb::HeldLog {
+                epoch: Bytes::copy_from_slice(&origin.epoch.0),
+                seq: row.seq,
+                hash: row.hash.clone(),
+                key_ring: key_ring.unwrap_or_default(),
+                anchor: row.anchor.clone(),
+            })
+        })
     }
 
     /// A city goes over to another signing key, by the word of the one it has enrolled.

@@ -44,6 +44,11 @@ fn takes_the_place(hello: &sync::Hello, living: Origin, row: &pb::OriginRow) -> 
     hello.anchor.as_ref().and_then(Anchor::from_pb) == Some(end)
 }
 
+/// Whether a node's epoch goes on from entries of another.
+fn goes_on(hello: &sync::Hello) -> bool {
+    hello.anchor.as_ref().is_some_and(|anchor| anchor.seq > 0)
+}
+
 /// Whether a node has been welcomed in a life of the order that this hub knows nothing of: it was restored from a
 /// backup, and the nonce it remembers is an older one than the node does.
 fn has_forgotten(history: &Generations, hello: &sync::Hello) -> bool {
@@ -246,6 +251,8 @@ impl Registry {
             (None, Some((living, row))) if !takes_the_place(hello, living, row) => {
                 parted(Cause::Epoch, Some(row))
             }
+            // What it goes on from has to be here first.
+            (None, None) if goes_on(hello) => parted(Cause::Epoch, None),
             _ => Ok((origin, nonce, signing_key)),
         }
     }

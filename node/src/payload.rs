@@ -162,6 +162,7 @@ mod tests {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
+            seen: None,
         };
         entry::make(header, Patch { set, cleared: vec![] }.to_open([0; 16]), SECRET.to_vec().into()).0
     }

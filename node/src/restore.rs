@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use liandong_proto::entry::{Anchor, Head};
+use liandong_proto::entry::{Anchor, Entry, Head};
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::pb::trust::v1::HeldLog;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::now::{now_ms, random};
-use crate::site::{Paths, Restoring, SiteError};
+use crate::site::{Paths, SiteError};
 use crate::trust::{self, Membership, limits};
 use crate::uplink::UplinkError;
 
@@ -28,29 +28,27 @@ pub fn held_of(held: &HeldLog) -> Result<(Epoch, Head, Option<Anchor>), SiteErro
     Ok((Epoch::from_slice(&held.epoch).ok_or_else(wrong)?, Head { seq: held.seq, hash }, anchor))
 }
 
-/// Writes all that the hub holds of a site into the one that is being made again. `on` hears how many have come.
+/// Has `take` take in all that the hub holds of a site, in order.
 ///
 /// # Errors
 /// [`UplinkError`]; what has come so far is of no use then, and is fetched again.
 pub async fn fetch(
-    restoring: &mut Restoring,
     site: SiteCode,
     epoch: Epoch,
     membership: &Membership,
     paths: &Paths,
-    on: impl FnMut(u64),
+    take: impl FnMut(&[Entry]) -> Result<(), SiteError>,
 ) -> Result<(), UplinkError> {
-    fetch_within(limits::RESTORE_SILENCE, restoring, site, epoch, membership, paths, on).await
+    fetch_within(limits::RESTORE_SILENCE, site, epoch, membership, paths, take).await
 }
 
 async fn fetch_within(
     silence: Duration,
-    restoring: &mut Restoring,
     site: SiteCode,
     epoch: Epoch,
     membership: &Membership,
     paths: &Paths,
-    mut on: impl FnMut(u64),
+    mut take: impl FnMut(&[Entry]) -> Result<(), SiteError>,
 ) -> Result<(), UplinkError> {
     let channel = trust::endpoint(&membership.hub, membership)?.connect().await?;
     let mut client = SyncClient::new(channel)
@@ -84,8 +82,7 @@ async fn fetch_within(
                 Output::PersistOwn { entries, last } => {
                     // An empty part says that the hub reads on.
                     if !entries.is_empty() {
-                        restoring.append(&entries)?;
-                        on(restoring.entries());
+                        take(&entries)?;
                     }
                     if last {
                         return Ok(());
@@ -127,7 +124,7 @@ mod tests {
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
-    use crate::site::{RecoveryKey, Site};
+    use crate::site::{RecoveryKey, Restoring, Site};
     use crate::trust::HUB_NAME;
 
     const SITE: SiteCode = SiteCode(440_100);
@@ -177,7 +174,8 @@ mod tests {
         let mut restoring = Restoring::begin(&new, SITE, &key).expect("begun");
         let (member, paths) = (hanging().await, Paths::new(&new));
         let silence = Duration::from_millis(300);
-        let fetched = fetch_within(silence, &mut restoring, SITE, Epoch([1; 16]), &member, &paths, |_| {});
+        let fetched =
+            fetch_within(silence, SITE, Epoch([1; 16]), &member, &paths, |entries| restoring.append(entries));
         let fetched = tokio::time::timeout(Duration::from_secs(60), fetched).await.expect("it gives up");
         assert!(matches!(fetched, Err(UplinkError::Silent(_))), "{fetched:?}");
     }

@@ -1,6 +1,7 @@
 //! The uplink: drives the node's half of a session over tonic. One match over its outputs.
 
-mod turn;
+mod line;
+mod proofs;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,18 +10,17 @@ use std::time::Duration;
 
 use liandong_proto::pb::node::v1::{Comparison as Verdict, Link};
 use liandong_proto::pb::sync::v1 as pb;
-use liandong_proto::pb::trust::v1::ProveRequest;
-use liandong_proto::pb::trust::v1::membership_client::MembershipClient;
 use liandong_proto::session::node::{Comparison, Input, NodeSession, Output};
 use liandong_proto::session::{head_to_pb, refusal};
 use liandong_proto::sign::VerifyingKey;
+use pb::diverged::Cause;
 use pb::refusal::Code;
 use pb::sync_client::SyncClient;
+use proofs::{Turn, prove};
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
-use turn::Turn;
 
 use crate::now::{now_ms, random};
 use crate::site::{PushReader, Site, SiteError, view};
@@ -69,7 +69,7 @@ pub enum UplinkError {
     Refused(pb::Refusal),
     /// The logs have parted.
     #[error(
-        "this node's log and what the hub holds of it have parted; sync has stopped, local work goes on. If this machine was set up anew, use `restore` in place of `init`"
+        "this node's log and what the hub holds of it have parted; sync has stopped, local work goes on. If this machine is to go on, run `takeover` here; if it was set up anew, use `restore` in place of `init`"
     )]
     Diverged(pb::Diverged),
     /// This site.
@@ -177,7 +177,7 @@ fn report(site: &Site, error: &UplinkError) {
             (Link::Waiting, zh.to_owned())
         }
         UplinkError::Diverged(_) => {
-            let zh = "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响；如果这台机器是新装的，请改用 restore";
+            let zh = "本节点日志与省级枢纽所存已分叉：同步已停止，本地工作不受影响；要由这台机器继续，请在此运行 takeover；如果是新装的，请改用 restore";
             (Link::Diverged, zh.to_owned())
         }
         UplinkError::Refused(refusal) if error.is_passing() && !error.is_the_provinces() => {
@@ -247,13 +247,19 @@ fn refused_or_cut(status: tonic::Status) -> UplinkError {
 }
 
 async fn session(site: &Arc<Site>, hub: Option<&str>) -> UplinkError {
-    match drive(site, hub).await {
-        Ok(never) => never,
-        Err(error) => error,
+    match drive(site, hub, false).await {
+        // A hub from an old backup may lack the end of the epoch that this one goes on from.
+        Err(UplinkError::Diverged(diverged))
+            if diverged.cause() == Cause::Epoch && site.row().anchor.is_some() =>
+        {
+            drive(site, hub, true).await.unwrap_or_else(|error| error)
+        }
+        ended => ended.unwrap_or_else(|error| error),
     }
 }
 
-async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, UplinkError> {
+/// With `hand_in` the hub gets first what it lacks of the epochs that this one goes on from.
+async fn drive(site: &Arc<Site>, hub: Option<&str>, hand_in: bool) -> Result<UplinkError, UplinkError> {
     let mut keys = site.keys_news();
     let (channel, hub_key) = connect(site, hub).await?;
     let mut client = SyncClient::new(channel.clone())
@@ -261,6 +267,9 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
         .max_encoding_message_size(limits::MESSAGE_BYTES);
     let site_ = Arc::clone(site);
     let standing = blocking(move || site_.greet(random(), hub_key)).await?;
+    if hand_in {
+        line::hand_in(site, &mut client, &standing).await?;
+    }
     let confirmed = site.row().confirmed_seq;
     let (session, outputs) = NodeSession::start(standing);
     let (up, outbound) = mpsc::unbounded_channel();
@@ -316,37 +325,6 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>) -> Result<UplinkError, Uplin
             },
         };
         driver.on(input).await?;
-    }
-}
-
-/// Erases what a delivery asked for, hands in proofs, and takes in those of the hub. Tried again with the next tick.
-async fn prove(site: Arc<Site>, channel: Channel, turn: Arc<Turn>) {
-    let at_once = {
-        let site = Arc::clone(&site);
-        async move {
-            let site_ = Arc::clone(&site);
-            let proofs = blocking(move || {
-                if site_.erasures_wait()? {
-                    site_.finish_erasures()?;
-                }
-                site_.unanswered_proofs()
-            });
-            let proofs = turn.next(proofs.await?);
-            if proofs.is_empty() {
-                return Ok(());
-            }
-            let mut client = MembershipClient::new(channel).max_decoding_message_size(limits::MESSAGE_BYTES);
-            let answer = client.prove(ProveRequest { proofs }).await.map_err(refused_or_cut)?.into_inner();
-            blocking(move || {
-                let member = Membership::load(site.paths())?;
-                let keys = member.map(|member| member.hub_keys()).transpose()?.unwrap_or_default();
-                site.hub_proved(answer.proofs, &keys)
-            })
-            .await
-        }
-    };
-    if let Err(error) = at_once.await {
-        tracing::warn!(%error, "proofs of erasures could not be exchanged; it is tried again");
     }
 }
 

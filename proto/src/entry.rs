@@ -49,6 +49,8 @@ pub struct Header {
     pub sealed_hash: Option<Hash>,
     /// Where this epoch goes on from, in its first entry.
     pub anchor: Option<Anchor>,
+    /// Up to where its writer had seen the older epochs, of an entry that was made again in this one.
+    pub seen: Option<Anchor>,
 }
 
 /// The place in an older epoch that a new one goes on from.
@@ -147,6 +149,7 @@ impl Header {
                 (13, Value::Delimited(bytes)) => header.open_hash = Some(hash_of(bytes)?),
                 (14, Value::Delimited(bytes)) => header.sealed_hash = Some(hash_of(bytes)?),
                 (15, Value::Delimited(bytes)) => header.anchor = Some(read_anchor(bytes)?),
+                (16, Value::Delimited(bytes)) => header.seen = Some(read_anchor(bytes)?),
                 // A newer writer may say more.
                 _ => {}
             }
@@ -177,6 +180,7 @@ impl Header {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
+            seen: None,
         }
     }
 
@@ -199,6 +203,9 @@ impl Header {
         }
         if let Some(anchor) = &self.anchor {
             put_bytes(&mut out, 15, &anchor.to_pb().encode_to_vec());
+        }
+        if let Some(seen) = &self.seen {
+            put_bytes(&mut out, 16, &seen.to_pb().encode_to_vec());
         }
         out.into()
     }
@@ -358,6 +365,7 @@ mod tests {
             open_hash: None,
             sealed_hash: Some([2; 32]),
             anchor: Some(Anchor { epoch: Epoch([8; 16]), seq: 4, hash: [5; 32] }),
+            seen: Some(Anchor { epoch: Epoch([8; 16]), seq: 2, hash: [6; 32] }),
         }
     }
 

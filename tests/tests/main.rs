@@ -28,6 +28,7 @@ mod sealed;
 mod service;
 mod site;
 mod supply;
+mod takeover;
 mod terminal;
 mod tidy;
 mod trust;

@@ -57,6 +57,7 @@ fn chained(acts: &[(u8, Op)]) -> Vec<CheckedEntry> {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
+            seen: None,
         };
         let (open, sealed) = match op {
             Op::Put => {

@@ -31,7 +31,7 @@ use crate::log::{DirLock, LogError};
 use crate::say;
 use crate::site::{Paths, SiteError};
 
-pub use acts::{put_back, rebuilt, restored, started, stopped};
+pub use acts::{put_back, rebuilt, restored, started, stopped, taken_over};
 
 /// What to do with the audit log.
 #[derive(Debug, clap::Subcommand)]

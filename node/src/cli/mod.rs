@@ -29,6 +29,7 @@ mod signing_key;
 pub mod status;
 pub mod supervisor;
 pub mod table;
+pub mod takeover;
 mod told;
 pub mod verify;
 
@@ -68,6 +69,8 @@ pub enum Command {
     RecoveryKey(recovery::RecoveryCommand),
     /// 服务器丢失后，凭邀请码和恢复密钥从省级枢纽取回本市记录 · Make a lost site again from the hub, with the recovery key
     Restore(restore::RestoreArgs),
+    /// 日志与枢纽分叉后，由本机接管本市站点 · Go on with this machine after its log and the hub's have parted
+    Takeover(takeover::TakeoverArgs),
     /// 查看关联密钥的指纹，不显示密钥 · Fingerprints of the linking keys, never the keys
     #[command(subcommand)]
     LinkingKey(linking_key::LinkingKeyCommand),
@@ -158,6 +161,9 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Config(command) => return config::run(&command, PROGRAM, NODE_KEYS, global, screen),
         Command::Init(args) => return init::run(&args, global, screen).await,
         Command::Restore(args) => return restore::run(&args, global, screen).await,
+        Command::Takeover(args) => {
+            return takeover::run(&args, &Setup::load(global, Vec::new(), screen)?).await;
+        }
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         Command::Audit(command) => {
             let setup = Setup::load(global, Vec::new(), screen)?;
@@ -193,6 +199,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Config(_)
         | Command::Init(_)
         | Command::Restore(_)
+        | Command::Takeover(_)
         | Command::Rebuild
         | Command::Audit(_)
         | Command::Backup(_)

@@ -67,9 +67,13 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
         restoring.take_ring(&paths, &held.key_ring).map_err(|error| Failure::data(refused(&error)))?;
         let (epoch, head, anchor) = held_of(&held)?;
         let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
-        let fetched =
-            fetch(&mut restoring, site, epoch, &membership, &paths, |done| bar.at(done, head.seq.max(done)))
-                .await;
+        let fetched = fetch(site, epoch, &membership, &paths, |entries| {
+            restoring.append(entries)?;
+            let done = restoring.entries();
+            bar.at(done, head.seq.max(done));
+            Ok(())
+        })
+        .await;
         bar.finish();
         fetched?;
         restoring.finish(epoch, head, anchor)?;

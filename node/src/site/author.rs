@@ -177,6 +177,7 @@ impl Author {
             record,
             op,
             patch,
+            seen: None,
         };
         // The rules look at fields as this site sees them, so that a draft's status counts as well.
         let seen = state.filter(|_| share::is_draft(kind, before)).map(|state| {
@@ -264,12 +265,18 @@ impl Author {
             open_hash: None,
             sealed_hash: None,
             anchor: if seq == 1 { self.anchor } else { None },
+            seen: None,
         };
         let open = projection.open.to_open(self.random.random());
-        let sealed = self.keys.city.seal(&projection.sealed, self.origin, seq, self.random.random());
+        let sealed = self.seal(&projection.sealed, seq);
         let (entry, head) = entry::make(header.clone(), open, sealed);
         self.head = head;
         Made { entry, header, head, open: projection.open, sealed: projection.sealed }
+    }
+
+    /// The sealed part of an entry at a place of the own log.
+    pub(super) fn seal(&mut self, patch: &Patch, seq: u64) -> bytes::Bytes {
+        self.keys.city.seal(patch, self.origin, seq, self.random.random())
     }
 
     /// Takes back entries that could not be appended.
@@ -297,6 +304,7 @@ pub fn fold_own(
         record: header.record,
         op: header.op,
         patch: open,
+        seen: header.seen,
     };
     let mut state = merge::apply(state, &change, &Vec::new(), lineage);
     if header.op == Op::Put && !sealed.is_empty() && !state.erased {

@@ -179,11 +179,20 @@ impl Site {
     /// # Errors
     /// [`SiteError`].
     pub fn heads(&self, places: &[u64]) -> Result<Vec<Head>, SiteError> {
+        self.heads_of(self.origin().epoch, places)
+    }
+
+    /// The same of one of its epochs.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn heads_of(&self, epoch: Epoch, places: &[u64]) -> Result<Vec<Head>, SiteError> {
         let mut wanted: Vec<u64> = places.to_vec();
         wanted.sort_unstable();
         let Some(first) = wanted.first() else { return Ok(Vec::new()) };
-        let (origin, mut heads) = (self.origin(), Vec::new());
-        for raw in self.log.read(self.log.seek(self.mark_base + first)) {
+        let mut heads = Vec::new();
+        let from = if epoch == self.origin().epoch { self.mark_base + first } else { 0 };
+        for raw in self.log.read(self.log.seek(from)) {
             let raw = raw?;
             if raw.kind != record_kind::OWN {
                 continue;
@@ -191,7 +200,7 @@ impl Site {
             let Record::Own(entry) = Record::read(&raw)? else { continue };
             let header =
                 Header::decode(&entry.header).map_err(|error| SiteError::corrupt("an own entry", error))?;
-            if header.origin != origin {
+            if header.origin.epoch != epoch {
                 continue;
             }
             if wanted.binary_search(&header.seq).is_ok() {
@@ -214,9 +223,21 @@ impl Site {
 #[derive(Debug, Default)]
 pub struct PushReader {
     next: Option<(u64, Pos)>,
+    /// An epoch before the living one, up to where it counts.
+    older: Option<(Epoch, Head)>,
 }
 
 impl PushReader {
+    /// A reader of an epoch before the living one.
+    pub fn of(epoch: Epoch, end: Head) -> PushReader {
+        PushReader { next: None, older: Some((epoch, end)) }
+    }
+
+    /// Which epoch it reads.
+    pub fn epoch(&self, site: &Site) -> Epoch {
+        self.older.map_or(site.origin().epoch, |(epoch, _)| epoch)
+    }
+
     /// Durable own entries after `after`, up to `max_bytes` but at least one, and the head they lead to.
     ///
     /// # Errors
@@ -227,9 +248,10 @@ impl PushReader {
         after: Head,
         max_bytes: usize,
     ) -> Result<(Vec<Entry>, Head), SiteError> {
-        let (durable, epoch) = (*site.durable.borrow(), site.origin().epoch);
+        let (epoch, end) = self.older.unwrap_or_else(|| (site.origin().epoch, *site.durable.borrow()));
         let start = match self.next {
             Some((seq, pos)) if seq == after.seq + 1 => pos,
+            _ if self.older.is_some() => Pos::default(),
             _ => site.log.seek(site.mark_base + after.seq + 1),
         };
         let mut entries = Vec::new();
@@ -246,7 +268,7 @@ impl PushReader {
             head.seq = seq;
             entries.push(entry);
             self.next = Some((seq + 1, raw.next));
-            if bytes >= max_bytes || seq >= durable.seq {
+            if bytes >= max_bytes || seq >= end.seq {
                 break;
             }
         }

@@ -21,6 +21,7 @@ mod recovery;
 mod refusal;
 mod renew;
 mod restore;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -63,6 +64,7 @@ pub use open::SiteOptions;
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
 pub use restore::Restoring;
+pub use takeover::{TakenOver, Takeover};
 pub use verify::counted;
 
 /// A running site.

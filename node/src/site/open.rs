@@ -23,6 +23,7 @@ use super::deliver::{Fold, confirm, learn};
 use super::files::{make_private_dir, write_key};
 use super::keyring::read_city_ring;
 use super::outbound::accept;
+use super::takeover::change_places;
 use super::{
     Author, Keys, LinkState, LinkingRing, OnProgress, Paths, Progress, Record, Renewal, Site, SiteError,
     Touched, Wire, Writer, begin, fold_own, patches, proved, record_kind,
@@ -178,6 +179,7 @@ struct Taken {
 impl Taken {
     fn new(options: &SiteOptions) -> Result<Taken, SiteError> {
         let paths = Paths::new(&options.data_dir);
+        change_places(&paths)?;
         if !paths.log().exists() {
             return Err(SiteError::NoSite(options.data_dir.clone()));
         }

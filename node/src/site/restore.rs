@@ -9,7 +9,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use liandong_proto::entry::{self, Anchor, Encoded, Entry, Head};
-use liandong_proto::id::{Epoch, SiteCode};
+use liandong_proto::id::{Epoch, RecordId, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::share::{CityKey, CityRing, SealError, open_ring};
 use prost::Message as _;
@@ -22,7 +22,7 @@ use crate::now::random;
 
 /// A site that is being made again.
 pub struct Restoring {
-    _lock: DirLock,
+    _lock: Option<DirLock>,
     log: Log,
     site: SiteCode,
     key: CityRing,
@@ -63,7 +63,27 @@ impl Restoring {
             let _ = fs::remove_file(paths.city_key());
         })?;
         let key = CityRing::new(CityKey::new(key.bytes()), Vec::new());
-        Ok(Restoring {
+        Ok(Restoring::new(Some(lock), log, site, key))
+    }
+
+    /// Begins beside a log that is there, for a site that has its keys and whose directory the caller has taken.
+    ///
+    /// # Errors
+    /// [`SiteError`]; what an attempt before has left is removed.
+    pub(super) fn beside(paths: &Paths, site: SiteCode, key: CityRing) -> Result<Restoring, SiteError> {
+        let next = paths.next_log();
+        match fs::remove_dir_all(&next) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(SiteError::File { path: next, source: error });
+            }
+            _ => {}
+        }
+        let (log, _) = Log::open(&next, log::Options::default())?;
+        Ok(Restoring::new(None, log, site, key))
+    }
+
+    fn new(lock: Option<DirLock>, log: Log, site: SiteCode, key: CityRing) -> Restoring {
+        Restoring {
             _lock: lock,
             log,
             site,
@@ -72,7 +92,7 @@ impl Restoring {
             head: Head::default(),
             entries: 0,
             missing: Missing::default(),
-        })
+        }
     }
 
     /// Takes in the ring of older keys that the hub keeps; nothing for a city that has had one key only.
@@ -136,6 +156,24 @@ impl Restoring {
         Ok(())
     }
 
+    /// Notes a record that is known to be erased.
+    pub(super) fn erased(&mut self, key: (u32, RecordId)) {
+        self.missing.erased(key);
+    }
+
+    /// Appends what goes on behind the end, up to the entry `mark` of the new epoch.
+    pub(super) fn write(&mut self, batch: &Batch, mark: u64) -> Result<(), SiteError> {
+        if !batch.is_empty() {
+            self.log.append(batch, self.entries + mark)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was appended.
+    pub(super) fn sync(&self) -> Result<(), SiteError> {
+        Ok(self.log.sync_to(self.log.end())?)
+    }
+
     fn open(&mut self, batch: &mut Batch, epoch: Epoch, anchor: Option<Anchor>) {
         let opened = pb::EpochOpened {
             site: self.site.0,
@@ -147,12 +185,22 @@ impl Restoring {
     }
 
     /// Ends with a new epoch that goes on from what the hub holds: the epoch it names, up to `held`, with the anchor of
-    /// that epoch. Durable before this
-    /// returns.
+    /// that epoch. Durable before this returns.
     ///
     /// # Errors
     /// [`SiteError::Refused`] when not all of it has come.
     pub fn finish(mut self, epoch: Epoch, held: Head, anchor: Option<Anchor>) -> Result<(), SiteError> {
+        self.end(epoch, held, anchor)?;
+        self.sync()
+    }
+
+    /// The same, not durable yet. The new epoch, and where it goes on from.
+    pub(super) fn end(
+        &mut self,
+        epoch: Epoch,
+        held: Head,
+        anchor: Option<Anchor>,
+    ) -> Result<(Epoch, Anchor), SiteError> {
         let mut batch = Batch::new();
         if self.epoch != Some(epoch) {
             // It was opened and never written to; the lines before it have come all the same.
@@ -171,9 +219,10 @@ impl Restoring {
         }
         let anchor = Anchor { epoch, seq: held.seq, hash: held.hash };
         let mark = self.entries + 1;
-        self.open(&mut batch, Epoch(random()), Some(anchor));
-        let span = self.log.append(&batch, mark)?;
-        Ok(self.log.sync_to(span.end)?)
+        let new = Epoch(random());
+        self.open(&mut batch, new, Some(anchor));
+        self.log.append(&batch, mark)?;
+        Ok((new, anchor))
     }
 }
 
@@ -181,7 +230,7 @@ impl Restoring {
 mod tests {
     use liandong_proto::entry::{Header, Op, Patch};
     use liandong_proto::fields::FieldsBuilder;
-    use liandong_proto::id::{Origin, RecordId};
+    use liandong_proto::id::Origin;
     use liandong_proto::position::Position;
     use liandong_proto::stamp::Stamp;
 
@@ -207,6 +256,7 @@ mod tests {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
+            seen: None,
         };
         let sealed = CityKey::new(key.bytes()).seal(&patch, origin, 1, [3; 12]);
         entry::make(header, Bytes::new(), sealed).0

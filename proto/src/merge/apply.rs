@@ -194,10 +194,10 @@ impl Fold<'_> {
 
     /// Keeps a value that breaks a rule. Of one origin and group only the newest is kept.
     fn refuse(&mut self, tag: u32, reason: Reason, set: Fields, cleared: Vec<u32>) {
-        let (origin, lineage) = (self.change.origin, self.lineage);
+        let (change, lineage) = (self.change, self.lineage);
         self.state
             .held
-            .retain(|held| held.tag != tag || is_sibling(held) || !lineage.descends(origin, &held.by));
+            .retain(|held| held.tag != tag || is_sibling(held) || !change.descends(&held.by, lineage));
         self.state.held.push(Held { reason, by: self.change.setter(), tag, set, cleared });
     }
 

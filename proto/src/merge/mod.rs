@@ -55,6 +55,8 @@ pub struct Change<'a> {
     pub op: Op,
     /// Fields set and cleared.
     pub patch: &'a Patch,
+    /// Of a change that was made again in a newer epoch: up to where its writer had seen the older ones.
+    pub seen: Option<Anchor>,
 }
 
 impl Change<'_> {
@@ -70,7 +72,17 @@ impl Change<'_> {
 
     /// Whether the writer had `other` before its eyes.
     pub fn saw(&self, other: &Setter, lineage: &Lineage) -> bool {
-        (other.hub_seq != 0 && other.hub_seq <= self.base) || lineage.descends(self.origin, other)
+        (other.hub_seq != 0 && other.hub_seq <= self.base) || self.descends(other, lineage)
+    }
+
+    /// Whether what `other` set lies in the past of the writer's own log.
+    fn descends(&self, other: &Setter, lineage: &Lineage) -> bool {
+        match self.seen.filter(|_| other.origin != self.origin) {
+            None => lineage.descends(self.origin, other),
+            Some(seen) => {
+                other.origin.site == self.origin.site && lineage.reaches(seen.epoch, seen.seq, other)
+            }
+        }
     }
 }
 
@@ -89,10 +101,11 @@ impl Lineage {
 
     /// Whether what `other` set lies in the past of `origin`'s own log.
     pub fn descends(&self, origin: Origin, other: &Setter) -> bool {
-        if origin.site != other.origin.site {
-            return false;
-        }
-        let (mut epoch, mut up_to) = (origin.epoch, u64::MAX);
+        origin.site == other.origin.site && self.reaches(origin.epoch, u64::MAX, other)
+    }
+
+    /// Whether what `other` set stands in an epoch up to a place, or in those before it as far as they count.
+    fn reaches(&self, mut epoch: Epoch, mut up_to: u64, other: &Setter) -> bool {
         // A chain of anchors is finite; the bound guards against a forged circle.
         for _ in 0..64 {
             if epoch == other.origin.epoch {

@@ -147,6 +147,7 @@ impl Enemy {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
+            seen: None,
         };
         let (entry, head) = entry::make(header, open.clone(), sealed.clone());
         self.head = head;

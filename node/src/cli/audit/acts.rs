@@ -39,6 +39,11 @@ pub fn rebuilt(audit: &Arc<Audit>, caller: &Caller) {
     audit.note_behind(by(What::Rebuilt, caller));
 }
 
+/// This machine has taken the site over.
+pub fn taken_over(audit: &Arc<Audit>, caller: &Caller, changes: u64) {
+    audit.note_behind(Note { count: changes, detail: "takeover".into(), ..by(What::Restored, caller) });
+}
+
 /// The site was made again.
 pub fn restored(audit: &Arc<Audit>, caller: &Caller, records: u64) {
     audit.note_behind(Note { count: records, ..by(What::Restored, caller) });

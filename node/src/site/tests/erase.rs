@@ -75,6 +75,9 @@ fn no_byte_of_an_erased_record_stays_and_the_log_is_sound() {
     let kept = dir.path().join("index.broken-1");
     std::fs::create_dir_all(&kept).expect("made");
     std::fs::write(kept.join("db"), NAME).expect("written");
+    let log = dir.path().join("log.parted-1");
+    std::fs::create_dir_all(&log).expect("made");
+    std::fs::write(log.join("1.log"), NAME).expect("written");
     let payloads = payloads(&site, record);
     assert_eq!(payloads.len(), 3, "what two entries hold");
     assert!(holds(dir.path(), NAME.as_bytes()) && payloads.iter().all(|it| holds(dir.path(), it)));
