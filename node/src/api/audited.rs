@@ -145,11 +145,13 @@ pub(super) fn standing(
     if records.audit().wants_purpose() && asked.purpose.trim().is_empty() {
         return Err(no_purpose());
     }
-    let keys = if asked.keys { "keys" } else { "no keys" };
-    let sealed = if asked.encrypted { "encrypted" } else { "not encrypted" };
-    let (purpose, detail) = (asked.purpose.clone(), format!("{keys}, {sealed}"));
-    let noted = records.audit().note(Note { what: What::BackedUp, purpose, detail, ..by });
-    noted.map_err(|error| not_recorded(&error))?;
+    if !asked.dry_run {
+        let keys = if asked.keys { "keys" } else { "no keys" };
+        let sealed = if asked.encrypted { "encrypted" } else { "not encrypted" };
+        let (purpose, detail) = (asked.purpose.clone(), format!("{keys}, {sealed}"));
+        let noted = records.audit().note(Note { what: What::BackedUp, purpose, detail, ..by });
+        noted.map_err(|error| not_recorded(&error))?;
+    }
     let mut stand = records.extents().map_err(|error| status(&error))?;
     // Behind the log, which says where the audit log stood.
     stand.audit = records.audit().extents().map_err(|error| not_recorded(&error))?;

@@ -32,7 +32,7 @@ pub use cipher::{Lock, Opening, Sealing};
 pub use manifest::Manifest;
 pub use member::{Kept, Small, small_files};
 pub use pack::{Content, pack};
-pub use unpack::{Checked, UNPACKED, place, unpack};
+pub use unpack::{Checked, UNPACKED, is_free, place, unpack};
 
 /// Version of the format that this program writes and reads.
 pub const FORMAT: u32 = 1;

@@ -48,6 +48,17 @@ impl Content {
         Some(Content { manifest: Manifest::new(stand, keys, now_ms()), small, kept })
     }
 
+    /// How many files go into it.
+    pub fn files(&self) -> u64 {
+        (self.small.len() + self.kept.len()) as u64
+    }
+
+    /// How many bytes they have.
+    pub fn bytes(&self) -> u64 {
+        let small = self.small.iter().map(|it| it.bytes.len() as u64);
+        small.chain(self.kept.iter().map(|it| it.bytes)).sum()
+    }
+
     /// When it was made, and whose it is.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

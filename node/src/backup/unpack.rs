@@ -106,6 +106,22 @@ pub fn place(dir: &Path) -> Result<(), BackupError> {
     sync_dir(dir)
 }
 
+/// Whether a restore may go there: nothing is in it, or what a restore that was cut short has left, which is of no use to
+/// anybody.
+///
+/// # Errors
+/// When that cannot be seen.
+pub fn is_free(dir: &Path) -> io::Result<bool> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        entries => {
+            let is_other =
+                |entry: io::Result<fs::DirEntry>| entry.map_or(true, |it| it.file_name() != UNPACKED);
+            Ok(!entries?.any(is_other))
+        }
+    }
+}
+
 /// The directory that a restore fills. Given up, it is as it was found.
 struct Target {
     dir: PathBuf,
@@ -117,14 +133,10 @@ struct Target {
 impl Target {
     fn begin(dir: &Path) -> Result<Target, BackupError> {
         let made = !dir.exists();
+        if !is_free(dir).map_err(BackupError::file(dir))? {
+            return Err(BackupError::Exists(dir.to_path_buf()));
+        }
         if !made {
-            let mut entries = fs::read_dir(dir).map_err(BackupError::file(dir))?;
-            // What a restore that was cut short has left is of no use to anybody.
-            let is_other =
-                |entry: io::Result<fs::DirEntry>| entry.map_or(true, |it| it.file_name() != UNPACKED);
-            if entries.any(is_other) {
-                return Err(BackupError::Exists(dir.to_path_buf()));
-            }
             let left = dir.join(UNPACKED);
             if left.exists() {
                 fs::remove_dir_all(&left).map_err(BackupError::file(&left))?;

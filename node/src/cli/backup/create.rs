@@ -5,16 +5,18 @@ use std::path::{Path, PathBuf};
 use liandong_proto::id::SiteCode;
 use liandong_proto::pb::node::v1::{BackupRequest, BackupResponse};
 use liandong_proto::schema::Text;
+use serde_json::json;
 
 use super::secret::SealArgs;
 use super::{json_of, patiently, text_of};
-use crate::backup::{Content, pack, small_files};
+use crate::backup::{BackupError, Content, Sealing, pack, small_files};
 use crate::cli::door::Door;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
 use crate::cli::signals::Signals;
 use crate::cli::table::moment;
 use crate::say;
+use crate::text::counted;
 
 /// How often keys are looked at that are just being replaced.
 const TRIES: usize = 5;
@@ -32,6 +34,9 @@ pub struct CreateArgs {
     /// what the hub keeps
     #[arg(long, conflicts_with = "without_keys")]
     only_keys: bool,
+    /// 只说明会备份什么、写到哪里，什么也不写 · Only say what would be backed up, and where to; nothing is written
+    #[arg(long)]
+    dry_run: bool,
     /// How it is encrypted.
     #[command(flatten)]
     seal: SealArgs,
@@ -43,7 +48,8 @@ pub struct CreateArgs {
 /// [`Failure`]; no file is left behind then.
 pub async fn create(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let sealing = args.seal.sealing(screen, &mut signals).await?;
+    // Nobody is asked for a passphrase that nothing would be encrypted with.
+    let sealing = if args.dry_run { Sealing::None } else { args.seal.sealing(screen, &mut signals).await? };
     let (keys, logs) = (!args.without_keys, !args.only_keys);
     let caller = door.caller().doing("backup");
     let mut content = None;
@@ -54,6 +60,7 @@ pub async fn create(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) 
             purpose: caller.purpose.clone(),
             keys,
             encrypted: sealing.is_some(),
+            dry_run: args.dry_run,
         };
         let stand: BackupResponse = door.upkeep().backup(asked).await?.into_inner();
         content = Content::new(dir, &stand, &before, small_files(dir, keys)?, keys, logs);
@@ -69,6 +76,9 @@ pub async fn create(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) 
     })?;
     let manifest = content.manifest();
     let file = named(&args.file, manifest.site(), manifest.made_at_ms);
+    if args.dry_run {
+        return told(&file, &content, screen);
+    }
     let is_encrypted = sealing.is_some();
     let path = file.clone();
     let what = Text { zh: "备份", en: "backing up" };
@@ -81,6 +91,24 @@ pub async fn create(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) 
         let said = say!(
             "已备份\n{told}请把文件存放到别的机器上，并时常用 backup restore --rehearse 演练",
             "backed up\n{told}Keep the file on another machine, and try it now and then with backup restore --rehearse"
+        );
+        said.in_lang(screen.lang).to_owned()
+    })?;
+    Ok(Exit::Done)
+}
+
+/// What would be backed up.
+fn told(file: &Path, content: &Content, screen: &Screen) -> Result<Exit, Failure> {
+    if file.symlink_metadata().is_ok() {
+        return Err(BackupError::Exists(file.to_path_buf()).into());
+    }
+    let (files, bytes, shown) = (content.files(), content.bytes(), file.display().to_string());
+    let json = json!({ "done": false, "file": shown, "files": files, "bytes": bytes });
+    screen.answer(&json, || {
+        let (count, mib) = (counted(files, "file"), bytes.div_ceil(1 << 20));
+        let said = say!(
+            "将把 {files} 个文件（压缩前 {mib} MiB）备份到 {shown}；什么也没有写",
+            "{count} ({mib} MiB before they are compressed) would be backed up into {shown}; nothing was written"
         );
         said.in_lang(screen.lang).to_owned()
     })?;

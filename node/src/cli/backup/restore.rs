@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::secret::OpenArgs;
 use super::{Program, Reopened, Reopening, json_of, patiently, reached, text_of};
-use crate::backup::{BackupError, Checked, UNPACKED, place, unpack};
+use crate::backup::{BackupError, Checked, Opening, UNPACKED, is_free, place, unpack};
 use crate::caller::Caller;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
@@ -25,8 +25,11 @@ pub struct RestoreArgs {
     file: PathBuf,
     /// 只演练：恢复到临时目录，打开、全面检查，然后删除 · Only try it: into a temporary directory, opened and checked in full,
     /// then removed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     pub rehearse: bool,
+    /// 只检查备份和目标目录，什么也不写 · Only check the backup and where it would go; nothing is written
+    #[arg(long)]
+    dry_run: bool,
     /// How it is opened.
     #[command(flatten)]
     open: OpenArgs,
@@ -60,6 +63,9 @@ pub async fn restore(
             )));
         }
     };
+    if args.dry_run {
+        return tried(&args, &opening, &dir, program, &mut signals, screen).await;
+    }
     let (path, to, mine) = (args.file.clone(), dir.clone(), program.clone());
     let what = Text { zh: "读取备份", en: "reading the backup" };
     let unpacked = patiently(what, screen, &mut signals, move |stopped, bar| {
@@ -126,6 +132,39 @@ pub async fn restore(
     Ok(if is_sound { Exit::Done } else { Exit::Damaged })
 }
 
+/// Reads all of the backup and looks where it would go.
+async fn tried(
+    args: &RestoreArgs,
+    opening: &Opening,
+    dir: &Path,
+    program: &Program,
+    signals: &mut Signals,
+    screen: &Screen,
+) -> Result<Exit, Failure> {
+    if !is_free(dir).map_err(BackupError::file(dir))? {
+        return Err(not_empty(dir));
+    }
+    let (path, opening, mine) = (args.file.clone(), opening.clone(), program.clone());
+    let what = Text { zh: "检查备份", en: "checking the backup" };
+    let checked = patiently(what, screen, signals, move |stopped, bar| {
+        let (mut chain, whose) = ((mine.chain)(), |site| mine.own(site));
+        let step = &mut |done, total| bar.at(done, total);
+        Ok(unpack(&path, &opening, None, &whose, &mut *chain, stopped, step)?)
+    });
+    let checked = checked.await?;
+    let (shown, bytes) = (dir.display().to_string(), checked.manifest.bytes());
+    let json = json!({ "done": false, "data_dir": shown, "bytes": bytes, "entries": checked.end.0 });
+    screen.answer(&json, || {
+        let (Said { zh, en }, mib) = (reached(&checked), bytes.div_ceil(1 << 20));
+        let said = say!(
+            "备份完好（{zh}），将恢复到 {shown}，占 {mib} MiB，索引另计；什么也没有写",
+            "the backup is sound ({en}) and would be restored into {shown}: {mib} MiB, and its index; nothing was written"
+        );
+        said.in_lang(screen.lang).to_owned()
+    })?;
+    Ok(Exit::Done)
+}
+
 fn told_of(
     args: &RestoreArgs,
     dir: &Path,
@@ -166,13 +205,14 @@ fn told_of(
         ),
         Some(Reopened { records, .. }) => say!(
             "已恢复到 {shown}：{records} 条记录；{zh}\n\
-             原来的机器如果还在，请不要再启动。备份之后如果还同步过，枢纽会报告已分叉、不再同步：那时请用 {name} restore 从枢纽\
-             取回到另一个空目录。\n\
-             下一步：{name} run --data-dir {shown}",
+             原来的机器如果还在，请不要再启动：两份同时写，枢纽只认一份。\n\
+             下一步：{name} run --data-dir {shown}。备份之后如果还同步过，status 会显示已分叉、不再同步，本地工作照常：那时停下站点，\
+             运行 {name} takeover --data-dir {shown}，从枢纽取回备份之后的条目，再 run",
             "restored into {shown}: {records} records; {en}\n\
-             If the old machine is still there, do not start it again. Where it has synced since this backup the hub says \
-             that it has diverged, and nothing syncs: make it again with {name} restore then, into another empty directory.\n\
-             Next: {name} run --data-dir {shown}"
+             If the old machine is still there, do not start it again: the hub knows one of two copies only.\n\
+             Next: {name} run --data-dir {shown}. Where it has synced since this backup, status shows diverged and nothing \
+             syncs, while local work goes on: stop it then, run {name} takeover --data-dir {shown}, which fetches what came \
+             after the backup from the hub, and run it again"
         ),
         None if program.is_hub => say!(
             "日志已恢复到 {shown}：{zh}。备份不含密钥，因此没有打开\n\
