@@ -27,6 +27,7 @@ use sha2::{Digest as _, Sha256};
 use crate::chain;
 use crate::fold::{Accepting, Fold, Key, arrival};
 use crate::hub::Shared;
+use crate::mirror;
 use crate::queue::{Job, OwnWrite, Pushed};
 use crate::registry::Registry;
 use crate::sanctions::Sanctions;
@@ -64,6 +65,8 @@ pub struct Told {
     pub row: pb::SiteRow,
     /// Calls of those who wait.
     pub answers: Vec<Box<dyn FnOnce() + Send>>,
+    /// Calls of those who wait for the mirror as well, where there is one.
+    pub mirrored: Vec<mirror::Answer>,
     /// Sites whose push did not fit; their sessions end.
     pub broken: Vec<SiteCode>,
     /// Cities whose standing as members has changed.
@@ -300,7 +303,10 @@ impl Judge {
         }
         for write in own {
             let answers = self.own(&write, &mut fold, &mut hub_seq, &mut take)?;
-            told.answers.push(Box::new(move || (write.answer)(answers)));
+            let half = |why| Err(mirror::half_saved(&why));
+            told.mirrored.push(Box::new(move |mirrored| {
+                (write.answer)(mirrored.map_or_else(half, |()| answers));
+            }));
         }
         let folded = fold.finish();
         self.registry.agreements.fold(&folded.rows);

@@ -33,6 +33,7 @@ use crate::chain;
 use crate::commit::Judge;
 use crate::compare::Scanned;
 use crate::failure::Failed;
+use crate::mirror::Mirror;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
 use crate::replay::Replay;
@@ -44,6 +45,8 @@ use crate::writer::Writer;
 pub struct HubOptions {
     /// Its directory.
     pub data_dir: PathBuf,
+    /// Where the log is mirrored, if it is.
+    pub mirror: Option<PathBuf>,
     /// Size of a log segment in bytes.
     pub segment_bytes: u64,
     /// How much the index may stage before it writes, in bytes.
@@ -59,6 +62,7 @@ impl HubOptions {
     pub fn new(data_dir: &Path) -> HubOptions {
         HubOptions {
             data_dir: data_dir.to_path_buf(),
+            mirror: None,
             segment_bytes: 64 << 20,
             overlay_bytes: 32 << 20,
             cache_bytes: 48 << 20,
@@ -72,6 +76,8 @@ pub struct Shared {
     pub(crate) paths: Paths,
     pub(crate) log: Arc<Log>,
     pub(crate) audit: Arc<Audit>,
+    /// A second copy of both, where one is configured.
+    pub(crate) mirror: Option<Mirror>,
     /// Vouches for cities and hub.
     pub(crate) ca: Ca,
     /// Signs receipts and commits.
@@ -126,6 +132,7 @@ pub struct Hub {
     pub(crate) shared: Arc<Shared>,
     origin: Origin,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    mirroring: Mutex<Option<JoinHandle<()>>>,
     _lock: DirLock,
 }
 
@@ -216,6 +223,7 @@ impl Hub {
             paths,
             log,
             audit,
+            mirror: options.mirror.as_deref().map(Mirror::new),
             ca,
             signer,
             rekeying: Mutex::new(()),
@@ -260,7 +268,16 @@ impl Hub {
                 spawn("eraser", &shared, move || eraser.erase_all())?
             },
         ];
-        Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), _lock: lock }))
+        let mirror = shared.mirror.is_some().then(|| {
+            let mirrored = Arc::clone(&shared);
+            spawn("mirror", &shared, move || {
+                if let Some(mirror) = &mirrored.mirror {
+                    mirror.run(&mirrored);
+                }
+            })
+        });
+        let mirroring = Mutex::new(mirror.transpose()?);
+        Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), mirroring, _lock: lock }))
     }
 
     /// The province as a writer.
@@ -313,6 +330,9 @@ impl Hub {
         if let Some(error) = self.shared.failure() {
             return Err(error);
         }
+        if let Some(mirror) = self.shared.mirror.as_ref().filter(|_| !dry_run) {
+            mirror.ready()?;
+        }
         let (sender, receiver) = mpsc::channel();
         let answer = Box::new(move |answers| {
             let _ = sender.send(answers);
@@ -333,6 +353,13 @@ impl Hub {
             let _ = thread.join();
         }
         self.shared.audit.close();
+        if let Some(mirror) = &self.shared.mirror {
+            // Nobody writes any more: it copies the rest.
+            mirror.stop();
+        }
+        if let Some(thread) = locked(&self.mirroring).take() {
+            let _ = thread.join();
+        }
         self.shared.index.close()?;
         Ok(())
     }

@@ -25,6 +25,7 @@ pub mod hub;
 mod keys;
 pub mod listen;
 pub mod members;
+pub mod mirror;
 mod queue;
 mod records;
 pub mod registry;

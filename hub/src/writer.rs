@@ -58,7 +58,7 @@ impl Writer {
             let mark = round.told.row.hub_seq + 1;
             self.with_space(|log| log.begin_segment(mark))?;
         }
-        self.tell(round.told, agreements);
+        self.tell(round.told, agreements, end);
         if begun {
             self.shared.wake_eraser();
         }
@@ -88,7 +88,7 @@ impl Writer {
         }
     }
 
-    fn tell(&self, told: Told, agreements: Vec<(RecordId, Option<Term>)>) {
+    fn tell(&self, told: Told, agreements: Vec<(RecordId, Option<Term>)>, end: Pos) {
         let origins = told.heads.iter().map(|(origin, _)| origin.site);
         self.shared.scanned.touch(origins.chain(told.moved.iter().copied()), told.at.hub_seq);
         let heads: Vec<(SiteCode, Head)> = {
@@ -118,6 +118,10 @@ impl Writer {
         };
         for answer in told.answers {
             answer();
+        }
+        match &self.shared.mirror {
+            Some(mirror) => mirror.follow(end, told.mirrored),
+            None => told.mirrored.into_iter().for_each(|answer| answer(Ok(()))),
         }
         let mut sessions = locked(&self.shared.sessions);
         // Before they hear of the commit: their receipts would be by the key before.

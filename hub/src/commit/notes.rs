@@ -45,7 +45,13 @@ impl Judge {
                 told.again.push(site);
             }
         }
-        told.answers.push(Box::new(move || answer(allowed)));
+        // Carried out in any case; whoever asked waits for a mirror that works.
+        match &self.shared.mirror {
+            Some(mirror) if mirror.standing().is_live => {
+                told.mirrored.push(Box::new(move |_| answer(allowed)));
+            }
+            _ => told.answers.push(Box::new(move || answer(allowed))),
+        }
     }
 
     fn hub_keys(&self) -> Box<HubKeys> {

@@ -23,7 +23,7 @@ use pb::upkeep_server::{Upkeep as UpkeepRpc, UpkeepServer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::audit;
 use crate::site::{Class, Put, Query, Records, SiteError};
@@ -111,6 +111,10 @@ pub fn status(error: &SiteError) -> Status {
         Class::Locked => Status::unavailable(text),
         Class::Full => Status::resource_exhausted(text),
         Class::Damaged => Status::data_loss(text),
+        Class::Unready => {
+            let zh = if let SiteError::Unready(said) = error { said.zh.clone() } else { String::new() };
+            Status::with_details(Code::FailedPrecondition, text, zh.into())
+        }
         Class::Internal => Status::internal(text),
     }
 }

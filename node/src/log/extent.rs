@@ -59,6 +59,13 @@ impl Copied {
         Ok(Copied { path: path.to_path_buf(), number, scan, failed: false })
     }
 
+    /// Ends before `offset`.
+    #[must_use]
+    pub fn until(mut self, offset: u64) -> Copied {
+        self.scan.limit_to(offset);
+        self
+    }
+
     fn step(&mut self) -> Result<Option<Record>, LogError> {
         loop {
             let at = self.scan.at();
