@@ -21,17 +21,26 @@ pub struct HubChain {
     /// Places of the order so far.
     places: u64,
     heads: HashMap<Origin, Head>,
-    begun: bool,
+    epoch: Option<Bytes>,
+}
+
+impl HubChain {
+    /// The life of the province's own log, once it has begun.
+    pub fn epoch(&self) -> Option<Bytes> {
+        self.epoch.clone()
+    }
 }
 
 impl Chain for HubChain {
     fn take(&mut self, kind: u8, payload: &Bytes) -> Result<(), Said> {
-        if !std::mem::replace(&mut self.begun, true) {
+        if self.epoch.is_none() {
             let opened =
                 pb::EpochOpened::decode(payload.clone()).ok().filter(|_| kind == record_kind::OPENED);
-            if !opened.is_some_and(|opened| liandong_proto::id::SiteCode(opened.site).is_province()) {
+            let ours = opened.filter(|opened| liandong_proto::id::SiteCode(opened.site).is_province());
+            let Some(opened) = ours else {
                 return Err(say!("日志不是以枢纽的开头记录开始", "the log does not begin as that of a hub"));
-            }
+            };
+            self.epoch = Some(opened.epoch);
         }
         if kind != record_kind::COMMIT {
             self.chain = Bytes::copy_from_slice(&note_hash(&self.chain, kind, payload));

@@ -17,6 +17,7 @@ mod killed;
 mod linking;
 mod loopback;
 mod needles;
+mod nine;
 mod outbound;
 mod poison;
 mod privacy;

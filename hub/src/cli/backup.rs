@@ -1,15 +1,16 @@
 //! `backup …` at the hub.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use liandong_node::cli::audit;
-use liandong_node::cli::backup::{self, CreateArgs, Program, Reopened, RestoreArgs, VerifyArgs};
+use liandong_node::cli::backup::{self, Between, CreateArgs, Program, Reopened, RestoreArgs, VerifyArgs};
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::global::Global;
 use liandong_node::cli::screen::Screen;
 use liandong_node::site::Records as _;
 
-use super::{PROGRAM, Setup};
+use super::{PROGRAM, Setup, from_mirror};
 use crate::config::KEYS;
 use crate::copy::HubChain;
 use crate::hub::{Hub, HubOptions};
@@ -22,7 +23,18 @@ pub enum BackupCommand {
     /// 从头到尾检查一个备份，什么也不写 · Check a backup from end to end; nothing is written
     Verify(VerifyArgs),
     /// 由备份恢复到一个空目录；--rehearse 只演练 · Put a backup back into an empty directory; --rehearse only tries it
-    Restore(RestoreArgs),
+    Restore(FromArgs),
+}
+
+/// Flags of `restore`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FromArgs {
+    /// Those of every site.
+    #[command(flatten)]
+    restore: RestoreArgs,
+    /// 日志取自此镜像目录，备份只提供密钥和设置 · Take the log from this mirror; of the backup only keys and settings
+    #[arg(long, value_name = "DIR", conflicts_with = "dry_run")]
+    mirror: Option<PathBuf>,
 }
 
 fn program() -> Program {
@@ -66,7 +78,11 @@ pub async fn run(command: BackupCommand, global: &Global, screen: &mut Screen) -
         BackupCommand::Restore(args) => {
             let settings = global.settings(KEYS, Vec::new(), screen)?;
             let dir = settings.path("data_dir");
-            backup::restore(args, dir, &program(), None, &global.caller(), screen).await
+            let FromArgs { restore, mirror } = args;
+            let between = mirror.map(|mirror| -> Between {
+                Box::new(move |unpacked, checked, step| from_mirror::take(&mirror, unpacked, checked, step))
+            });
+            backup::restore(restore, dir, &program(), between, &global.caller(), screen).await
         }
     }
 }

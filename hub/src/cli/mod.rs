@@ -5,6 +5,7 @@ mod backup;
 mod city;
 mod entry;
 mod finding;
+mod from_mirror;
 mod init;
 mod linking_key;
 mod rebuild;

@@ -72,7 +72,8 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> BackupError + '_ {
+    /// A failure of the file system at a path.
+    pub fn file(path: &Path) -> impl FnOnce(io::Error) -> BackupError + '_ {
         move |source| BackupError::File { path: path.to_path_buf(), source }
     }
 
@@ -134,6 +135,9 @@ impl BackupError {
         }
     }
 }
+
+/// Hears how much of how much is done; an error ends what is being done.
+pub type Step<'a> = &'a mut dyn FnMut(u64, u64) -> Result<(), BackupError>;
 
 /// What holds the records of a log together: each site has its own.
 pub trait Chain: Send {

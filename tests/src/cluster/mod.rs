@@ -144,6 +144,8 @@ pub struct Cluster {
     by_hand: Option<SiteCode>,
     /// Whether the nodes' settings name the linking key.
     links: bool,
+    /// Where the hub mirrors its log, from its next start on.
+    mirror: Option<PathBuf>,
 }
 
 impl Cluster {
@@ -157,8 +159,15 @@ impl Cluster {
         let place = |site: SiteCode| Place::new(program, dir, site);
         let hub = place(SiteCode::PROVINCE);
         let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        let mut cluster =
-            Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, by_hand: None, links: true };
+        let mut cluster = Cluster {
+            dir: dir.to_path_buf(),
+            hub,
+            nodes,
+            ports: None,
+            by_hand: None,
+            links: true,
+            mirror: None,
+        };
         let key = cluster.linking_key();
         fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
         // A key that others may read is refused.
@@ -181,6 +190,11 @@ impl Cluster {
     /// Nodes started from now on have no linking key but one that comes over the hub.
     pub fn forget_linking_key(&mut self) {
         self.links = false;
+    }
+
+    /// The hub mirrors its log into a directory, from its next start on; with `None` it does not any more.
+    pub fn mirror(&mut self, dir: Option<PathBuf>) {
+        self.mirror = dir;
     }
 
     /// The hub.
@@ -217,10 +231,12 @@ impl Cluster {
     /// [`ClusterError`].
     pub async fn start_hub(&mut self) -> Result<(), ClusterError> {
         let any = || Ports { sync: "127.0.0.1:0".into(), enrolment: "127.0.0.1:0".into() };
-        self.hub.home.settings(&self.ports.clone().unwrap_or_else(any).settings())?;
+        let mirror = self.mirror.as_ref().map(|dir| format!("mirror = {:?}\n", dir.display().to_string()));
+        let settings = |ports: &Ports| mirror.clone().unwrap_or_default() + &ports.settings();
+        self.hub.home.settings(&settings(&self.ports.clone().unwrap_or_else(any)))?;
         let ports = self.hub.start_listening().await?;
         // For whoever starts it again by hand: the nodes look for it here.
-        self.hub.home.settings(&ports.settings())?;
+        self.hub.home.settings(&settings(&ports))?;
         self.ports = Some(ports);
         Ok(())
     }

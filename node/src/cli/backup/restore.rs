@@ -1,6 +1,7 @@
 //! `backup restore`: into an empty directory, or as a rehearsal into one that goes again.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use liandong_proto::id::hex;
 use liandong_proto::schema::Text;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::secret::OpenArgs;
 use super::{Program, Reopened, Reopening, json_of, patiently, reached, text_of};
-use crate::backup::{BackupError, Checked, Opening, UNPACKED, is_free, place, unpack};
+use crate::backup::{BackupError, Checked, Opening, Step, UNPACKED, is_free, place, unpack};
 use crate::caller::Caller;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
@@ -36,7 +37,7 @@ pub struct RestoreArgs {
 }
 
 /// Something done to what was unpacked before it is put into its place; what it has to say, for programs.
-pub type Between = Box<dyn FnOnce(&Path, &mut Checked) -> Result<Value, Failure> + Send>;
+pub type Between = Box<dyn FnOnce(&Path, &mut Checked, Step<'_>) -> Result<Value, Failure> + Send>;
 
 /// Puts a backup back into `dir`, or tries to.
 ///
@@ -77,8 +78,12 @@ pub async fn restore(
             error => error.into(),
         })?;
         let placed = || -> Result<Value, Failure> {
+            let step: Step<'_> = &mut |done, total| {
+                bar.at(done, total);
+                if stopped.load(Ordering::Relaxed) { Err(BackupError::Interrupted) } else { Ok(()) }
+            };
             let told =
-                between.map_or(Ok(Value::Null), |between| between(&to.join(UNPACKED), &mut checked))?;
+                between.map_or(Ok(Value::Null), |between| between(&to.join(UNPACKED), &mut checked, step))?;
             if checked.records == 0 {
                 return Err(keys_alone(mine.is_hub));
             }
