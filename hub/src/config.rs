@@ -63,7 +63,7 @@ pub static KEYS: &[Key] = &[
         },
         shape: Shape::Path,
         default: "",
-        example: "\"/mnt/second-disk/liandong-mirror\"",
+        example: "\"/srv/liandong-mirror\"",
     },
     Key {
         name: "log.segment_mib",

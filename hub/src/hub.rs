@@ -1,5 +1,7 @@
 //! The hub: a site that also listens. Opening, writing, and what is published.
 
+mod options;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,36 +42,7 @@ use crate::replay::Replay;
 use crate::sanctions::Sanctions;
 use crate::writer::Writer;
 
-/// How to open a hub.
-#[derive(Clone, Debug)]
-pub struct HubOptions {
-    /// Its directory.
-    pub data_dir: PathBuf,
-    /// Where the log is mirrored, if it is.
-    pub mirror: Option<PathBuf>,
-    /// Size of a log segment in bytes.
-    pub segment_bytes: u64,
-    /// How much the index may stage before it writes, in bytes.
-    pub overlay_bytes: usize,
-    /// Cache of the store in bytes.
-    pub cache_bytes: u64,
-    /// Whether reads of personal data must name a purpose.
-    pub require_purpose: bool,
-}
-
-impl HubOptions {
-    /// The defaults for a directory.
-    pub fn new(data_dir: &Path) -> HubOptions {
-        HubOptions {
-            data_dir: data_dir.to_path_buf(),
-            mirror: None,
-            segment_bytes: 64 << 20,
-            overlay_bytes: 32 << 20,
-            cache_bytes: 48 << 20,
-            require_purpose: false,
-        }
-    }
-}
+pub use options::HubOptions;
 
 /// What the threads and sessions of a hub share.
 pub struct Shared {

@@ -61,6 +61,25 @@ struct State {
     stopped: bool,
 }
 
+/// Where a pass has come to.
+struct Reached {
+    at: Pos,
+    /// There is more to compare.
+    is_more: bool,
+    /// What of the log was not copied.
+    damage: Option<Said>,
+}
+
+/// What follows a pass.
+enum Follows {
+    /// Another one, at once.
+    Pass,
+    /// A rest, until there is news.
+    Rest,
+    /// The end.
+    Nothing,
+}
+
 /// Where the mirror stands.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
@@ -175,31 +194,26 @@ impl Mirror {
                 comparing = asked;
                 log.compare_all();
             }
-            let passed = self.pass(&mut log, &mut audit, shared);
-            let (answers, is_over, more) = self.passed(passed, comparing);
-            answers.into_iter().for_each(|answer| answer());
-            self.told.notify_all();
-            if is_over {
-                return;
-            }
-            if !more {
-                self.wait(comparing);
+            match self.passed(self.pass(&mut log, &mut audit, shared), comparing) {
+                Follows::Pass => {}
+                Follows::Rest => self.rest(comparing),
+                Follows::Nothing => return,
             }
         }
     }
 
-    /// Copies what is new, and compares one segment. Where the mirror is, and whether there is more to compare.
+    /// Copies what is new, and compares one segment.
     fn pass(
         &self,
         log: &mut Follower,
         audit: &mut Option<Follower>,
         shared: &Shared,
-    ) -> Result<(Pos, bool, Option<Said>), Unfollowed> {
+    ) -> Result<Reached, Unfollowed> {
         if !self.dir.is_dir() {
             let gone = io::Error::new(io::ErrorKind::NotFound, "no such directory");
             return Err(Unfollowed::File { path: self.dir.clone(), source: gone });
         }
-        let reached = log.catch_up()?;
+        let at = log.catch_up()?;
         if audit.is_none() {
             let follow = |log| Follower::new(log, self.dir.join(AUDIT), |_, payload| sha256(payload));
             *audit = shared.audit.log().map(follow);
@@ -208,25 +222,20 @@ impl Mirror {
             audit.catch_up()?;
         }
         match log.compare_next() {
-            Ok(more) => Ok((reached, more, None)),
+            Ok(is_more) => Ok(Reached { at, is_more, damage: None }),
             // The others are as good as ever.
-            Err(Unfollowed::Damaged(error)) => Ok((reached, true, Some(damaged(&error)))),
+            Err(Unfollowed::Damaged(error)) => {
+                Ok(Reached { at, is_more: true, damage: Some(damaged(&error)) })
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// Takes note of a pass; whom to answer, whether it was the last one, and whether the next one follows at once.
-    fn passed(
-        &self,
-        passed: Result<(Pos, bool, Option<Said>), Unfollowed>,
-        comparing: u64,
-    ) -> (Vec<Box<dyn FnOnce()>>, bool, bool) {
+    /// Takes note of a pass, and answers whoever waited for it. What follows.
+    fn passed(&self, passed: Result<Reached, Unfollowed>, comparing: u64) -> Follows {
         let mut state = locked(&self.state);
-        let mut answers: Vec<Box<dyn FnOnce()>> = Vec::new();
-        let is_over;
-        let mut more = false;
-        match passed {
-            Ok((reached, is_more, damage)) => {
+        let (answers, answered, follows) = match passed {
+            Ok(Reached { at, is_more, damage }) => {
                 if state.failure.take().is_some() {
                     tracing::warn!("the mirror can be written again");
                 }
@@ -234,40 +243,41 @@ impl Mirror {
                     tracing::error!(%damage, "a part of the log is damaged");
                     state.damage = Some(damage);
                 }
-                state.reached = reached;
-                if reached >= state.target {
+                state.reached = at;
+                if at >= state.target {
                     (state.is_live, state.reached_at_ms) = (true, now_ms());
-                }
-                let (ready, waiting): (Vec<_>, Vec<_>) =
-                    std::mem::take(&mut state.waiting).into_iter().partition(|(end, _)| *end <= reached);
-                state.waiting = waiting;
-                for (_, answer) in ready {
-                    answers.push(Box::new(move || answer(Ok(()))));
                 }
                 if !is_more {
                     state.compared = comparing;
                 }
-                more = is_more || reached < state.target;
-                is_over = state.stopped && reached >= state.target;
+                let (ready, waiting): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut state.waiting).into_iter().partition(|(end, _)| *end <= at);
+                state.waiting = waiting;
+                let follows = match (state.stopped, at < state.target) {
+                    (true, false) => Follows::Nothing,
+                    (_, is_behind) if is_more || is_behind => Follows::Pass,
+                    _ => Follows::Rest,
+                };
+                (ready, Ok(()), follows)
             }
             Err(error) => {
                 let said = said(&error);
                 if state.failure.is_none() {
                     tracing::error!(mirror = %self.dir.display(), why = %said.en, "the mirror cannot be written");
                 }
-                for (_, answer) in std::mem::take(&mut state.waiting) {
-                    let why = said.clone();
-                    answers.push(Box::new(move || answer(Err(why))));
-                }
-                (state.failure, state.is_live) = (Some(said), false);
-                is_over = state.stopped;
+                (state.failure, state.is_live) = (Some(said.clone()), false);
+                let follows = if state.stopped { Follows::Nothing } else { Follows::Rest };
+                (std::mem::take(&mut state.waiting), Err(said), follows)
             }
-        }
-        (answers, is_over, more)
+        };
+        drop(state);
+        answers.into_iter().for_each(|(_, answer)| answer(answered.clone()));
+        self.told.notify_all();
+        follows
     }
 
     /// Waits for news, or until it is time to look again.
-    fn wait(&self, comparing: u64) {
+    fn rest(&self, comparing: u64) {
         let state = locked(&self.state);
         let pause = if state.failure.is_some() { AGAIN } else { LOOK };
         let rests = |state: &mut State| {

@@ -3,6 +3,7 @@
 mod agree;
 mod backup;
 mod city;
+mod doctor;
 mod entry;
 mod finding;
 mod from_mirror;
@@ -67,6 +68,9 @@ pub enum Command {
     Audit(audit::AuditCommand),
     /// 检查日志和索引 · Check log and index
     Verify(verify::VerifyArgs),
+    /// 体检：磁盘、时钟、日志、索引、各市、镜像、备份；有问题时退出码为 1 · Look at disk, clock, log, index, cities, mirror and
+    /// backups; exit code 1 when something has to be done
+    Doctor(doctor::DoctorArgs),
     /// 备份、检查备份、由备份恢复 · Backups: make them, check them, put them back
     #[command(subcommand)]
     Backup(backup::BackupCommand),
@@ -139,6 +143,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
             return audit::run(command, &setup.data_dir, &local, &setup.caller, &setup.screen).await;
         }
         Command::Backup(command) => return backup::run(command, global, screen).await,
+        Command::Doctor(args) => return doctor::run(args, global, screen).await,
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         _ => {}
     }
@@ -159,6 +164,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Rebuild
         | Command::Audit(_)
         | Command::Backup(_)
+        | Command::Doctor(_)
         | Command::Config(_) => Ok(Exit::Done),
     };
     let closed = door.close().await;

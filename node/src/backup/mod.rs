@@ -14,6 +14,7 @@
 //! record is erased, in place. Keys are read before and after it was asked, and must be the same.
 
 mod cipher;
+mod last;
 mod manifest;
 mod member;
 mod pack;
@@ -29,6 +30,7 @@ use crate::say;
 use crate::text::Said;
 
 pub use cipher::{Lock, Opening, Sealing};
+pub use last::{last_made, note_made};
 pub use manifest::Manifest;
 pub use member::{Kept, Small, small_files};
 pub use pack::{Content, pack};

@@ -1,8 +1,10 @@
-//! `backup …` at a node.
+//! `backup …` and `doctor` at a node.
 
 use std::sync::Arc;
 
 use super::backup::{self, BackupCommand, Program, Reopened};
+use super::doctor::{self, DoctorArgs, Patient, Report};
+use super::door::Door;
 use super::exit::{Exit, Failure};
 use super::global::Global;
 use super::screen::Screen;
@@ -53,4 +55,24 @@ pub async fn run(command: BackupCommand, global: &Global, screen: &mut Screen) -
             backup::restore(args, dir, &program(), None, &global.caller(), screen).await
         }
     }
+}
+
+/// Looks at all of the site.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn examine(args: DoctorArgs, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
+    let setup = Setup::load(global, Vec::new(), screen)?;
+    let patient = Patient { dir: &setup.data_dir, is_hub: false, chain: || Box::new(OwnChain::default()) };
+    let door = setup.door().await;
+    let looked = async {
+        let mut report = Report::default();
+        doctor::common(args, &patient, door.as_ref(), &mut report, &setup.screen).await?;
+        doctor::answer(&report, door.as_ref().is_ok_and(Door::is_elsewhere), &setup.screen)
+    };
+    let looked = looked.await;
+    if let Ok(door) = door {
+        door.close().await?;
+    }
+    looked
 }

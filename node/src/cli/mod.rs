@@ -6,6 +6,7 @@ pub mod audit;
 pub mod backup;
 pub mod config;
 mod copies;
+pub mod doctor;
 pub mod door;
 mod entry;
 pub mod exit;
@@ -105,6 +106,9 @@ pub enum Command {
     Backup(backup::BackupCommand),
     /// 检查日志和索引 · Check log and index
     Verify(verify::VerifyArgs),
+    /// 体检：磁盘、时钟、日志、索引、同步、证书、备份；有问题时退出码为 1 · Look at disk, clock, log, index, sync, certificate and
+    /// backups; exit code 1 when something has to be done
+    Doctor(doctor::DoctorArgs),
     /// 由日志重建索引 · Make the index again from the log
     Rebuild,
     /// 配置样例与检查 · Template and check of the settings
@@ -172,6 +176,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
             return audit::run(command, &setup.data_dir, &local, &setup.caller, &setup.screen).await;
         }
         Command::Backup(command) => return copies::run(command, global, screen).await,
+        Command::Doctor(args) => return copies::examine(args, global, screen).await,
         Command::LinkingKey(command) => {
             return linking_key::run(&command, &Setup::load(global, Vec::new(), screen)?);
         }
@@ -203,6 +208,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Rebuild
         | Command::Audit(_)
         | Command::Backup(_)
+        | Command::Doctor(_)
         | Command::ApiToken(_)
         | Command::LinkingKey(_)
         | Command::RecoveryKey(RecoveryCommand::Check) => Ok(Exit::Done),

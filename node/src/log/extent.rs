@@ -29,6 +29,23 @@ pub fn segment_path(dir: &Path, number: u64) -> PathBuf {
     segment::path(dir, number)
 }
 
+/// How many segments a directory has without a hole, and where each of them but the last ends, by the header of the next.
+/// Nothing is changed, and nothing but headers is read: for whoever looks at a log that does not open.
+///
+/// # Errors
+/// [`LogError`].
+pub fn segment_ends(dir: &Path) -> Result<Vec<Option<u64>>, LogError> {
+    let mut ends = Vec::new();
+    while segment::path(dir, ends.len() as u64 + 1).exists() {
+        let (_, header) = segment::open(dir, ends.len() as u64 + 1, false)?;
+        if let Some(before) = ends.last_mut() {
+            *before = Some(header.previous_end);
+        }
+        ends.push(None);
+    }
+    Ok(ends)
+}
+
 /// Where the first record of a segment stands.
 pub fn segment_start(number: u64) -> Pos {
     Pos { segment: number, offset: HEADER_BYTES }
@@ -40,6 +57,8 @@ pub struct Copied {
     number: u64,
     scan: Scan,
     failed: bool,
+    /// It may end where a segment does that is written to: in front of zeros, or what an idle log ends with.
+    is_last: bool,
 }
 
 impl Copied {
@@ -56,13 +75,20 @@ impl Copied {
         }
         let length = file.metadata().map_err(LogError::io("read", path))?.len();
         let scan = Scan::new(Arc::new(file), number, HEADER_BYTES, length);
-        Ok(Copied { path: path.to_path_buf(), number, scan, failed: false })
+        Ok(Copied { path: path.to_path_buf(), number, scan, failed: false, is_last: false })
     }
 
     /// Ends before `offset`.
     #[must_use]
     pub fn until(mut self, offset: u64) -> Copied {
         self.scan.limit_to(offset);
+        self
+    }
+
+    /// It is one that a log is written to: what follows its last record is no part of it.
+    #[must_use]
+    pub fn last(mut self) -> Copied {
+        self.is_last = true;
         self
     }
 
@@ -76,6 +102,7 @@ impl Copied {
                     return Ok(Some(Record { pos: place(at), next: place(self.scan.at()), kind, payload }));
                 }
                 Found::Limit => return Ok(None),
+                Found::Idle | Found::Zeros if self.is_last => return Ok(None),
                 Found::Idle => return Err(LogError::damaged(&self.path, at, "an empty batch")),
                 Found::Zeros => return Err(LogError::damaged(&self.path, at, "zeros before the end")),
                 Found::Bad(what) => return Err(LogError::damaged(&self.path, at, what)),

@@ -61,7 +61,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use batch::{Batch, Span};
 pub use error::LogError;
-pub use extent::{Copied, segment_path, segment_start};
+pub use extent::{Copied, segment_ends, segment_path, segment_start};
 pub use lock::DirLock;
 pub use pos::Pos;
 pub use reader::{Reader, Record};

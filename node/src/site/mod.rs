@@ -166,6 +166,8 @@ pub struct LinkState {
     pub text: (String, String),
     /// When something last went through, milliseconds since 1970.
     pub last_sync_ms: u64,
+    /// The hub's clock when a session began last, and this machine's then.
+    pub hub_clock: (u64, u64),
     /// The last comparison with the hub.
     pub comparison: node_pb::Comparison,
     /// What it covered: own head and cursor.

@@ -131,6 +131,10 @@ pub struct Findings {
     pub entries: u64,
     /// What signatures were held against, a line for each pinned site, (zh, en).
     pub pins: Vec<(String, String)>,
+    /// How many of the faults are the index's.
+    pub index_faults: u64,
+    /// How many are the audit log's; the others are the log's.
+    pub audit_faults: u64,
 }
 
 /// A site's first signing key, known from elsewhere than a log: from an agreement on paper.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::secret::SealArgs;
 use super::{json_of, patiently, text_of};
-use crate::backup::{BackupError, Content, Sealing, pack, small_files};
+use crate::backup::{BackupError, Content, Sealing, note_made, pack, small_files};
 use crate::cli::door::Door;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
@@ -86,6 +86,12 @@ pub async fn create(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) 
         Ok(pack(&path, content, &sealing, stopped, &mut |done, total| bar.at(done, total))?)
     });
     let manifest = manifest.await?;
+    if let Err(error) = note_made(dir, manifest.made_at_ms) {
+        screen.note(&say!(
+            "备份已完成，但记不下时间（{error}）；doctor 会以为没有备份过",
+            "the backup is made, but the time of it cannot be noted ({error}); doctor will miss it"
+        ));
+    }
     screen.answer(&json_of(&file, &manifest, is_encrypted), || {
         let told = text_of(&file, &manifest, is_encrypted, screen);
         let said = say!(
