@@ -41,8 +41,11 @@ impl Disks {
     }
 
     fn open(&self) -> Arc<Hub> {
-        let options =
-            HubOptions { mirror: Some(self.mirror()), segment_bytes: 1_024, ..HubOptions::new(&self.data()) };
+        self.open_with(Some(self.mirror()))
+    }
+
+    fn open_with(&self, mirror: Option<PathBuf>) -> Arc<Hub> {
+        let options = HubOptions { mirror, segment_bytes: 1_024, ..HubOptions::new(&self.data()) };
         Hub::open(&options, &mut |_| {}).expect("the hub opens")
     }
 
@@ -151,6 +154,18 @@ fn a_mirror_that_has_more_than_the_log_is_not_written_over() {
     fs::remove_dir_all(disks.data()).expect("lost");
     fs::rename(&backup, disks.data()).expect("put back");
     let before = segments(&disks.mirror().join(LOG));
+    let hub = disks.open();
+    let error = write(&hub, "另").expect_err("refused");
+    assert!(error.to_string().contains("--mirror"), "{error}");
+    close(hub);
+    assert!(segments(&disks.mirror().join(LOG)) == before, "it is as it was");
+    // Nor once the hub has gone on by another way, further than the mirror.
+    let hub = disks.open_with(None);
+    for n in 0..20 {
+        write(&hub, &format!("另{n}")).expect("written");
+    }
+    close(hub);
+    assert!(segments(&disks.data().join(LOG)).len() > before.len());
     let hub = disks.open();
     let error = write(&hub, "另").expect_err("refused");
     assert!(error.to_string().contains("--mirror"), "{error}");
