@@ -17,6 +17,7 @@ mod keys;
 mod killed;
 mod linking;
 mod loopback;
+mod mirror;
 mod needles;
 mod nine;
 mod outbound;

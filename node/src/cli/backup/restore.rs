@@ -67,7 +67,7 @@ pub async fn restore(
     if args.dry_run {
         return tried(&args, &opening, &dir, program, &mut signals, screen).await;
     }
-    let (path, to, mine) = (args.file.clone(), dir.clone(), program.clone());
+    let (path, to, mine, was_there) = (args.file.clone(), dir.clone(), program.clone(), dir.exists());
     let what = Text { zh: "读取备份", en: "reading the backup" };
     let unpacked = patiently(what, screen, &mut signals, move |stopped, bar| {
         let (mut chain, whose) = ((mine.chain)(), |site| mine.own(site));
@@ -95,6 +95,10 @@ pub async fn restore(
             Err(failure) => {
                 // What was unpacked alone; the next restore takes away what this cannot.
                 let _ = std::fs::remove_dir_all(to.join(UNPACKED));
+                if !was_there {
+                    // Only where nothing else is in it.
+                    let _ = std::fs::remove_dir(&to);
+                }
                 Err(failure)
             }
         }
