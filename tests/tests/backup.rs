@@ -10,7 +10,7 @@ use liandong_proto::pb::node::v1::Link;
 use liandong_tests::cluster::Home;
 use serde_json::Value;
 
-use crate::province::{AWARD_ROUND, GUANGZHOU, MEMBER, Province, linked, member};
+use crate::province::{AWARD_ROUND, GUANGZHOU, MEMBER, Province, SHENZHEN, linked, member};
 use liandong_proto::pb::record::v1 as pb;
 
 /// Runs a command that must end well and answers in JSON.
@@ -54,13 +54,21 @@ fn names(dir: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_of_a_running_site_is_whole_and_whatever_is_not_is_told() {
-    let mut province = Province::running(&[GUANGZHOU]).await;
+    let mut province = Province::running(&[GUANGZHOU, SHENZHEN]).await;
     for n in 0..30 {
         province.door(GUANGZHOU).await.put(MEMBER, None, &member(n)).await.expect("a member");
     }
     province.door(SiteCode::PROVINCE).await.put(AWARD_ROUND, None, &round("评选")).await.expect("a round");
     province.equal().await;
-    let secret = passphrase(&province);
+    let recipient = Paths::new(&province.node(GUANGZHOU).data_dir).linking_recipient().expect("a recipient");
+    let recipient = recipient.to_string();
+    // In place of keys that somebody made with age.
+    let key_of = |city, name: &str| {
+        let file = province.file(name);
+        fs::copy(province.node(city).data_dir.join("keys/linking.identity"), &file).expect("copied");
+        file.display().to_string()
+    };
+    let (identity, wrong) = (key_of(GUANGZHOU, "identity"), key_of(SHENZHEN, "wrong"));
     let dir = province.file("backups");
     fs::create_dir(&dir).expect("made");
     for site in [GUANGZHOU, SiteCode::PROVINCE] {
@@ -69,17 +77,18 @@ async fn a_backup_of_a_running_site_is_whole_and_whatever_is_not_is_told() {
         let (code, said) = refused(home, &["backup", "create", &made]).await;
         assert_eq!(code, 2, "it was not said how to encrypt it: {said}");
         assert!(names(&dir).iter().all(|name| !name.contains(&site.to_string())), "nothing was made");
-        let made = json(home, &["backup", "create", &made, "--passphrase-file", &secret]).await;
+        let made = json(home, &["backup", "create", &made, "--recipient", &recipient]).await;
         let file = PathBuf::from(made["file"].as_str().expect("a file"));
         assert_eq!((&made["keys"], &made["encrypted"]), (&true.into(), &true.into()), "{made}");
         assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
         assert!(file.file_name().is_some_and(|name| name.to_string_lossy().contains(&site.to_string())));
         let shown = file.display().to_string();
-        let open = ["--passphrase-file", &secret];
+        let open = ["--identity", &identity];
 
         // It is not written over.
         let before = fs::read(&file).expect("read");
-        let (code, said) = refused(home, &[&["backup", "create", &shown], &open[..]].concat()).await;
+        let (code, said) =
+            refused(home, &["backup", "create", &shown, "--recipient", &recipient].as_slice()).await;
         assert_eq!(code, 2, "{said}");
         assert_eq!(fs::read(&file).expect("read"), before);
 
@@ -94,10 +103,7 @@ async fn a_backup_of_a_running_site_is_whole_and_whatever_is_not_is_told() {
         // What opens it is needed, and the right one.
         let (code, _) = refused(home, &["backup", "verify", &shown]).await;
         assert_eq!(code, 2);
-        let wrong = province.file("wrong");
-        fs::write(&wrong, "another passphrase").expect("written");
-        let wrong = wrong.display().to_string();
-        let (code, said) = refused(home, &["backup", "verify", &shown, "--passphrase-file", &wrong]).await;
+        let (code, said) = refused(home, &["backup", "verify", &shown, "--identity", &wrong]).await;
         assert_eq!(code, 6, "{said}");
         // A byte that differs, an end that is missing.
         let other = province.file("other");
@@ -163,6 +169,17 @@ async fn what_is_not_encrypted_is_said_to_be_and_a_recipient_opens_what_is_made_
     let (code, _) = refused(&node, &["backup", "verify", &sealed]).await;
     assert_eq!(code, 2, "an identity is needed");
     json(&node, &["backup", "verify", &sealed, "--identity", &identity]).await;
+    let (secret, wrong, short) = (passphrase(&province), province.file("wrong"), province.file("short"));
+    fs::write(&wrong, "another passphrase\n").expect("written");
+    fs::write(&short, "too short\n").expect("written");
+    let [wrong, short] = [wrong, short].map(|file| file.display().to_string());
+    let locked = province.file("locked").display().to_string();
+    let (code, said) = refused(&node, &["backup", "create", &locked, "--passphrase-file", &short]).await;
+    assert!(code == 2 && !Path::new(&locked).exists(), "{said}");
+    json(&node, &["backup", "create", &locked, "--passphrase-file", &secret]).await;
+    json(&node, &["backup", "verify", &locked, "--passphrase-file", &secret]).await;
+    let (code, said) = refused(&node, &["backup", "verify", &locked, "--passphrase-file", &wrong]).await;
+    assert_eq!(code, 6, "{said}");
 
     // Without keys it is put back, and not opened before they are there.
     let back = province.file("back").display().to_string();
