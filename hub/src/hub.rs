@@ -126,6 +126,7 @@ impl Hub {
         }
         make_private_dir(data_dir)?;
         let _lock = DirLock::acquire(data_dir)?;
+        paths.note_layout()?;
         match authority {
             Some((certificate, key)) => Ca::adopt(&paths, certificate, key)?,
             None => Ca::make(&paths, now_ms())?,
@@ -362,10 +363,12 @@ struct Taken {
 impl Taken {
     fn new(options: &HubOptions) -> Result<Taken, SiteError> {
         let paths = Paths::new(&options.data_dir);
+        paths.check_layout()?;
         if !paths.log().exists() {
             return Err(SiteError::NoSite(options.data_dir.clone()));
         }
         let lock = DirLock::acquire(&options.data_dir)?;
+        paths.note_layout()?;
         let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
         let (log, opened) = Log::open(&paths.log(), log_options)?;
         if let Some(cut) = opened.cut {

@@ -124,7 +124,7 @@ impl Replay {
                 }
                 record_kind::COMMIT => staged = self.commit(decode(&raw.payload)?, index)?,
                 other => {
-                    let why = format!("a record of kind {other}, which no hub writes");
+                    let why = format!("a record of kind {other}, which no hub of this version writes");
                     return Err(SiteError::corrupt(format!("log record at {:?}", raw.pos), why));
                 }
             }
@@ -209,8 +209,10 @@ impl Replay {
             let head = Head { seq: header.seq, hash: sha256(&accepted.header) };
             self.registry.advance(header.origin, head, commit.received_at_ms);
             self.row.hub_seq = hub_seq;
-            self.row.stamp = self.row.stamp.max(header.stamp.0);
-            if header.origin.site.0 == self.row.site {
+            let is_own = header.origin.site.0 == self.row.site;
+            let stamp = if is_own { header.stamp } else { header.stamp.effective(commit.received_at_ms) };
+            self.row.stamp = self.row.stamp.max(stamp.0);
+            if is_own {
                 (self.row.seq, self.row.hash) = (head.seq, Bytes::copy_from_slice(&head.hash));
             }
         }

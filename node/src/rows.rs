@@ -9,9 +9,14 @@
 //! | `e` kind(2) id(16) | the record is to be erased, and who has proved that it is ([`ErasureRow`](liandong_proto::pb::log::v1::ErasureRow)) | erasures, proofs | payloads would stay until a rebuild, proofs be asked for again |
 //! | `f` site(4) hub_seq(8) kind(2) id(16) | at the hub: the record has news for the site | commits | the site would never hear of a change |
 
+//!
+//! A store whose rows are of another format than [`FORMAT`] is made again from the log, also after a step back.
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode};
 
+/// Format of keys and values: goes up when a value or a key is written otherwise than before.
+pub const FORMAT: u32 = 1;
 /// Where the site stands.
 pub const SITE: &[u8] = b"h";
 const RECORD: u8 = b'r';

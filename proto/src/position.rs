@@ -54,7 +54,9 @@ impl Generations {
     pub fn learn(&mut self, hub: &Generations) {
         let mut lines: Vec<&[GenerationStart]> = self.lines().collect();
         // Of a hub that began anew nothing is shared, and a line that goes on needs to stand here only once.
-        lines.retain(|line| line.first() == hub.0.first() && !hub.0.starts_with(line));
+        lines.retain(|line| {
+            line.first() == hub.0.first() && !hub.lines().any(|known| known.starts_with(line))
+        });
         let mut all = lines.concat();
         all.extend_from_slice(&hub.0);
         self.0 = all;
@@ -181,6 +183,15 @@ mod tests {
         let mut known = history(&[(7, 1), (8, 11)]);
         known.learn(&history(&[(9, 1)]));
         assert_eq!(known, history(&[(9, 1)]));
+    }
+
+    #[test]
+    fn a_bent_history_is_not_noted_twice() {
+        let mut known = history(&[(7, 1)]);
+        let bent = history(&[(7, 1), (8, 11), (7, 1), (9, 5)]);
+        known.learn(&bent);
+        known.learn(&bent);
+        assert_eq!(known, bent);
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Clock {
 
     /// The next stamp.
     pub fn tick(&mut self, now_ms: u64) -> Stamp {
-        self.last = Stamp((self.last.0 + 1).max(Stamp::at_ms(now_ms).0));
+        self.last = Stamp(self.last.0.saturating_add(1).max(Stamp::at_ms(now_ms).0));
         self.last
     }
 

@@ -43,6 +43,12 @@ impl Province {
         Province { cluster, dir }
     }
 
+    /// Hub and nodes that are in a directory already, as [`Cluster::make`] lays them out; nothing runs.
+    pub fn over(dir: tempfile::TempDir, cities: &[SiteCode]) -> Province {
+        let cluster = Cluster::over(program(), dir.path(), cities).expect("sites are there");
+        Province { cluster, dir }
+    }
+
     /// Makes and starts hub and nodes.
     pub async fn running(cities: &[SiteCode]) -> Province {
         let mut province = Province::made(cities).await;

@@ -11,6 +11,8 @@ use crate::log::segment_path;
 
 /// Nothing but segments is longer than that.
 pub(super) const SMALL_BYTES: u64 = 4 << 20;
+/// Which programs may work in the directory.
+pub(super) const LAYOUT_NAME: &str = "layout";
 /// Directories with segments.
 pub(super) const LOGS: [&str; 2] = ["log", "audit"];
 
@@ -45,7 +47,7 @@ pub fn small_files(dir: &Path, keys: bool) -> Result<Vec<Small>, BackupError> {
         walk(&dir.join("keys"), &mut paths)?;
         paths.push(dir.join("import.salt"));
     }
-    paths.push(dir.join("config.toml"));
+    paths.extend(["config.toml", LAYOUT_NAME].map(|name| dir.join(name)));
     let mut small = Vec::new();
     for path in paths {
         let Some(name) = path.strip_prefix(dir).ok().and_then(Path::to_str) else { continue };
@@ -103,7 +105,7 @@ pub(super) fn is_known(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
     let sound = parts.iter().all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains('\0'));
     match parts.as_slice() {
-        ["config.toml" | "import.salt"] => true,
+        ["config.toml" | "import.salt" | LAYOUT_NAME] => true,
         ["keys", _] | ["keys", _, _] => sound,
         [log, file] if LOGS.contains(log) => sound && file.ends_with(".log"),
         _ => false,
@@ -143,16 +145,22 @@ mod tests {
     fn keys_are_read_only_where_they_are_wanted() {
         let dir = tempfile::tempdir().expect("a directory");
         fs::create_dir_all(dir.path().join("keys/city")).expect("made");
-        for name in
-            ["keys/city.key", "keys/city/older", "keys/restore.json", "import.salt", "config.toml", "LOCK"]
-        {
+        for name in [
+            "keys/city.key",
+            "keys/city/older",
+            "keys/restore.json",
+            "import.salt",
+            "config.toml",
+            "layout",
+            "LOCK",
+        ] {
             fs::write(dir.path().join(name), name).expect("written");
         }
         let names = |keys| {
             let small = small_files(dir.path(), keys).expect("read");
             small.into_iter().map(|it| it.name).collect::<Vec<_>>()
         };
-        assert_eq!(names(false), ["config.toml"]);
-        assert_eq!(names(true), ["config.toml", "import.salt", "keys/city.key", "keys/city/older"]);
+        assert_eq!(names(false), ["config.toml", "layout"]);
+        assert_eq!(names(true), ["config.toml", "import.salt", "keys/city.key", "keys/city/older", "layout"]);
     }
 }

@@ -6,7 +6,7 @@
 //! | member | content |
 //! |---|---|
 //! | `format` | `liandong backup 1`: what a reader has to know before anything else |
-//! | `keys/…`, `import.salt`, `config.toml` | as they are in the data directory; keys only where they are wanted |
+//! | `keys/…`, `import.salt`, `config.toml`, `layout` | as they are in the data directory; keys only where they are wanted |
 //! | `log/…`, `audit/…` | segments as far as they were durable when the site was asked; the index is made again from them |
 //! | `manifest.json` | whose it is and where it stood, and length and SHA-256 of every member before it; the last one |
 //!

@@ -20,10 +20,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::cipher::Opening;
 use super::manifest::{FORMAT_NAME, MANIFEST_NAME, Manifest, Member, check_format, no_backup};
-use super::member::{LOGS, SMALL_BYTES, is_known};
+use super::member::{LAYOUT_NAME, LOGS, SMALL_BYTES, is_known};
 use super::{BackupError, Chain};
 use crate::audit;
 use crate::log::{Copied, segment_path};
+use crate::say;
+use crate::site::LAYOUT;
 
 /// Where a restore puts things before all of them are there.
 pub const UNPACKED: &str = ".restoring";
@@ -231,6 +233,9 @@ impl Reader<'_> {
                     Some(log) => self.segment(log, &name, bytes, &mut entry)?,
                     None => {
                         let content = self.small(&name, bytes, &mut entry)?;
+                        if name == LAYOUT_NAME {
+                            check_layout(&String::from_utf8_lossy(&content))?;
+                        }
                         self.write(&name)?.map_or(Ok(()), |mut file| {
                             file.write_all(&content)
                                 .and_then(|()| file.sync_all())
@@ -344,6 +349,20 @@ impl Reader<'_> {
             }
         }
         (self.step)()
+    }
+}
+
+/// What a newer program has left is for that program to put back.
+fn check_layout(text: &str) -> Result<(), BackupError> {
+    let found = text.split_whitespace().next().and_then(|number| number.parse::<u32>().ok());
+    match found {
+        Some(found) if found > LAYOUT => Err(BackupError::Foreign(say!(
+            "备份来自更新的版本（目录格式 {found}，本程序认识到 {LAYOUT}）；没有恢复，请用那个版本的程序",
+            "the backup is of a newer version (layout {found}, this program knows layouts up to {LAYOUT}); nothing was \
+             restored, use that version"
+        ))),
+        Some(_) => Ok(()),
+        None => Err(unexpected(LAYOUT_NAME)),
     }
 }
 

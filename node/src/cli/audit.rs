@@ -31,7 +31,7 @@ use crate::log::{DirLock, LogError};
 use crate::say;
 use crate::site::{Paths, SiteError};
 
-pub use acts::{put_back, rebuilt, restored, started, stopped, taken_over};
+pub use acts::{put_back, rebuilt, repaired, restored, started, stopped, taken_over};
 
 /// What to do with the audit log.
 #[derive(Debug, clap::Subcommand)]
@@ -150,6 +150,7 @@ impl Way {
         if !paths.log().exists() && !paths.audit().exists() {
             return Err(SiteError::NoSite(data_dir.to_path_buf()).into());
         }
+        paths.check_layout()?;
         let mut tries = 0;
         loop {
             let locked = match DirLock::acquire(data_dir) {

@@ -163,6 +163,25 @@ impl From<SiteError> for Failure {
             }
             SiteError::NotFound => no_such_record(),
             SiteError::Unready(said) => said.clone(),
+            SiteError::Newer { dir, found, known, by } => {
+                let (dir, this) = (dir.display(), env!("CARGO_PKG_VERSION"));
+                Said::new(
+                    format!(
+                        "{dir} 属于更新的版本（{by}）：目录格式为 {found}，本程序（{this}）只认识到 {known}；没有启动，也没有改动。\
+                         请装回新版本；确需退回旧版本，请放回升级前的备份"
+                    ),
+                    en,
+                )
+            }
+            SiteError::Log(LogError::Newer { path, found, known }) => {
+                let path = path.display();
+                Said::new(
+                    format!(
+                        "{path} 由更新的版本写成：日志格式为 {found}，本程序只认识到 {known}；没有改动，请装回新版本"
+                    ),
+                    en,
+                )
+            }
             SiteError::KeyMissing(path) => {
                 let path = path.display();
                 say!(
@@ -195,7 +214,7 @@ impl From<SiteError> for Failure {
 
 /// No rebuild helps here: it reads the log as well.
 const LOG_DAMAGED: &str =
-    "日志损坏；请原样保留整个数据目录，不要删改，从备份恢复，或联系省级枢纽的维护人员：";
+    "日志损坏；请原样保留整个数据目录，不要删改：停下程序，运行 repair 修复，或放回备份：";
 const INDEX_ENDED: &str = "索引写不进去了，日志里的都在；请先看磁盘是否正常，再重新启动：";
 const INDEX_DAMAGED: &str = "索引损坏，日志里的都在；重新启动会由日志重建索引：";
 
@@ -207,7 +226,7 @@ fn of_class(class: Class) -> &'static str {
         Class::Locked => "数据目录正被另一个进程使用，请等它结束或停止它：",
         Class::Full => "磁盘已满，没有保存；请腾出空间后重试：",
         Class::Damaged => {
-            "存储的数据有损坏；请原样保留整个数据目录，先运行 verify：只是索引损坏的，重新启动会重建；日志损坏的，从备份恢复或联系省级枢纽的维护人员："
+            "存储的数据有损坏；请原样保留整个数据目录，先运行 verify：只是索引损坏的，重新启动会重建；日志损坏的，停下程序后运行 repair，或放回备份："
         }
         Class::Unready => "现在不能这样做：",
         Class::Internal => "内部错误，请重试；仍不行请把这一行发给维护人员：",

@@ -75,6 +75,16 @@ pub enum IndexError {
         /// As kept.
         kept: Digest,
     },
+    /// Another version of the program has written it.
+    #[error(
+        "the index has format {found}, and this version writes {known}; a restart makes it again from the log"
+    )]
+    OtherFormat {
+        /// Its format.
+        found: u32,
+        /// That of this program.
+        known: u32,
+    },
     /// The log has lost its end, or was replaced by an older copy.
     #[error("the index is ahead of the log: the end of the log is missing")]
     AheadOfLog,
@@ -101,6 +111,7 @@ impl IndexError {
             self,
             IndexError::Damaged { .. }
                 | IndexError::DigestDiffers { .. }
+                | IndexError::OtherFormat { .. }
                 | IndexError::AheadOfLog
                 | IndexError::Store(StoreError::Corrupt(_))
         )

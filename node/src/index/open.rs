@@ -10,6 +10,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
 use super::end::End;
 use super::overlay::Overlay;
 use super::pace::Pace;
@@ -64,7 +66,7 @@ impl std::fmt::Display for Rebuilt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.why)?;
         match &self.kept {
-            Some(kept) => write!(f, "; the damaged index is kept in {}", kept.display()),
+            Some(kept) => write!(f, "; the one from before is kept in {}", kept.display()),
             None => Ok(()),
         }
     }
@@ -140,6 +142,23 @@ impl Index {
                 tracing::error!(kept = %kept.display(), %error, "the index from before cannot be put back in its place");
             }
         })
+    }
+
+    /// One row of an index that is not in use, if it can be read: for whoever asks what it still knows. `None` for
+    /// whatever is wrong with it.
+    pub fn peek(dir: &Path, engine: &Engine, key: &[u8]) -> Option<Bytes> {
+        let store = dir.join(STORE);
+        let store = Guarded::open(|| engine(&store)).ok().filter(|_| store.exists())?;
+        let sealed = store.get(key).ok()??;
+        unseal(key, &sealed).ok().map(|item| item.value)
+    }
+
+    /// Moves an index that nobody has open out of the way, as a damaged one; where it is then.
+    ///
+    /// # Errors
+    /// [`IndexError::File`].
+    pub fn set_aside(dir: &Path) -> Result<Option<PathBuf>, IndexError> {
+        dir.exists().then(|| move_aside(dir).map_err(failed(dir))).transpose()
     }
 
     /// Says that the store is as a clean stop leaves it.

@@ -2,7 +2,7 @@
 //!
 //! | key | means | moved by | if lost |
 //! |---|---|---|---|
-//! | 0x00 | the root: count of rows (8), sum of their checks (8), log position behind them (16) | each batch, with its rows | the index is made again from the log |
+//! | 0x00 | the root: count of rows (8), sum of their checks (8), log position behind them (16), format of all rows (4) | each batch, with its rows | the index is made again from the log |
 //!
 //! Keys that begin with 0x00 are the index's own; the others are named by those who use it.
 
@@ -10,6 +10,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::IndexError;
+use crate::rows;
 use crate::store::Store;
 
 /// XXH3 of a value under that of its key. It finds what disks do to a row, several times for each change, and
@@ -103,10 +104,11 @@ pub(super) struct Root {
 impl Root {
     /// The root row's value, sealed.
     pub fn seal(&self) -> Bytes {
-        let mut row = BytesMut::with_capacity(32);
+        let mut row = BytesMut::with_capacity(36);
         row.put_u64(self.digest.count);
         row.put_u64(self.digest.sum);
         row.put_slice(&self.position);
+        row.put_u32(rows::FORMAT);
         seal(ROOT, &row)
     }
 
@@ -114,11 +116,15 @@ impl Root {
     pub fn read(store: &dyn Store) -> Result<Option<Root>, IndexError> {
         let Some(sealed) = store.get(ROOT)? else { return Ok(None) };
         let row = unseal(ROOT, &sealed)?.value;
-        let Ok(row): Result<[u8; 32], _> = row.as_ref().try_into() else {
+        let Ok(row): Result<[u8; 36], _> = row.as_ref().try_into() else {
             return Err(IndexError::Damaged { prefix: '0' });
         };
+        let found = u32::from_be_bytes(row[32..].try_into().expect("four bytes"));
+        if found != rows::FORMAT {
+            return Err(IndexError::OtherFormat { found, known: rows::FORMAT });
+        }
         let number = |at: usize| u64::from_be_bytes(row[at..at + 8].try_into().expect("eight bytes"));
-        let position = row[16..].try_into().expect("sixteen bytes");
+        let position = row[16..32].try_into().expect("sixteen bytes");
         Ok(Some(Root { digest: Digest { count: number(0), sum: number(8) }, position }))
     }
 }

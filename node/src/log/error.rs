@@ -23,8 +23,8 @@ pub enum LogError {
     },
     /// Something that had been durable cannot be read.
     #[error(
-        "log damaged: {path} at byte {offset}: {what}; keep the whole directory as it is (rebuild reads the log too \
-         and cannot help), restore it from a backup, or ask the hub's operator"
+        "log damaged: {path} at byte {offset}: {what}; change nothing in the directory (rebuild reads the log too and \
+         cannot help): stop the program and run repair, or put back a backup"
     )]
     Damaged {
         /// The segment.
@@ -36,8 +36,8 @@ pub enum LogError {
     },
     /// A segment of a format that this program does not know.
     #[error(
-        "{path} was written by a newer version: log format {found}, this program knows up to {known}; \
-         upgrade this program"
+        "{path} was written by a newer version: log format {found}, this program knows up to {known}; nothing was \
+         changed: install the newer version again"
     )]
     Newer {
         /// The segment.

@@ -1,7 +1,7 @@
 //! The bytes of a segment: header, prefaces, frames. No files here.
 
 /// The newest format version that this program writes and reads.
-pub(super) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 /// First bytes of every segment.
 pub(super) const MAGIC: [u8; 8] = *b"LDLOGSEG";
 /// Length of a segment's header.

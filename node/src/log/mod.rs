@@ -48,6 +48,7 @@ mod pos;
 mod reader;
 mod recover;
 mod rewrite;
+mod salvage;
 mod scan;
 mod segment;
 mod sync;
@@ -62,10 +63,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 pub use batch::{Batch, Span};
 pub use error::LogError;
 pub use extent::{Copied, segment_ends, segment_path, segment_start};
+pub use frame::VERSION as FORMAT;
 pub use lock::DirLock;
 pub use pos::Pos;
 pub use reader::{Reader, Record};
 pub use rewrite::Edit;
+pub use salvage::{Hole, Salvaged, salvage};
 pub use verify::Verified;
 
 /// How a log cuts its files. Both may change between two opens.

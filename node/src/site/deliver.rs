@@ -110,6 +110,11 @@ impl Site {
         })
     }
 
+    /// The life of the hub that was last heard of.
+    pub fn hub_generation(&self) -> u64 {
+        locked(&self.writer).author.generations.current()
+    }
+
     /// Takes in a delivery: durable before this returns, then shown. One that cannot be folded is not appended:
     /// every later start would stop at it.
     ///
@@ -120,6 +125,7 @@ impl Site {
         let mut encoded = deliver.encode_to_vec();
         let end = locked(&self.writer).whole(|writer| {
             self.check_erasures(deliver, writer.author.origin.site)?;
+            check_own(deliver, writer.author.head.seq)?;
             let key = writer.author.keys().city.clone();
             // Nobody else appends meanwhile: what is in the log is all that comes before the delivery.
             let until = self.log.end();
@@ -216,6 +222,19 @@ impl Site {
     /// The log, for the uplink's reader.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+}
+
+/// A hub has merged what this site has written and nothing else. One that names more would have later entries taken for
+/// merged, which then were gone from what is shown.
+fn check_own(deliver: &sync::Deliver, newest: u64) -> Result<(), SiteError> {
+    let named = deliver.items.iter().map(|item| item.own_seq_inclusive).chain([deliver.own_seq_inclusive]);
+    match named.max().filter(|seq| *seq > newest) {
+        None => Ok(()),
+        Some(seq) => Err(SiteError::Refused(format!(
+            "枢纽称已汇总本站第 {seq} 条改动，而本站只写到第 {newest} 条；没有收下任何内容，请联系省级枢纽的维护人员 · the hub says that it has \
+             merged entry {seq} of this site, which has written {newest}; nothing was taken in, tell the hub's operator"
+        ))),
     }
 }
 
@@ -404,7 +423,7 @@ impl<'a> Fold<'a> {
     ) -> Result<(), SiteError> {
         let from = again.values().min().copied().unwrap_or(0);
         let records: HashSet<&[u8]> = again.keys().map(|(_, record)| record.0.as_slice()).collect();
-        for raw in log.read(log.seek(self.mark_base + from + 1)) {
+        for raw in log.read(log.seek(self.mark_base.saturating_add(from).saturating_add(1))) {
             let raw = raw?;
             if raw.pos >= until {
                 break;

@@ -15,7 +15,6 @@ use liandong_proto::pb::node::v1 as node_pb;
 use liandong_proto::sign::{Erased, VerifyingKey};
 use prost::Message as _;
 
-use super::takeover::remove_kept;
 use super::{By, Put, Site, SiteError, locked, record_kind};
 use crate::index::{Index, Staged};
 use crate::log::Batch;
@@ -139,7 +138,7 @@ impl Site {
                 "the site is being closed; the next start goes on erasing".into(),
             ));
         };
-        remove_kept(&self.paths)?;
+        self.paths.remove_kept()?;
         self.index.scrub()?;
         let signer = locked(&self.signer).clone();
         let proofs: Vec<ErasureProof> = open
@@ -162,15 +161,14 @@ impl Site {
         }
     }
 
-    /// Own proofs that the hub has not answered with its own.
+    /// Own proofs of the erasures that `wanted` picks, by kind and id.
     ///
     /// # Errors
     /// [`SiteError`].
-    pub fn unanswered_proofs(&self) -> Result<Vec<ErasureProof>, SiteError> {
+    pub fn proofs(&self, wanted: impl Fn(&ErasureRow) -> bool) -> Result<Vec<ErasureProof>, SiteError> {
         let me = self.code();
-        let rows = erasures(&self.index)?.into_iter();
-        let open = rows.filter(|(_, row)| erasure::proof_of(row, SiteCode::PROVINCE).is_none());
-        Ok(open.filter_map(|(_, row)| erasure::proof_of(&row, me).cloned()).collect())
+        let rows = erasures(&self.index)?.into_iter().filter(|(_, row)| wanted(row));
+        Ok(rows.filter_map(|(_, row)| erasure::proof_of(&row, me).cloned()).collect())
     }
 
     /// Takes in the hub's proofs. One that is not signed with a key of its line, or is of something else, is left out.

@@ -36,6 +36,22 @@ pub enum SiteError {
     /// The directory already holds a site.
     #[error("{0} already holds a site; choose another directory")]
     Exists(PathBuf),
+    /// A newer program has worked in the directory, and left there what this one does not know.
+    #[error(
+        "{} belongs to a newer version ({by}): it has layout {found}, and this program ({}) knows layouts up to {known}; \
+         nothing was started or changed: install that version again, or, to go back for good, put back the backup from \
+         before the upgrade", .dir.display(), env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its layout.
+        found: u32,
+        /// The newest that this program knows.
+        known: u32,
+        /// The newest program that has worked there.
+        by: String,
+    },
     /// A record in the log, or a row of the index, is not what it should be.
     #[error("{what} cannot be read: {why}; run verify")]
     Corrupt {
@@ -91,7 +107,9 @@ impl SiteError {
         match self {
             SiteError::Log(LogError::Locked { .. }) => Class::Locked,
             SiteError::Log(LogError::Full { .. }) => Class::Full,
-            SiteError::Log(LogError::Damaged { .. } | LogError::Newer { .. }) => Class::Damaged,
+            SiteError::Log(LogError::Damaged { .. }) => Class::Damaged,
+            // Nothing is damaged, and another start does not help.
+            SiteError::Log(LogError::Newer { .. }) | SiteError::Newer { .. } => Class::Refused,
             SiteError::Index(error) if error.is_damage() => Class::Damaged,
             SiteError::Index(error) if error.is_full() => Class::Full,
             SiteError::Stopped { class, .. } => *class,
@@ -142,11 +160,12 @@ mod tests {
         let pos = Pos::default();
         let (found, kept) = (Digest::default(), Digest::default());
         let damaged = LogError::Damaged { path: path(), offset: 1, what: why() };
-        let table: [(SiteError, Class); 24] = [
+        let table: [(SiteError, Class); 25] = [
             (LogError::Locked { dir: path(), holder: None }.into(), Class::Locked),
             (LogError::Full { path: path(), needed: 1, source: source() }.into(), Class::Full),
             (damaged.into(), Class::Damaged),
-            (LogError::Newer { path: path(), found: 2, known: 1 }.into(), Class::Damaged),
+            (LogError::Newer { path: path(), found: 2, known: 1 }.into(), Class::Refused),
+            (SiteError::Newer { dir: path(), found: 2, known: 1, by: why() }, Class::Refused),
             (LogError::Broken { path: path(), why: why() }.into(), Class::Internal),
             (LogError::NoSuchPos { dir: path(), pos, end: pos }.into(), Class::Internal),
             (LogError::Io { action: "read", path: path(), source: source() }.into(), Class::Internal),

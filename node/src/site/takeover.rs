@@ -7,17 +7,18 @@
 //! is concurrent with it, and both values are shown. Then the logs change places; the old one is kept.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header, Op};
+use liandong_proto::erasure::ErasureProof;
 use liandong_proto::id::{Epoch, Hash, Origin, SiteCode, sha256};
 use liandong_proto::share::CityRing;
+use liandong_proto::sign::VerifyingKey;
 
 use super::deliver::erased_by;
-use super::files::PARTED;
 use super::keyring::read_city_ring;
+use super::places::remove;
 use super::{Author, Keys, Paths, Record, Restoring, SiteError, lacks, patches, record_kind};
 use crate::log::{self, Batch, DirLock, Log, Pos};
 use crate::now::{generator, now_ms};
@@ -68,11 +69,13 @@ impl Takeover {
     /// [`SiteError`]; the site is as it was.
     pub fn begin(dir: &Path) -> Result<Takeover, SiteError> {
         let paths = Paths::new(dir);
-        change_places(&paths)?;
-        if !paths.log().exists() {
+        paths.check_layout()?;
+        if !paths.has_log() {
             return Err(SiteError::NoSite(dir.to_path_buf()));
         }
         let lock = DirLock::acquire(dir)?;
+        paths.note_layout()?;
+        paths.settle_log()?;
         let (old, _) = Log::open(&paths.log(), log::Options::default())?;
         let first = old.read(Pos::default()).next().transpose()?;
         let Some(Record::Opened(opened)) = first.as_ref().map(Record::read).transpose()? else {
@@ -91,6 +94,11 @@ impl Takeover {
     /// Its files.
     pub fn paths(&self) -> &Paths {
         &self.paths
+    }
+
+    /// As [`Restoring::take_proofs`].
+    pub fn take_proofs(&mut self, proofs: &[ErasureProof], hub_key: &VerifyingKey) {
+        self.restoring.take_proofs(proofs, hub_key);
     }
 
     /// Takes in entries as the hub sends them, in order.
@@ -138,8 +146,7 @@ impl Takeover {
         drop((old, restoring));
         // It is made again from the log.
         remove(&paths.index())?;
-        paths.replace(&paths.log(), &kept)?;
-        change_places(&paths)?;
+        paths.change_logs(&kept)?;
         Ok(TakenOver { fetched, again: alone.entries.len() as u64, kept })
     }
 
@@ -179,7 +186,7 @@ impl Takeover {
                 }
                 Record::Erased(_) | Record::Accepted(_) => alone.notes.push(raw),
                 Record::Welcomed(_) => welcomed = Some(raw),
-                Record::Opened(_) | Record::Tried(_) | Record::Confirmed(_) => {}
+                Record::Opened(_) | Record::Tried(_) | Record::Confirmed(_) | Record::Repaired(_) => {}
             }
         }
         if let Some((_, seq)) = lacking.iter().find(|(key, _)| !alone.erased.contains(key)) {
@@ -213,42 +220,6 @@ impl Takeover {
             self.restoring.write(&batch, mark)?;
         }
         self.restoring.sync()
-    }
-}
-
-/// Gives a log that is whole the place of the one that has gone. A crash may have come between both steps.
-///
-/// # Errors
-/// [`SiteError::File`].
-pub(super) fn change_places(paths: &Paths) -> Result<(), SiteError> {
-    let (log, next) = (paths.log(), paths.next_log());
-    if log.exists() || !next.exists() {
-        return Ok(());
-    }
-    paths.replace(&next, &log)
-}
-
-/// Removes the logs that takeovers have kept: what they hold of an erased record would stay in them.
-///
-/// # Errors
-/// [`SiteError::File`].
-pub(super) fn remove_kept(paths: &Paths) -> Result<(), SiteError> {
-    let failed = |source| SiteError::File { path: paths.dir.clone(), source };
-    for entry in fs::read_dir(&paths.dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if entry.file_name().to_string_lossy().starts_with(PARTED) {
-            remove(&entry.path())?;
-        }
-    }
-    remove(&paths.next_log())
-}
-
-fn remove(dir: &Path) -> Result<(), SiteError> {
-    match fs::remove_dir_all(dir) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(SiteError::File { path: dir.to_path_buf(), source })
-        }
-        _ => Ok(()),
     }
 }
 

@@ -11,7 +11,8 @@ pub fn clean(cell: &str) -> Cow<'_, str> {
     }
     let mended: String = trimmed.chars().filter_map(mend).collect();
     let mended = mended.trim();
-    let mended = mended.strip_prefix(['\'', '\u{2018}', '\u{2019}']).unwrap_or(mended).trim_start();
+    // All of them: what is stored reads back as it is.
+    let mended = mended.trim_start_matches(['\'', '\u{2018}', '\u{2019}', ' ']);
     if mended == cell { Cow::Borrowed(cell) } else { Cow::Owned(mended.to_owned()) }
 }
 
@@ -98,6 +99,7 @@ mod tests {
         check("a\tb\n", "a b");
         check("", "");
         check("'", "");
+        check("' ''0042", "0042");
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub const LIMITS: pb::Limits = pb::Limits { batch_bytes: 256 << 10, push_window:
 /// uses the last one again.
 pub const MOST_NONCES: usize = 256;
 
+/// The most receipts and deliveries that a node keeps while it looks into its own log: far more than the windows let a hub
+/// send before it has heard of that.
+const MOST_EARLY: usize = 64;
+
 /// A head as it travels.
 pub fn head_to_pb(head: &Head) -> pb::Head {
     let hash = if head.seq == 0 { Bytes::new() } else { Bytes::copy_from_slice(&head.hash) };

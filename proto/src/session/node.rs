@@ -19,8 +19,8 @@ use crate::sign::{BadSignature, Receipted, SigningKey, VerifyingKey};
 use pb::down::Message as Down;
 use pb::up::Message as Up;
 
+pub use compare::COMPARE_EVERY_MS;
 use compare::CompareState;
-pub use compare::{COMPARE_EVERY_MS, differing};
 
 /// What the node is when it says hello.
 #[derive(Clone, Debug)]
@@ -264,7 +264,11 @@ impl NodeSession {
                 self.diverge(pb::Diverged { common, ..found }, out);
             }
             // The hub goes on before it can know that the node looks into its log.
-            (early @ (Down::Receipt(_) | Down::Deliver(_)), Phase::Checking(_)) => self.early.push(early),
+            (early @ (Down::Receipt(_) | Down::Deliver(_)), Phase::Checking(_))
+                if self.early.len() < super::MOST_EARLY =>
+            {
+                self.early.push(early);
+            }
             (Down::Receipt(_) | Down::Deliver(_), Phase::Locating) => {}
             (Down::Receipt(receipt), Phase::Live) => self.receipt(receipt, now_ms, out),
             (Down::Deliver(deliver), Phase::Live) => self.deliver(deliver, now_ms, out),
@@ -350,7 +354,10 @@ impl NodeSession {
             Phase::Checking(held) if heads.contains(&held) => {
                 self.go_live(held, out);
                 for message in std::mem::take(&mut self.early) {
-                    self.take(message, now_ms, out);
+                    // One of them may have ended it.
+                    if self.phase == Phase::Live {
+                        self.take(message, now_ms, out);
+                    }
                 }
             }
             Phase::Checking(held) => {
@@ -457,7 +464,7 @@ fn spaced(newest: u64) -> Vec<u64> {
     let mut step = 1;
     while let Some(place) = newest.checked_sub(step).filter(|place| *place > 0) {
         places.push(place);
-        step *= 2;
+        step = step.saturating_mul(2);
     }
     if places.last() != Some(&1) {
         places.push(1);

@@ -14,6 +14,7 @@ mod process;
 mod socket;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -146,6 +147,8 @@ pub struct Cluster {
     links: bool,
     /// Where the hub mirrors its log, from its next start on.
     mirror: Option<PathBuf>,
+    /// Where nodes reach the hub, if that is another place than the one where it listens.
+    way: Option<String>,
 }
 
 impl Cluster {
@@ -154,20 +157,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn make(program: &Path, dir: &Path, cities: &[SiteCode]) -> Result<Cluster, ClusterError> {
-        let logs = dir.join("logs");
-        fs::create_dir_all(&logs).map_err(ClusterError::file(&logs))?;
-        let place = |site: SiteCode| Place::new(program, dir, site);
-        let hub = place(SiteCode::PROVINCE);
-        let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        let mut cluster = Cluster {
-            dir: dir.to_path_buf(),
-            hub,
-            nodes,
-            ports: None,
-            by_hand: None,
-            links: true,
-            mirror: None,
-        };
+        let mut cluster = Cluster::over(program, dir, cities)?;
         let key = cluster.linking_key();
         fs::write(&key, format!("{}\n", hex(&random::<32>()))).map_err(ClusterError::file(&key))?;
         // A key that others may read is refused.
@@ -175,6 +165,21 @@ impl Cluster {
         cluster.hub.home.init().await?;
         cluster.each_node(|node| async move { node.home.init().await.map(|()| node) }).await?;
         Ok(cluster)
+    }
+
+    /// A hub and nodes whose directories are there already, as a cluster has left them; nothing runs yet.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn over(program: &Path, dir: &Path, cities: &[SiteCode]) -> Result<Cluster, ClusterError> {
+        let logs = dir.join("logs");
+        fs::create_dir_all(&logs).map_err(ClusterError::file(&logs))?;
+        let place = |site: SiteCode| Place::new(program, dir, site);
+        let hub = place(SiteCode::PROVINCE);
+        let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
+        let dir = dir.to_path_buf();
+        let (by_hand, mirror, way) = (None, None, None);
+        Ok(Cluster { dir, hub, nodes, ports: None, by_hand, links: true, mirror, way })
     }
 
     /// The directory with everything in it.
@@ -195,6 +200,22 @@ impl Cluster {
     /// The hub mirrors its log into a directory, from its next start on; with `None` it does not any more.
     pub fn mirror(&mut self, dir: Option<PathBuf>) {
         self.mirror = dir;
+    }
+
+    /// Hub and nodes run by these commands from now on.
+    pub fn live_on(&mut self, hub: &[OsString], nodes: &[OsString]) {
+        self.hub.home.program.by = hub.to_vec();
+        self.nodes.values_mut().for_each(|node| node.home.program.by = nodes.to_vec());
+    }
+
+    /// The hub listens at this address from its next start on, wherever there is room.
+    pub fn listen_at(&mut self, address: &str) {
+        self.ports = Some(Ports { sync: address.to_owned(), enrolment: address.to_owned() });
+    }
+
+    /// Nodes started from now on reach the hub at this host and port, which somebody passes on to where it listens.
+    pub fn reach_hub_at(&mut self, way: &str) {
+        self.way = Some(way.to_owned());
     }
 
     /// The hub.
@@ -297,7 +318,8 @@ impl Cluster {
         let unattended = self.by_hand != Some(city);
         let key = format!("linking_key = {:?}\n", self.linking_key().display().to_string());
         let key = if self.links { &key } else { "" };
-        format!("{key}accept_outbound_unattended = {unattended}\n[sync]\nretry_max_s = 1\n")
+        let way = self.way.as_ref().map(|way| format!("hub = {way:?}\n")).unwrap_or_default();
+        format!("{key}{way}accept_outbound_unattended = {unattended}\n[sync]\nretry_max_s = 1\n")
     }
 
     /// The hub, if it can invite anybody now.

@@ -54,3 +54,8 @@ pub fn put_back(audit: &Arc<Audit>, caller: &Caller, made_at_ms: u64) {
     let detail = moment(made_at_ms);
     audit.note_behind(Note { detail, ..by(What::PutBack, caller) });
 }
+
+/// A damaged log was made anew: how many entries came back, and what could not be read.
+pub fn repaired(audit: &Arc<Audit>, caller: &Caller, fetched: u64, places: String) {
+    audit.note_behind(Note { count: fetched, detail: places, ..by(What::Repaired, caller) });
+}

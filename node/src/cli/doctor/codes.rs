@@ -72,14 +72,14 @@ codes! {
     SITE_NOT_OPEN Fault
     cause "站点打不开" "the site does not open"
     effect "不能录入、查询和同步；以下凡需要打开站点的检查都没有做" "nothing can be saved, read or synced; checks that need it open were not done"
-    next "按显示的原因处理；日志损坏时原样保留数据目录，地市由 backup restore 或 restore 恢复，枢纽由 backup restore 恢复"
-        "see to the reason shown; where the log is damaged keep the directory as it is: a city comes back by backup restore or restore, the hub by backup restore";
+    next "按显示的原因处理；日志损坏时原样保留数据目录，地市运行 repair，枢纽由 backup restore 恢复"
+        "see to the reason shown; where the log is damaged keep the directory as it is: at a city run repair, the hub comes back by backup restore";
 
     LOG_DAMAGED Fault
     cause "日志中有内容不是当初写下的" "something in the log is not what was written"
     effect "损坏处的内容读不出来；由它重建的索引会缺少这些" "what stood there cannot be read, and an index made from it lacks it"
-    next "停下站点，原样保留数据目录；地市用 takeover 或 restore 从枢纽取回，枢纽用 backup restore（有镜像时加 --mirror）"
-        "stop the site and keep the directory as it is; a city fetches it from the hub with takeover or restore, the hub uses backup restore, with --mirror where there is one";
+    next "停下站点，原样保留数据目录；地市运行 repair，读得出的保留，其余从枢纽取回；枢纽用 backup restore（有镜像时加 --mirror）"
+        "stop the site and keep the directory as it is; at a city run repair, which keeps what can be read and fetches the rest from the hub; the hub uses backup restore, with --mirror where there is one";
 
     AUDIT_DAMAGED Fault
     cause "审计日志的链断裂，或少了末尾" "the chain of the audit log is broken, or its end is missing"

@@ -123,6 +123,25 @@ fn a_clean_stop_of_another_state_is_no_clean_stop() {
 }
 
 #[test]
+fn an_index_of_another_format_begins_anew() {
+    for format in [0, crate::rows::FORMAT + 1] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Arc::new(MemoryStore::default());
+        let (index, _) = open_over(dir.path(), &store);
+        put(&index, "a", "1", 1);
+        index.close().expect("closed");
+        drop(index);
+        let root = store.get(ROOT).expect("readable").expect("there is one");
+        let (row, _) = root.split_at(root.len() - 12);
+        store.damage(ROOT, seal(ROOT, &[row, &format.to_be_bytes()].concat()));
+        let (index, opened) = Index::open(options(dir.path(), vec![store])).expect("the index opens");
+        let why = opened.rebuilt.expect("it is made again").why;
+        assert!(opened.position.is_none() && why.contains(&format!("format {format},")), "{why}");
+        assert!(rows(&index).is_empty());
+    }
+}
+
+#[test]
 fn an_index_ahead_of_its_log_begins_anew() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Arc::new(MemoryStore::default());
