@@ -1,6 +1,6 @@
 //! The uplink: drives the node's half of a session over tonic. One match over its outputs.
 
-mod line;
+pub mod line;
 mod proofs;
 
 use std::borrow::Cow;

@@ -6,3 +6,4 @@ pub mod cluster;
 pub mod federation;
 pub mod line;
 pub mod roster;
+pub mod simulate;

@@ -19,7 +19,7 @@ use super::row::{Digest, ROOT, Root, unseal};
 use super::scrub::{Copying, STORE, tidy};
 use super::writer::{BeforeApply, Writer};
 use super::{Index, IndexError, Position};
-use crate::store::{Guarded, Store, StoreError};
+use crate::store::{Guarded, MemoryStore, Store, StoreError};
 
 /// Makes or opens a store in a directory.
 pub type Engine = Box<dyn Fn(&Path) -> Result<Arc<dyn Store>, StoreError> + Send>;
@@ -125,6 +125,16 @@ impl Index {
         let writer = Mutex::new(Some(writer));
         let index = Index { store, overlay, writer, dir, end };
         Ok((index, Opened { position: root.map(|root| root.position), rebuilt }))
+    }
+
+    /// An index that begins empty, in memory, with no thread and no file: everything stays staged. For those who
+    /// simulate a site; what a crash leaves of it is nothing.
+    pub fn in_memory() -> Index {
+        let end = Arc::<End>::default();
+        let overlay = Overlay::new(usize::MAX / 8, Pace::default(), Digest::default(), Arc::clone(&end));
+        let store = Guarded::of(Arc::<MemoryStore>::default());
+        let (overlay, store) = (Arc::new(overlay), Arc::new(store));
+        Index { store, overlay, writer: Mutex::default(), dir: PathBuf::new(), end }
     }
 
     /// Lets `make` open an index that begins anew in `dir`. The one before is kept beside it, and is in its place

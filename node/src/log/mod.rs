@@ -55,6 +55,7 @@ mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
+mod view;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -70,6 +71,7 @@ pub use reader::{Reader, Record};
 pub use rewrite::Edit;
 pub use salvage::{Hole, Salvaged, salvage};
 pub use verify::Verified;
+pub use view::{LogView, Records};
 
 /// How a log cuts its files. Both may change between two opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

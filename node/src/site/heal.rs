@@ -44,7 +44,7 @@ impl Site {
             let key = writer.author.keys().city.clone();
             let mut replay = Replay::new(pb::SiteRow::default(), &key);
             replay.only = Some(records.iter().copied().collect::<HashSet<_>>());
-            replay.run(&self.log, Pos::default(), &aside, &mut |_| {})?;
+            replay.run(&*self.log, Pos::default(), &aside, &mut |_| {})?;
             let (mut staged, mut healed) = (Vec::new(), Vec::new());
             for (kind, record) in records {
                 let key = rows::record(*kind, *record);

@@ -11,6 +11,7 @@ use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode, sha256};
 use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::position::Position;
 use liandong_proto::session::{generations_from_pb, position_from_pb};
 use liandong_proto::share::CityRing;
 use liandong_proto::share::rules::Rules;
@@ -27,11 +28,11 @@ use super::outbound::accept;
 use super::repair::note_repair;
 use super::{
     Author, Keys, LinkState, LinkingRing, OnProgress, Paths, Progress, Record, Renewal, Site, SiteError,
-    Touched, Wire, Writer, begin, fold_own, patches, proved, record_kind,
+    Touched, Wire, Writer, begin, fold_own, forget_lost, patches, proved, record_kind,
 };
 use crate::audit::Audit;
 use crate::index::{Index, IndexOptions, Pace, Staged};
-use crate::log::{self, Batch, DirLock, Log, Pos};
+use crate::log::{self, Batch, DirLock, Log, LogView, Pos};
 use crate::now::{generator, now_ms, random};
 use crate::{rows, store};
 
@@ -129,12 +130,12 @@ impl Site {
         };
         let mut replay = Replay::new(row, &keys.city);
         let from = index.1.map(Pos::from_bytes).unwrap_or_default();
-        replay.run(&log, from, &index.0, progress)?;
+        replay.run(&*log, from, &index.0, progress)?;
         let Replay { row, lineage, .. } = replay;
         let origin = origin_of(&row)?;
         let mut author = Author::new(origin, keys, generator());
         author.head = head_of(&row);
-        author.clock = Clock::resume(Stamp(row.stamp));
+        author.clock = clock_of(&row, now_ms());
         author.generations = generations_of(&row);
         author.anchor = row.anchor.as_ref().and_then(Anchor::from_pb);
         let (durable, _) = watch::channel(author.head);
@@ -224,7 +225,11 @@ fn open_index(
     Ok((index, opened.position))
 }
 
-fn origin_of(row: &pb::SiteRow) -> Result<Origin, SiteError> {
+/// Who a site is.
+///
+/// # Errors
+/// [`SiteError::Corrupt`] for one whose log does not begin with an epoch.
+pub fn origin_of(row: &pb::SiteRow) -> Result<Origin, SiteError> {
     let epoch = Epoch::from_slice(&row.epoch);
     let epoch = epoch.ok_or_else(|| SiteError::corrupt("the log", "it does not begin with an epoch"))?;
     Ok(Origin { site: SiteCode(row.site), epoch })
@@ -237,11 +242,20 @@ fn note_epoch(lineage: &mut Lineage, opened: &pb::EpochOpened) {
     }
 }
 
-fn head_of(row: &pb::SiteRow) -> Head {
+/// The newest own entry.
+pub fn head_of(row: &pb::SiteRow) -> Head {
     Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() }
 }
 
-fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
+/// A clock that goes on from what a site has given out and seen.
+pub fn clock_of(row: &pb::SiteRow, now_ms: u64) -> Clock {
+    let mut clock = Clock::resume(Stamp(row.stamp));
+    clock.saw(Stamp(row.seen_stamp), now_ms);
+    clock
+}
+
+/// The hub's history as the site knows it.
+pub fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
     let starts: Vec<sync::GenerationStart> = row
         .generations
         .iter()
@@ -254,11 +268,13 @@ fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
 }
 
 /// Folds the log, or its tail, into the index.
-pub(super) struct Replay<'a> {
-    row: pb::SiteRow,
+pub struct Replay<'a> {
+    /// Where the site stands.
+    pub row: pb::SiteRow,
     /// Only these records are folded, where they are named.
     pub only: Option<HashSet<(u32, RecordId)>>,
-    lineage: Lineage,
+    /// Which epochs go on from which.
+    pub lineage: Lineage,
     key: &'a CityRing,
     touched: Touched,
     checks: Vec<((u32, RecordId), Option<u64>)>,
@@ -267,16 +283,21 @@ pub(super) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    pub(super) fn new(row: pb::SiteRow, key: &'a CityRing) -> Replay<'a> {
+    /// Goes on from what an index holds.
+    pub fn new(row: pb::SiteRow, key: &'a CityRing) -> Replay<'a> {
         let mut lineage = Lineage::default();
         row.line.iter().for_each(|opened| note_epoch(&mut lineage, opened));
         let (touched, checks, gone) = Default::default();
         Replay { row, only: None, lineage, key, touched, checks, gone }
     }
 
-    pub(super) fn run(
+    /// Folds the log from a place to its end into an index.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn run(
         &mut self,
-        log: &Log,
+        log: &dyn LogView,
         from: Pos,
         index: &Index,
         progress: OnProgress<'_>,
@@ -301,7 +322,7 @@ impl<'a> Replay<'a> {
         self.flush(index, log.end())
     }
 
-    fn record(&mut self, raw: &log::Record, log: &Log, index: &Index) -> Result<(), SiteError> {
+    fn record(&mut self, raw: &log::Record, log: &dyn LogView, index: &Index) -> Result<(), SiteError> {
         match Record::read(raw)? {
             Record::Opened(opened) => {
                 (self.row.site, self.row.epoch) = (opened.site, opened.epoch.clone());
@@ -357,10 +378,7 @@ impl<'a> Replay<'a> {
                 self.gone.extend(staged);
                 let cursor = position_from_pb(deliver.cursor.as_ref());
                 (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
-                // As when it came: a clock years ahead does not drag this one along.
-                let mut clock = Clock::resume(Stamp(self.row.stamp));
-                clock.saw(fold.newest, now_ms());
-                self.row.stamp = clock.last().0;
+                self.row.seen_stamp = self.row.seen_stamp.max(fold.newest.0);
             }
             Record::Erased(proof) => {
                 // A row that waits must be seen first.
@@ -368,7 +386,18 @@ impl<'a> Replay<'a> {
                 self.gone.push(proved(index, &proof)?);
             }
             Record::Tried(tried) => self.row.nonces.push(tried.nonce),
-            Record::Welcomed(learned) => learn(&mut self.row, learned),
+            Record::Welcomed(learned) => {
+                let cursor = Position { generation: self.row.generation, hub_seq: self.row.hub_seq };
+                learn(&mut self.row, learned);
+                let generations = generations_of(&self.row);
+                if generations.lost(cursor) {
+                    // A row that waits must be seen first.
+                    self.flush(index, raw.pos)?;
+                    let folds = (self.key, &self.lineage);
+                    self.gone.extend(forget_lost(&generations, cursor, log, raw.pos, index, folds)?);
+                    self.flush(index, raw.next)?;
+                }
+            }
             Record::Confirmed(receipt) => {
                 confirm(&mut self.row, &receipt);
             }

@@ -186,15 +186,15 @@ pub fn entry_after(
         open_hash: None,
         sealed_hash: None,
         anchor: None,
-        seen: None,
+        seen: Vec::new(),
     };
     let (entry, head) = entry::make(header.clone(), patch.to_open([0; 16]), Bytes::new());
     (entry, header, head)
 }
 
-pub fn change<'a>(header: &Header, base: u64, hub_seq: u64, stamp: Stamp, patch: &'a Patch) -> Change<'a> {
+pub fn change<'a>(header: &'a Header, base: u64, hub_seq: u64, stamp: Stamp, patch: &'a Patch) -> Change<'a> {
     let Header { origin, seq, kind, record, op, .. } = *header;
-    Change { origin, seq, stamp, base, hub_seq, kind, record, op, patch, seen: header.seen }
+    Change { origin, seq, stamp, base, hub_seq, kind, record, op, patch, seen: &header.seen }
 }
 
 fn item(origin: Origin, record: RecordId, state: &RecordState) -> pb::Item {

@@ -13,6 +13,9 @@ use pb::up::Message as Up;
 /// Least time between two comparisons, and between the last change and one, in milliseconds.
 pub const COMPARE_EVERY_MS: u64 = 1_000;
 
+/// The most that a comparison is put off because the one before took long.
+const MOST_PUT_OFF_MS: u64 = 30 * COMPARE_EVERY_MS;
+
 #[derive(Debug, Default)]
 pub(super) struct CompareState {
     /// The head and cursor that the running comparison is about.
@@ -47,6 +50,8 @@ impl NodeSession {
     pub(super) fn maybe_compare(&mut self, now_ms: u64, out: &mut Vec<Output>) {
         let drained = self.drained();
         let compare = &mut self.compare;
+        // A clock that has stepped back years must not put it off for as long.
+        compare.not_before_ms = compare.not_before_ms.min(now_ms + MOST_PUT_OFF_MS);
         if compare.asked.is_some() || !compare.changed || now_ms < compare.not_before_ms || !drained {
             return;
         }
@@ -124,7 +129,7 @@ impl NodeSession {
         self.compare.asked = None;
         // Both sides read all their records for it: one that took long is not asked again at once.
         let took = now_ms.saturating_sub(self.compare.asked_at_ms);
-        self.compare.not_before_ms = now_ms + (5 * took).clamp(COMPARE_EVERY_MS, 30 * COMPARE_EVERY_MS);
+        self.compare.not_before_ms = now_ms + (5 * took).clamp(COMPARE_EVERY_MS, MOST_PUT_OFF_MS);
     }
 }
 
