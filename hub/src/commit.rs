@@ -26,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::chain;
 use crate::fold::{Accepting, Fold, Key, arrival};
+use crate::mirror;
 use crate::queue::{Job, OwnWrite, Pushed};
 use crate::registry::Registry;
 use crate::sanctions::Sanctions;
@@ -63,6 +64,10 @@ pub struct Told {
     pub row: pb::SiteRow,
     /// Calls of those who wait.
     pub answers: Vec<Box<dyn FnOnce() + Send>>,
+    /// Calls of those who wait for the mirror as well, where there is one.
+    pub mirrored: Vec<mirror::Answer>,
+    /// The same of what is carried out in any case: they wait for a mirror that works.
+    pub registered: Vec<mirror::Answer>,
     /// Sites whose push did not fit; their sessions end.
     pub broken: Vec<SiteCode>,
     /// Cities whose standing as members has changed.
@@ -305,7 +310,10 @@ impl Judge {
         }
         for write in own {
             let answers = self.own(&write, &mut fold, &mut hub_seq, &mut take)?;
-            told.answers.push(Box::new(move || (write.answer)(answers)));
+            let half = |why| Err(mirror::half_saved(&why));
+            told.mirrored.push(Box::new(move |mirrored| {
+                (write.answer)(mirrored.map_or_else(half, |()| answers));
+            }));
         }
         let folded = fold.finish();
         self.registry.agreements.fold(&folded.rows);

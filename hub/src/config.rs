@@ -55,6 +55,17 @@ pub static KEYS: &[Key] = &[
         example: "\"hub.example.org:7444\"",
     },
     Key {
+        name: "mirror",
+        doc: Text {
+            zh: "日志镜像的目录，请放在另一块磁盘上，并先建好：省级的写入在日志和镜像都落盘之后才回答。不写则没有镜像。",
+            en: "Directory of the log's mirror: on another disk, and made beforehand. Writes of the province are answered once \
+                 they are durable in both. Without it there is no mirror.",
+        },
+        shape: Shape::Path,
+        default: "",
+        example: "\"/srv/liandong-mirror\"",
+    },
+    Key {
         name: "log.segment_mib",
         doc: Text {
             zh: "每个日志段文件的大小（MiB）。", en: "Size of one segment file of the log, in MiB."
@@ -108,6 +119,8 @@ pub struct HubConfig {
     pub enrolment: SocketAddr,
     /// What invitations say of that, where it is something else.
     pub enrolment_address: Option<String>,
+    /// Where the log is mirrored, if it is.
+    pub mirror: Option<PathBuf>,
     /// Size of a log segment in bytes.
     pub segment_bytes: u64,
     /// How much the index stages before it writes, in bytes.
@@ -140,6 +153,7 @@ impl HubConfig {
             listen: address("listen"),
             enrolment: address("enrolment.listen"),
             enrolment_address: settings.text("enrolment.address").map(str::to_owned),
+            mirror: settings.path("mirror").map(Path::to_path_buf),
             segment_bytes: mib("log.segment_mib"),
             overlay_bytes: mib("index.overlay_mib") as usize,
             cache_bytes: mib("index.cache_mib"),

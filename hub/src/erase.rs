@@ -78,6 +78,9 @@ impl Shared {
             return Err(stopping());
         }
         self.index.scrub()?;
+        if let Some(mirror) = &self.mirror {
+            mirror.compare()?;
+        }
         *locked(&self.emptied) += dropped;
         tracing::info!(records = keys.len(), dropped, "erased");
         let prove = |((kind, record), row): (Key, ErasureRow)| {

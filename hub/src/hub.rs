@@ -1,5 +1,7 @@
 //! The hub: a site that also listens. Opening, writing, and what is published.
 
+mod options;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,45 +35,22 @@ use crate::chain;
 use crate::commit::Judge;
 use crate::compare::Scanned;
 use crate::failure::Failed;
+use crate::mirror::Mirror;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
 use crate::replay::Replay;
 use crate::sanctions::Sanctions;
 use crate::writer::Writer;
 
-/// How to open a hub.
-#[derive(Clone, Debug)]
-pub struct HubOptions {
-    /// Its directory.
-    pub data_dir: PathBuf,
-    /// Size of a log segment in bytes.
-    pub segment_bytes: u64,
-    /// How much the index may stage before it writes, in bytes.
-    pub overlay_bytes: usize,
-    /// Cache of the store in bytes.
-    pub cache_bytes: u64,
-    /// Whether reads of personal data must name a purpose.
-    pub require_purpose: bool,
-}
-
-impl HubOptions {
-    /// The defaults for a directory.
-    pub fn new(data_dir: &Path) -> HubOptions {
-        HubOptions {
-            data_dir: data_dir.to_path_buf(),
-            segment_bytes: 64 << 20,
-            overlay_bytes: 32 << 20,
-            cache_bytes: 48 << 20,
-            require_purpose: false,
-        }
-    }
-}
+pub use options::HubOptions;
 
 /// What the threads and sessions of a hub share.
 pub struct Shared {
     pub(crate) paths: Paths,
     pub(crate) log: Arc<Log>,
     pub(crate) audit: Arc<Audit>,
+    /// A second copy of both, where one is configured.
+    pub(crate) mirror: Option<Mirror>,
     /// Vouches for cities and hub.
     pub(crate) ca: Ca,
     /// Signs receipts and commits.
@@ -126,6 +105,7 @@ pub struct Hub {
     pub(crate) shared: Arc<Shared>,
     origin: Origin,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    mirroring: Mutex<Option<JoinHandle<()>>>,
     _lock: DirLock,
 }
 
@@ -217,6 +197,7 @@ impl Hub {
             paths,
             log,
             audit,
+            mirror: options.mirror.as_deref().map(Mirror::new),
             ca,
             signer,
             rekeying: Mutex::new(()),
@@ -261,7 +242,16 @@ impl Hub {
                 spawn("eraser", &shared, move || eraser.erase_all())?
             },
         ];
-        Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), _lock: lock }))
+        let mirror = shared.mirror.is_some().then(|| {
+            let mirrored = Arc::clone(&shared);
+            spawn("mirror", &shared, move || {
+                if let Some(mirror) = &mirrored.mirror {
+                    mirror.run(&mirrored);
+                }
+            })
+        });
+        let mirroring = Mutex::new(mirror.transpose()?);
+        Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), mirroring, _lock: lock }))
     }
 
     /// The province as a writer.
@@ -314,6 +304,9 @@ impl Hub {
         if let Some(error) = self.shared.failure() {
             return Err(error);
         }
+        if let Some(mirror) = self.shared.mirror.as_ref().filter(|_| !dry_run) {
+            mirror.ready()?;
+        }
         let (sender, receiver) = mpsc::channel();
         let answer = Box::new(move |answers| {
             let _ = sender.send(answers);
@@ -334,6 +327,13 @@ impl Hub {
             let _ = thread.join();
         }
         self.shared.audit.close();
+        if let Some(mirror) = &self.shared.mirror {
+            // Nobody writes any more: it copies the rest.
+            mirror.stop();
+        }
+        if let Some(thread) = locked(&self.mirroring).take() {
+            let _ = thread.join();
+        }
         self.shared.index.close()?;
         Ok(())
     }

@@ -17,6 +17,7 @@ use liandong_proto::state::RecordState;
 
 use crate::agreements::{self, AGREEMENT, FINGERPRINT_DIGITS};
 use crate::hub::Hub;
+use crate::mirror::Standing;
 use crate::verify::{Trusted, verify_log};
 
 impl Hub {
@@ -90,6 +91,8 @@ impl Records for Hub {
             audit_number: audit.end.number,
             audit_hash: Bytes::copy_from_slice(&audit.end.hash),
             audit_failure: audit.failure,
+            received_at_ms: row.received_at_ms,
+            mirror: self.shared.mirror.as_ref().map(|mirror| mirrored(mirror.standing())),
             ..node::StatusResponse::default()
         })
     }
@@ -104,6 +107,7 @@ impl Records for Hub {
         match self.index().flush().and_then(|()| self.index().verify(&mut step)) {
             Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
             Err(error) if error.is_damage() => {
+                found.index_faults += 1;
                 found.fault("索引损坏；只要日志完好，重新启动会由日志重建索引", &error.to_string());
             }
             Err(error) => return Err(error.into()),
@@ -111,8 +115,37 @@ impl Records for Hub {
         Ok(found)
     }
 
+    fn extents(&self) -> Result<node::BackupResponse, SiteError> {
+        let (row, origin) = (self.read(|published| published.row.clone()), self.origin());
+        Ok(node::BackupResponse {
+            site: origin.site.0,
+            version: env!("CARGO_PKG_VERSION").into(),
+            epoch: Bytes::copy_from_slice(&origin.epoch.0),
+            head_seq: row.seq,
+            head_hash: row.hash,
+            generation: row.generation,
+            hub_seq: row.hub_seq,
+            log: self.shared.log.extents()?,
+            audit: Vec::new(),
+        })
+    }
+
     fn audit(&self) -> &Arc<Audit> {
         &self.shared.audit
+    }
+}
+
+fn mirrored(standing: Standing) -> node::Mirror {
+    let Standing { dir, reached_at_ms, is_live, failure, damage } = standing;
+    let (failure, damage) = (failure.unwrap_or_default(), damage.unwrap_or_default());
+    node::Mirror {
+        dir: dir.display().to_string(),
+        reached_at_ms,
+        live: is_live,
+        failure_zh: failure.zh,
+        failure_en: failure.en,
+        damage_zh: damage.zh,
+        damage_en: damage.en,
     }
 }
 

@@ -58,7 +58,7 @@ impl Writer {
             let mark = round.told.row.hub_seq + 1;
             self.with_space(|log| log.begin_segment(mark))?;
         }
-        self.tell(round.told, agreements);
+        self.tell(round.told, agreements, end);
         if begun {
             self.shared.wake_eraser();
         }
@@ -88,7 +88,7 @@ impl Writer {
         }
     }
 
-    fn tell(&self, told: Told, agreements: Vec<(RecordId, Option<Term>)>) {
+    fn tell(&self, told: Told, agreements: Vec<(RecordId, Option<Term>)>, end: Pos) {
         let origins = told.heads.iter().map(|(origin, _)| origin.site);
         self.shared.scanned.touch(origins.chain(told.moved.iter().copied()), told.at.hub_seq);
         let heads: Vec<(SiteCode, Head)> = {
@@ -101,6 +101,17 @@ impl Writer {
         for answer in told.answers {
             answer();
         }
+        let (mut mirrored, mut at_once) = (told.mirrored, told.registered);
+        match &self.shared.mirror {
+            Some(mirror) => {
+                if mirror.standing().is_live {
+                    mirrored.append(&mut at_once);
+                }
+                mirror.follow(end, mirrored);
+            }
+            None => at_once.append(&mut mirrored),
+        }
+        at_once.into_iter().for_each(|answer| answer(Ok(())));
         let mut sessions = locked(&self.shared.sessions);
         // Before they hear of the commit: their receipts would be by the key before.
         let all = sessions.keys().copied().filter(|_| told.signer.is_some());

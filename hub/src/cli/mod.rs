@@ -1,9 +1,12 @@
 //! The hub's command line. What is general comes from the node's; here is what only a hub does.
 
 mod agree;
+mod backup;
 mod city;
+mod doctor;
 mod entry;
 mod finding;
+mod from_mirror;
 mod init;
 mod linking_key;
 mod rebuild;
@@ -65,6 +68,12 @@ pub enum Command {
     Audit(audit::AuditCommand),
     /// 检查日志和索引 · Check log and index
     Verify(verify::VerifyArgs),
+    /// 体检：磁盘、时钟、日志、索引、各市、镜像、备份；有问题时退出码为 1 · Look at disk, clock, log, index, cities, mirror and
+    /// backups; exit code 1 when something has to be done
+    Doctor(doctor::DoctorArgs),
+    /// 备份、检查备份、由备份恢复 · Backups: make them, check them, put them back
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// 声明本枢纽由备份恢复：确认停用名单之前各市不能同步 · Say that this hub was restored from a backup: no city syncs before `city confirm`
     Restored,
     /// 由日志重建索引 · Make the index again from the log
@@ -133,6 +142,8 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
             let local = run::local(&setup);
             return audit::run(command, &setup.data_dir, &local, &setup.caller, &setup.screen).await;
         }
+        Command::Backup(command) => return backup::run(command, global, screen).await,
+        Command::Doctor(args) => return doctor::run(args, global, screen).await,
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         _ => {}
     }
@@ -152,6 +163,8 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Run(_)
         | Command::Rebuild
         | Command::Audit(_)
+        | Command::Backup(_)
+        | Command::Doctor(_)
         | Command::Config(_) => Ok(Exit::Done),
     };
     let closed = door.close().await;

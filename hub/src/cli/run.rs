@@ -45,6 +45,7 @@ pub fn local(setup: &Setup) -> Local {
 /// How the hub is opened.
 pub(super) fn options(setup: &Setup) -> HubOptions {
     HubOptions {
+        mirror: setup.config.mirror.clone(),
         segment_bytes: setup.config.segment_bytes,
         overlay_bytes: setup.config.overlay_bytes,
         cache_bytes: setup.config.cache_bytes,

@@ -135,3 +135,25 @@ pub(super) fn verified(audit: &Arc<Audit>, found: &Findings, by: Note) {
     let (what, count) = (What::Verified, found.entries);
     audit.note_behind(Note { what, count, detail, ..by });
 }
+
+/// Where the logs stand, for a backup. It holds personal data: nothing is answered before it is recorded.
+pub(super) fn standing(
+    records: &dyn Records,
+    asked: &pb::BackupRequest,
+    by: Note,
+) -> Result<pb::BackupResponse, Status> {
+    if records.audit().wants_purpose() && asked.purpose.trim().is_empty() {
+        return Err(no_purpose());
+    }
+    if !asked.dry_run {
+        let keys = if asked.keys { "keys" } else { "no keys" };
+        let sealed = if asked.encrypted { "encrypted" } else { "not encrypted" };
+        let (purpose, detail) = (asked.purpose.clone(), format!("{keys}, {sealed}"));
+        let noted = records.audit().note(Note { what: What::BackedUp, purpose, detail, ..by });
+        noted.map_err(|error| not_recorded(&error))?;
+    }
+    let mut stand = records.extents().map_err(|error| status(&error))?;
+    // Behind the log, which says where the audit log stood.
+    stand.audit = records.audit().extents().map_err(|error| not_recorded(&error))?;
+    Ok(stand)
+}

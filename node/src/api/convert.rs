@@ -77,5 +77,7 @@ pub(super) fn findings(found: Findings) -> pb::UpkeepProgress {
         records: found.rows,
         pins_zh,
         pins_en,
+        index_faults: found.index_faults,
+        audit_faults: found.audit_faults,
     }
 }

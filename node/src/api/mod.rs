@@ -23,7 +23,7 @@ use pb::upkeep_server::{Upkeep as UpkeepRpc, UpkeepServer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::audit;
 use crate::site::{Class, Put, Query, Records, SiteError};
@@ -111,6 +111,10 @@ pub fn status(error: &SiteError) -> Status {
         Class::Locked => Status::unavailable(text),
         Class::Full => Status::resource_exhausted(text),
         Class::Damaged => Status::data_loss(text),
+        Class::Unready => {
+            let zh = if let SiteError::Unready(said) = error { said.zh.clone() } else { String::new() };
+            Status::with_details(Code::FailedPrecondition, text, zh.into())
+        }
         Class::Internal => Status::internal(text),
     }
 }
@@ -276,6 +280,17 @@ impl UpkeepRpc for Service {
     ) -> Result<Response<pb::KeysChangedResponse>, Status> {
         self.records.keys_changed();
         Ok(Response::new(pb::KeysChangedResponse {}))
+    }
+
+    async fn backup(
+        &self,
+        request: Request<pb::BackupRequest>,
+    ) -> Result<Response<pb::BackupResponse>, Status> {
+        let caller = audited::caller(&request.get_ref().author, &request);
+        let (records, asked) = (Arc::clone(&self.records), request.into_inner());
+        let standing = tokio::task::spawn_blocking(move || audited::standing(&*records, &asked, caller));
+        let standing = standing.await.map_err(|_| Status::internal("the call was cut short"))?;
+        Ok(Response::new(standing?))
     }
 
     async fn verify(

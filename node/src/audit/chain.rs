@@ -39,7 +39,7 @@ impl End {
     }
 
     /// Takes the next record; what is wrong with it, if anything is. What follows is checked against it all the same.
-    pub(super) fn follow(&mut self, stored: &Bytes) -> Option<Said> {
+    pub fn follow(&mut self, stored: &Bytes) -> Option<Said> {
         let (before, expected) = (self.number, self.number + 1);
         let Ok(record) = AuditRecord::decode(stored.clone()) else {
             *self = End { number: expected, hash: sha256(stored) };

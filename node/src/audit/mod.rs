@@ -171,6 +171,21 @@ impl Audit {
         synced.map_or(End::default(), |()| end)
     }
 
+    /// How many bytes of each of its segments are durable, from the first; none where there is no audit log yet.
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub fn extents(&self) -> Result<Vec<u64>, AuditError> {
+        let Some(log) = self.log() else { return Ok(Vec::new()) };
+        log.sync_to(log.end())?;
+        Ok(log.extents()?)
+    }
+
+    /// The log underneath, once there is one.
+    pub fn log(&self) -> Option<Arc<Log>> {
+        locked(&self.opened).as_ref().map(|opened| Arc::clone(&opened.log))
+    }
+
     /// Records what still waits to be; all of it is durable then, or logged as failed.
     pub fn close(&self) {
         let waiting = locked(&self.refusals).take();

@@ -140,6 +140,8 @@ pub fn labels(what: What) -> Text {
         What::Rekeyed => ("更换签名密钥", "signing key rotated"),
         What::HubRestored => ("枢纽由备份恢复", "hub restored from a backup"),
         What::Confirmed => ("确认停用名单", "who is cut off confirmed"),
+        What::BackedUp => ("备份", "backed up"),
+        What::PutBack => ("由备份恢复", "put back from a backup"),
     };
     Text { zh, en }
 }

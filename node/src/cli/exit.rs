@@ -54,6 +54,7 @@ impl Exit {
         match class {
             Class::Refused => Exit::Usage,
             Class::NotFound => Exit::Data,
+            Class::Unready => Exit::Review,
             Class::Locked | Class::Full | Class::Internal => Exit::Internal,
             Class::Damaged => Exit::Damaged,
         }
@@ -161,6 +162,7 @@ impl From<SiteError> for Failure {
                 )
             }
             SiteError::NotFound => no_such_record(),
+            SiteError::Unready(said) => said.clone(),
             SiteError::Newer { dir, found, known, by } => {
                 let (dir, this) = (dir.display(), env!("CARGO_PKG_VERSION"));
                 Said::new(
@@ -226,6 +228,7 @@ fn of_class(class: Class) -> &'static str {
         Class::Damaged => {
             "存储的数据有损坏；请原样保留整个数据目录，先运行 verify：只是索引损坏的，重新启动会重建；日志损坏的，停下程序后运行 repair，或放回备份："
         }
+        Class::Unready => "现在不能这样做：",
         Class::Internal => "内部错误，请重试；仍不行请把这一行发给维护人员：",
     }
 }

@@ -3,7 +3,10 @@
 mod api_token;
 pub mod ask;
 pub mod audit;
+pub mod backup;
 pub mod config;
+mod copies;
+pub mod doctor;
 pub mod door;
 mod entry;
 pub mod exit;
@@ -99,8 +102,14 @@ pub enum Command {
     /// 本单位其他系统的访问令牌 · Tokens for the city's other systems
     #[command(subcommand)]
     ApiToken(api_token::TokenCommand),
+    /// 备份、检查备份、由备份恢复 · Backups: make them, check them, put them back
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// 检查日志和索引 · Check log and index
     Verify(verify::VerifyArgs),
+    /// 体检：磁盘、时钟、日志、索引、同步、证书、备份；有问题时退出码为 1 · Look at disk, clock, log, index, sync, certificate and
+    /// backups; exit code 1 when something has to be done
+    Doctor(doctor::DoctorArgs),
     /// 由日志重建索引 · Make the index again from the log
     Rebuild,
     /// 修复损坏的日志：读得出的全部保留，本市的条目从省级枢纽取回 · Repair a damaged log: all that can be read stays, own
@@ -171,6 +180,8 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
             let local = run::local(&setup);
             return audit::run(command, &setup.data_dir, &local, &setup.caller, &setup.screen).await;
         }
+        Command::Backup(command) => return copies::run(command, global, screen).await,
+        Command::Doctor(args) => return copies::examine(args, global, screen).await,
         Command::LinkingKey(command) => {
             return linking_key::run(&command, &Setup::load(global, Vec::new(), screen)?);
         }
@@ -202,6 +213,8 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Rebuild
         | Command::Repair(_)
         | Command::Audit(_)
+        | Command::Backup(_)
+        | Command::Doctor(_)
         | Command::ApiToken(_)
         | Command::LinkingKey(_)
         | Command::RecoveryKey(RecoveryCommand::Check) => Ok(Exit::Done),

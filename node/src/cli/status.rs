@@ -1,7 +1,7 @@
 //! `status`: where a site stands.
 
 use liandong_proto::id::{SiteCode, hex};
-use liandong_proto::pb::node::v1::{Comparison, Link, StatusRequest, StatusResponse};
+use liandong_proto::pb::node::v1::{Comparison, Link, Mirror, StatusRequest, StatusResponse};
 use liandong_proto::schema::{self, Text};
 use serde_json::{Map, Value, json};
 
@@ -16,8 +16,8 @@ use crate::text::Lang;
 /// Flags of `status`.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct StatusArgs {
-    /// 按状态给出退出码：1 没有运行、索引或审计日志写不进去、4 需要人工处理、5 连不上枢纽、6 被拒绝、7 索引损坏 · Tell by the exit code: 1 not
-    /// running, or index or audit log cannot be written, 4 review needed, 5 hub unreachable, 6 refused, 7 the index is damaged
+    /// 按状态给出退出码：1 没有运行、索引、审计日志或镜像写不进去、4 需要人工处理、5 连不上枢纽、6 被拒绝、7 索引损坏 · Tell by the exit code: 1 not
+    /// running, or index, audit log or mirror cannot be written, 4 review needed, 5 hub unreachable, 6 refused, 7 the index is damaged
     #[arg(long)]
     check: bool,
 }
@@ -36,7 +36,11 @@ pub async fn run(door: &Door, args: &StatusArgs, screen: &Screen) -> Result<Exit
 fn exit(status: &StatusResponse, is_running: bool) -> Exit {
     match (status.link(), status.comparison()) {
         _ if status.index_damaged => Exit::Damaged,
-        _ if !is_running || !status.index_failure.is_empty() || !status.audit_failure.is_empty() => {
+        _ if !is_running
+            || !status.index_failure.is_empty()
+            || !status.audit_failure.is_empty()
+            || status.mirror.as_ref().is_some_and(|mirror| !mirror.failure_en.is_empty()) =>
+        {
             Exit::Internal
         }
         (Link::Refused, _) => Exit::Denied,
@@ -82,6 +86,14 @@ pub fn json(status: &StatusResponse, is_running: bool) -> Value {
             "hash": hex(&status.audit_hash),
             "failure": status.audit_failure,
         },
+        "mirror": status.mirror.as_ref().map(|mirror| {
+            json!({
+                "dir": mirror.dir,
+                "live": mirror.live,
+                "reached_at_ms": mirror.reached_at_ms,
+                "failure": { "zh": mirror.failure_zh, "en": mirror.failure_en },
+            })
+        }),
         "records": counts,
         "open_findings": status.open_findings,
         "comparison": status.comparison().as_str_name().trim_start_matches("COMPARISON_"),
@@ -163,6 +175,9 @@ pub fn text(status: &StatusResponse, is_running: bool, lang: Lang) -> String {
     lines.push((say("索引", "index"), index(status, lang)));
     lines.push((say("索引滞后", "index lag"), status.index_lag_changes.to_string()));
     lines.push((say("审计日志", "audit log"), audit(status, lang)));
+    if let Some(mirror) = &status.mirror {
+        lines.push((say("日志镜像", "mirror of the log"), mirrored(mirror, lang)));
+    }
     lines.push((
         say("磁盘", "disk"),
         format!("{} MiB + {} MiB", mib(status.log_bytes), mib(status.index_bytes)),
@@ -221,6 +236,19 @@ fn certificate(until_ms: u64, now_ms: u64, lang: Lang) -> String {
         ),
         _ => lang.pick(format!("剩 {days} 天"), format!("{days} days left")),
     }
+}
+
+fn mirrored(mirror: &Mirror, lang: Lang) -> String {
+    let (shown, why) = (&mirror.dir, lang.pick(&mirror.failure_zh, &mirror.failure_en));
+    let said = match (why.is_empty(), mirror.live) {
+        (false, _) => crate::say!(
+            "写不进去，省级的写入被拒绝：{why}",
+            "cannot be written, the province's writes are refused: {why}"
+        ),
+        (true, true) => crate::say!("{shown}，与日志一致", "{shown}, as far as the log"),
+        (true, false) => crate::say!("{shown}，正在补齐", "{shown}, being brought up to the log"),
+    };
+    said.in_lang(lang).to_owned()
 }
 
 fn audit(status: &StatusResponse, lang: Lang) -> String {

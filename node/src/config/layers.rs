@@ -10,8 +10,10 @@ use super::{ENVIRONMENT_PREFIX, Key, Mistakes, Settings, Source};
 use crate::say;
 use crate::text::Said;
 
-/// Variables that are no keys of the file: they say where it is, who does something and what for, or serve tests.
-const OTHER_VARIABLES: [&str; 3] = ["LIANDONG_CONFIG", "LIANDONG_AUTHOR", "LIANDONG_PURPOSE"];
+/// Variables that are no keys of the file: they say where it is, who does something and what for, what opens a backup,
+/// or serve tests.
+const OTHER_VARIABLES: [&str; 4] =
+    ["LIANDONG_CONFIG", "LIANDONG_AUTHOR", "LIANDONG_PURPOSE", "LIANDONG_BACKUP_PASSPHRASE"];
 const TEST_VARIABLES: &str = "LIANDONG_TEST_";
 
 /// A value from a flag of its own.

@@ -53,6 +53,11 @@ impl Scan {
         Scan { file, number, limit, at, chunk: Bytes::new(), batch }
     }
 
+    /// Looks at nothing from `limit` on.
+    pub fn limit_to(&mut self, limit: u64) {
+        self.limit = self.limit.min(limit);
+    }
+
     /// Where the next thing stands.
     pub fn at(&self) -> u64 {
         self.at

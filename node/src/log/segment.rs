@@ -51,20 +51,28 @@ pub(super) fn open(dir: &Path, number: u64, write: bool) -> Result<(File, Header
         }
         opened => opened.map_err(LogError::io("open", &path))?,
     };
+    let header = header(&file, &path, number)?;
+    Ok((file, header))
+}
+
+/// Reads the header of segment `number`.
+pub(super) fn header(file: &File, path: &Path, number: u64) -> Result<Header, LogError> {
     let mut bytes = [0; HEADER_BYTES as usize];
     match file.read_exact_at(&mut bytes, 0) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(LogError::damaged(&path, 0, "the file is shorter than a header"));
+            return Err(LogError::damaged(path, 0, "the file is shorter than a header"));
         }
-        done => done.map_err(LogError::io("read", &path))?,
+        done => done.map_err(LogError::io("read", path))?,
     }
     match Header::decode(&bytes) {
-        Ok(header) if header.number == number => Ok((file, header)),
+        Ok(header) if header.number == number => Ok(header),
         Ok(header) => {
-            Err(LogError::damaged(&path, 12, format!("holds segment {}, not {number}", header.number)))
+            Err(LogError::damaged(path, 12, format!("holds segment {}, not {number}", header.number)))
         }
-        Err(HeaderFlaw::Newer(found)) => Err(LogError::Newer { path, found, known: VERSION }),
-        Err(HeaderFlaw::Wrong(offset, what)) => Err(LogError::damaged(&path, offset, what)),
+        Err(HeaderFlaw::Newer(found)) => {
+            Err(LogError::Newer { path: path.to_path_buf(), found, known: VERSION })
+        }
+        Err(HeaderFlaw::Wrong(offset, what)) => Err(LogError::damaged(path, offset, what)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::index::IndexError;
 use crate::log::LogError;
+use crate::text::Said;
 use liandong_proto::fields::Malformed;
 
 /// A failure of a site.
@@ -76,6 +77,9 @@ pub enum SiteError {
     /// There is no such record.
     #[error("no such record")]
     NotFound,
+    /// Something that this needs is out of order, and somebody has to mend it.
+    #[error("{}", .0.en)]
+    Unready(Said),
 }
 
 /// What the caller can do.
@@ -91,6 +95,8 @@ pub enum Class {
     Full,
     /// Stop and look: something stored is damaged.
     Damaged,
+    /// Mend what it says, then try again.
+    Unready,
     /// Anything else.
     Internal,
 }
@@ -114,6 +120,7 @@ impl SiteError {
             | SiteError::KeyExposed(_) => Class::Refused,
             SiteError::Corrupt { .. } | SiteError::KeyMissing(_) => Class::Damaged,
             SiteError::NotFound => Class::NotFound,
+            SiteError::Unready(_) => Class::Unready,
         }
     }
 

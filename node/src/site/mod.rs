@@ -4,6 +4,7 @@
 //! overlay shows the change at once. Entries are pushed only once they are durable.
 
 mod author;
+mod chain;
 mod deliver;
 mod erase;
 mod error;
@@ -54,6 +55,7 @@ use crate::now::now_ms;
 use crate::rows;
 
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
+pub use chain::OwnChain;
 pub use deliver::{Fold, PushReader, confirm, learn};
 pub use erase::{Missing, begin, erasures, lacks, proved, told};
 pub use error::{Class, SiteError};
@@ -172,6 +174,8 @@ pub struct LinkState {
     pub text: (String, String),
     /// When something last went through, milliseconds since 1970.
     pub last_sync_ms: u64,
+    /// The hub's clock when a session began last, and this machine's then.
+    pub hub_clock: (u64, u64),
     /// The last comparison with the hub.
     pub comparison: node_pb::Comparison,
     /// What it covered: own head and cursor.
@@ -410,6 +414,10 @@ impl Records for Site {
 
     fn verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError> {
         self.run_verify(pins, progress)
+    }
+
+    fn extents(&self) -> Result<node_pb::BackupResponse, SiteError> {
+        self.read_extents()
     }
 
     fn keys_changed(&self) {

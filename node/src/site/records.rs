@@ -131,6 +131,10 @@ pub struct Findings {
     pub entries: u64,
     /// What signatures were held against, a line for each pinned site, (zh, en).
     pub pins: Vec<(String, String)>,
+    /// How many of the faults are the index's.
+    pub index_faults: u64,
+    /// How many are the audit log's; the others are the log's.
+    pub audit_faults: u64,
 }
 
 /// A site's first signing key, known from elsewhere than a log: from an agreement on paper.
@@ -211,6 +215,12 @@ pub trait Records: Send + Sync + 'static {
     /// # Errors
     /// [`SiteError`] when that was not possible; what is damaged stands in the answer.
     fn verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError>;
+
+    /// Where the log stands, for a copy of its files: all that is written by now, durable.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    fn extents(&self) -> Result<pb::BackupResponse, SiteError>;
 
     /// Where reads and other acts are recorded.
     fn audit(&self) -> &Arc<Audit>;

@@ -53,6 +53,8 @@ impl Site {
             link_zh: link.text.0,
             link_en: link.text.1,
             last_sync_ms: link.last_sync_ms,
+            hub_clock_ms: link.hub_clock.0,
+            hub_clock_at_ms: link.hub_clock.1,
             index_lag_changes: index.lag as u64,
             counts,
             comparison: link.comparison as i32,
@@ -81,6 +83,26 @@ impl Site {
             audit_number: audit.end.number,
             audit_hash: Bytes::copy_from_slice(&audit.end.hash),
             audit_failure: audit.failure,
+            ..pb::StatusResponse::default()
+        })
+    }
+
+    pub(super) fn read_extents(&self) -> Result<pb::BackupResponse, SiteError> {
+        let (row, origin, end) = {
+            let writer = locked(&self.writer);
+            (writer.row.clone(), writer.author.origin, self.log.end())
+        };
+        self.log.sync_to(end)?;
+        Ok(pb::BackupResponse {
+            site: origin.site.0,
+            version: env!("CARGO_PKG_VERSION").into(),
+            epoch: Bytes::copy_from_slice(&origin.epoch.0),
+            head_seq: row.seq,
+            head_hash: row.hash,
+            generation: row.generation,
+            hub_seq: row.hub_seq,
+            log: self.log.extents()?,
+            audit: Vec::new(),
         })
     }
 
@@ -161,6 +183,7 @@ impl Site {
         match self.index.flush().and_then(|()| self.index.verify(&mut step)) {
             Ok(digest) => (found.rows, found.digest) = (digest.count, digest.to_string()),
             Err(error) if error.is_damage() => {
+                found.index_faults += 1;
                 found.fault("索引损坏；只要日志完好，重新启动会由日志重建索引", &error.to_string());
             }
             Err(error) => return Err(error.into()),
@@ -234,7 +257,9 @@ impl Findings {
     pub fn audit(&mut self, audit: &Audit, noted: &[End]) {
         let faults = audit.verify(noted).faults.into_iter();
         let told = |said: Said| (format!("审计日志：{}", said.zh), format!("audit log: {}", said.en));
+        let before = self.faults.len();
         self.faults.extend(faults.map(told));
+        self.audit_faults += (self.faults.len() - before) as u64;
     }
 }
 

@@ -41,6 +41,13 @@ impl Home {
         }
     }
 
+    /// The same site's command line for another data directory.
+    #[must_use]
+    pub fn at(&self, data_dir: &Path) -> Home {
+        let socket = self.socket.file_name().map_or_else(PathBuf::new, |name| data_dir.join(name));
+        Home { socket, data_dir: data_dir.to_path_buf(), ..self.clone() }
+    }
+
     pub(super) async fn init(&self) -> Result<(), ClusterError> {
         let mut args = vec!["init"];
         let site = self.site.to_string();

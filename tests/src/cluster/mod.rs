@@ -145,6 +145,8 @@ pub struct Cluster {
     by_hand: Option<SiteCode>,
     /// Whether the nodes' settings name the linking key.
     links: bool,
+    /// Where the hub mirrors its log, from its next start on.
+    mirror: Option<PathBuf>,
     /// Where nodes reach the hub, if that is another place than the one where it listens.
     way: Option<String>,
 }
@@ -175,7 +177,9 @@ impl Cluster {
         let place = |site: SiteCode| Place::new(program, dir, site);
         let hub = place(SiteCode::PROVINCE);
         let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        Ok(Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, by_hand: None, links: true, way: None })
+        let dir = dir.to_path_buf();
+        let (by_hand, mirror, way) = (None, None, None);
+        Ok(Cluster { dir, hub, nodes, ports: None, by_hand, links: true, mirror, way })
     }
 
     /// The directory with everything in it.
@@ -191,6 +195,11 @@ impl Cluster {
     /// Nodes started from now on have no linking key but one that comes over the hub.
     pub fn forget_linking_key(&mut self) {
         self.links = false;
+    }
+
+    /// The hub mirrors its log into a directory, from its next start on; with `None` it does not any more.
+    pub fn mirror(&mut self, dir: Option<PathBuf>) {
+        self.mirror = dir;
     }
 
     /// Hub and nodes run by these commands from now on.
@@ -243,10 +252,12 @@ impl Cluster {
     /// [`ClusterError`].
     pub async fn start_hub(&mut self) -> Result<(), ClusterError> {
         let any = || Ports { sync: "127.0.0.1:0".into(), enrolment: "127.0.0.1:0".into() };
-        self.hub.home.settings(&self.ports.clone().unwrap_or_else(any).settings())?;
+        let mirror = self.mirror.as_ref().map(|dir| format!("mirror = {:?}\n", dir.display().to_string()));
+        let settings = |ports: &Ports| mirror.clone().unwrap_or_default() + &ports.settings();
+        self.hub.home.settings(&settings(&self.ports.clone().unwrap_or_else(any)))?;
         let ports = self.hub.start_listening().await?;
         // For whoever starts it again by hand: the nodes look for it here.
-        self.hub.home.settings(&ports.settings())?;
+        self.hub.home.settings(&settings(&ports))?;
         self.ports = Some(ports);
         Ok(())
     }

@@ -480,6 +480,7 @@ impl World {
         }
         let mut inputs: Vec<(SiteCode, Input)> = Vec::new();
         told.answers.into_iter().for_each(|answer| answer());
+        told.mirrored.into_iter().chain(told.registered).for_each(|answer| answer(Ok(())));
         for site in told.again {
             let why =
                 refusal(Code::Unavailable, "", "something has changed at the hub, the session begins anew");

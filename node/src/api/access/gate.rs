@@ -218,6 +218,14 @@ impl UpkeepRpc for Gate {
         self.inner.keys_changed(request).await
     }
 
+    async fn backup(
+        &self,
+        request: Request<pb::BackupRequest>,
+    ) -> Result<Response<pb::BackupResponse>, Status> {
+        self.admit(&request, "/liandong.node.v1.Upkeep/Backup", [])?;
+        self.inner.backup(request).await
+    }
+
     async fn verify(
         &self,
         request: Request<pb::UpkeepRequest>,

@@ -123,6 +123,7 @@ pub static CALLS: &[(&str, Need)] = &[
     ("/liandong.node.v1.Outbound/Accept", Need::Here),
     ("/liandong.node.v1.Upkeep/Status", Need::Token),
     ("/liandong.node.v1.Upkeep/KeysChanged", Need::Here),
+    ("/liandong.node.v1.Upkeep/Backup", Need::Here),
     // Reads the whole log and index.
     ("/liandong.node.v1.Upkeep/Verify", Need::Here),
 ];

@@ -8,6 +8,7 @@ use liandong_proto::id::hex;
 use super::peer;
 use crate::audit::{Audit, Note, What};
 use crate::caller::Caller;
+use crate::cli::table::moment;
 
 fn by(what: What, caller: &Caller) -> Note {
     let Caller { author, purpose } = caller.clone();
@@ -46,6 +47,12 @@ pub fn taken_over(audit: &Arc<Audit>, caller: &Caller, changes: u64) {
 /// The site was made again.
 pub fn restored(audit: &Arc<Audit>, caller: &Caller, records: u64) {
     audit.note_behind(Note { count: records, ..by(What::Restored, caller) });
+}
+
+/// The site was put back from a backup of that time.
+pub fn put_back(audit: &Arc<Audit>, caller: &Caller, made_at_ms: u64) {
+    let detail = moment(made_at_ms);
+    audit.note_behind(Note { detail, ..by(What::PutBack, caller) });
 }
 
 /// A damaged log was made anew: how many entries came back, and what could not be read.

@@ -1,0 +1,34 @@
+//! What a hub is opened with.
+
+use std::path::{Path, PathBuf};
+
+/// How to open a hub.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    /// Its directory.
+    pub data_dir: PathBuf,
+    /// Where the log is mirrored, if it is.
+    pub mirror: Option<PathBuf>,
+    /// Size of a log segment in bytes.
+    pub segment_bytes: u64,
+    /// How much the index may stage before it writes, in bytes.
+    pub overlay_bytes: usize,
+    /// Cache of the store in bytes.
+    pub cache_bytes: u64,
+    /// Whether reads of personal data must name a purpose.
+    pub require_purpose: bool,
+}
+
+impl HubOptions {
+    /// The defaults for a directory.
+    pub fn new(data_dir: &Path) -> HubOptions {
+        HubOptions {
+            data_dir: data_dir.to_path_buf(),
+            mirror: None,
+            segment_bytes: 64 << 20,
+            overlay_bytes: 32 << 20,
+            cache_bytes: 48 << 20,
+            require_purpose: false,
+        }
+    }
+}

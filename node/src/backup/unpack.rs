@@ -1,0 +1,389 @@
+//! Reading a backup from its first byte to its last: whether it is what was written, and with a directory given, putting
+//! it there.
+//!
+//! Checks: format, that every name is one that a site has, length and SHA-256 of every member, every segment's frames,
+//! the chain over the log and over the audit log.
+//!
+//! Does not check: signatures, and that the log's payloads are those that its headers name; a rehearsal does, which
+//! opens the site. Nor who made the file: whoever can write one that is not encrypted can write its manifest.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use liandong_proto::id::{SiteCode, hex};
+use rustix::fs::MemfdFlags;
+use sha2::{Digest as _, Sha256};
+
+use super::cipher::Opening;
+use super::manifest::{FORMAT_NAME, MANIFEST_NAME, Manifest, Member, check_format, no_backup};
+use super::member::{LAYOUT_NAME, LOGS, SMALL_BYTES, is_known};
+use super::{BackupError, Chain};
+use crate::audit;
+use crate::log::{Copied, segment_path};
+use crate::say;
+use crate::site::LAYOUT;
+
+/// Where a restore puts things before all of them are there.
+pub const UNPACKED: &str = ".restoring";
+
+/// What stands in a backup that is sound.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// Records of its log; none in a backup of keys alone.
+    pub records: u64,
+    /// Records of its audit log.
+    pub audited: u64,
+    /// The newest entry in the log, and what stands for everything up to it.
+    pub end: (u64, Vec<u8>),
+}
+
+/// Reads a backup; `whose` refuses one of another site than is wanted. `into` is an empty directory, or one that does not exist yet; without it nothing is written.
+///
+/// # Errors
+/// [`BackupError`]; then `into` is as before.
+pub fn unpack(
+    path: &Path,
+    opening: &Opening,
+    into: Option<&Path>,
+    whose: &dyn Fn(SiteCode) -> Result<(), BackupError>,
+    chain: &mut dyn Chain,
+    stopped: &AtomicBool,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Checked, BackupError> {
+    let target = into.map(Target::begin).transpose()?;
+    let file = File::open(path).map_err(BackupError::file(path))?;
+    let total = file.metadata().map_err(BackupError::file(path))?.len();
+    let done = Arc::new(AtomicU64::new(0));
+    let count = {
+        let done = Arc::clone(&done);
+        move |from| Counted { from, done }
+    };
+    let inside = opening.inside(path, BufReader::with_capacity(1 << 18, file), count)?;
+    let mut read = Reader {
+        path,
+        dir: target.as_ref().map(|target| target.unpacked.clone()),
+        members: Vec::new(),
+        previous: [None; LOGS.len()],
+        numbers: [0; LOGS.len()],
+        audit: audit::End::default(),
+        records: 0,
+        audited: 0,
+        whose,
+        chain,
+        step: &mut || {
+            progress(done.load(Ordering::Relaxed), total);
+            if stopped.load(Ordering::Relaxed) { Err(BackupError::Interrupted) } else { Ok(()) }
+        },
+    };
+    let manifest = read.all(inside)?;
+    let (records, audited) = (read.records, read.audited);
+    let checked = Checked { manifest, records, audited, end: read.chain.end() };
+    if let Some(target) = target {
+        target.keep();
+    }
+    Ok(checked)
+}
+
+/// Puts what was unpacked into its places, the log last: from then on there is a site.
+///
+/// # Errors
+/// [`BackupError`].
+pub fn place(dir: &Path) -> Result<(), BackupError> {
+    let unpacked = dir.join(UNPACKED);
+    let mut names: Vec<_> = fs::read_dir(&unpacked)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>())
+        .map_err(BackupError::file(&unpacked))?;
+    names.sort_by_key(|name| name == "log");
+    for name in names {
+        let (from, to) = (unpacked.join(&name), dir.join(&name));
+        fs::rename(&from, &to).map_err(BackupError::file(&to))?;
+    }
+    fs::remove_dir(&unpacked).map_err(BackupError::file(&unpacked))?;
+    sync_dir(dir)
+}
+
+/// Whether a restore may go there: nothing is in it, or what a restore that was cut short has left, which is of no use to
+/// anybody.
+///
+/// # Errors
+/// When that cannot be seen.
+pub fn is_free(dir: &Path) -> io::Result<bool> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        entries => {
+            let is_other =
+                |entry: io::Result<fs::DirEntry>| entry.map_or(true, |it| it.file_name() != UNPACKED);
+            Ok(!entries?.any(is_other))
+        }
+    }
+}
+
+/// The directory that a restore fills. Given up, it is as it was found.
+struct Target {
+    dir: PathBuf,
+    unpacked: PathBuf,
+    made: bool,
+    kept: bool,
+}
+
+impl Target {
+    fn begin(dir: &Path) -> Result<Target, BackupError> {
+        let made = !dir.exists();
+        if !is_free(dir).map_err(BackupError::file(dir))? {
+            return Err(BackupError::Exists(dir.to_path_buf()));
+        }
+        if !made {
+            let left = dir.join(UNPACKED);
+            if left.exists() {
+                fs::remove_dir_all(&left).map_err(BackupError::file(&left))?;
+            }
+        }
+        let unpacked = dir.join(UNPACKED);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&unpacked)
+            .map_err(BackupError::file(&unpacked))?;
+        crate::site::make_private_dir(dir)
+            .map_err(|error| BackupError::file(dir)(io::Error::other(error)))?;
+        Ok(Target { dir: dir.to_path_buf(), unpacked, made, kept: false })
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.kept {
+            // The next restore takes it away.
+            let _ = fs::remove_dir_all(&self.unpacked);
+            if self.made {
+                let _ = fs::remove_dir(&self.dir);
+            }
+        }
+    }
+}
+
+struct Counted<R> {
+    from: R,
+    done: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(into)?;
+        self.done.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    dir: Option<PathBuf>,
+    members: Vec<Member>,
+    /// Length of the segment before, and its number, of each log.
+    previous: [Option<u64>; LOGS.len()],
+    numbers: [u64; LOGS.len()],
+    audit: audit::End,
+    records: u64,
+    audited: u64,
+    whose: &'a dyn Fn(SiteCode) -> Result<(), BackupError>,
+    chain: &'a mut dyn Chain,
+    step: &'a mut dyn FnMut() -> Result<(), BackupError>,
+}
+
+impl Reader<'_> {
+    fn all(&mut self, inside: Box<dyn Read>) -> Result<Manifest, BackupError> {
+        let path = self.path;
+        let mut manifest = None;
+        let decoder = zstd::Decoder::new(inside).map_err(broken(path))?;
+        let mut archive = tar::Archive::new(decoder);
+        let entries = archive.entries().map_err(broken(path))?;
+        for entry in entries {
+            let is_first = self.members.is_empty();
+            let mut entry = entry.map_err(broken(path))?;
+            let name =
+                entry.path().ok().and_then(|name| name.to_str().map(str::to_owned)).unwrap_or_default();
+            if manifest.is_some() || entry.header().entry_type() != tar::EntryType::Regular {
+                return Err(unexpected(&name));
+            }
+            let bytes = entry.size();
+            match name.as_str() {
+                FORMAT_NAME if is_first => {
+                    (self.whose)(check_format(&self.small(&name, bytes, &mut entry)?)?)?;
+                }
+                _ if is_first => return Err(no_backup()),
+                MANIFEST_NAME => {
+                    let text = self.small(&name, bytes, &mut entry)?;
+                    self.members.pop();
+                    manifest = Some(Manifest::decode(&text)?);
+                }
+                _ if !is_known(&name) || self.members.iter().any(|member| member.name == name) => {
+                    return Err(unexpected(&name));
+                }
+                _ => match LOGS.iter().position(|log| name.starts_with(&format!("{log}/"))) {
+                    Some(log) => self.segment(log, &name, bytes, &mut entry)?,
+                    None => {
+                        let content = self.small(&name, bytes, &mut entry)?;
+                        if name == LAYOUT_NAME {
+                            check_layout(&String::from_utf8_lossy(&content))?;
+                        }
+                        self.write(&name)?.map_or(Ok(()), |mut file| {
+                            file.write_all(&content)
+                                .and_then(|()| file.sync_all())
+                                .map_err(BackupError::file(path))
+                        })?;
+                    }
+                },
+            }
+            (self.step)()?;
+        }
+        let manifest = manifest.ok_or_else(|| {
+            BackupError::damaged("文件不完整，末尾缺失", "it is incomplete, its end is missing")
+        })?;
+        if manifest.members != self.members {
+            let differs = manifest.members.iter().zip(&self.members).find(|(said, found)| said != found);
+            let name = differs.map_or("manifest.json", |(said, _)| said.name.as_str()).to_owned();
+            return Err(BackupError::damaged(
+                format!("{name} 与清单中的校验值不符"),
+                format!("{name} is not what its manifest says"),
+            ));
+        }
+        if let Some(dir) = &self.dir {
+            LOGS.iter()
+                .map(|log| dir.join(log))
+                .filter(|log| log.exists())
+                .try_for_each(|log| sync_dir(&log))?;
+            sync_dir(dir)?;
+        }
+        Ok(manifest)
+    }
+
+    /// The file that a member is written to, if it is.
+    fn write(&self, name: &str) -> Result<Option<File>, BackupError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let path = dir.join(name);
+        let parent = path.parent().unwrap_or(dir);
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)
+            .map_err(BackupError::file(parent))?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        file.map(Some).map_err(BackupError::file(&path))
+    }
+
+    fn small(&mut self, name: &str, bytes: u64, from: &mut dyn Read) -> Result<Vec<u8>, BackupError> {
+        // A manifest names every segment of a log.
+        let most = if name == MANIFEST_NAME { 16 * SMALL_BYTES } else { SMALL_BYTES };
+        if bytes > most {
+            return Err(unexpected(name));
+        }
+        let mut content = Vec::new();
+        from.read_to_end(&mut content).map_err(broken(self.path))?;
+        let sha256 = hex(&Sha256::digest(&content));
+        self.members.push(Member { name: name.to_owned(), bytes, sha256 });
+        Ok(content)
+    }
+
+    fn segment(
+        &mut self,
+        log: usize,
+        name: &str,
+        bytes: u64,
+        from: &mut dyn Read,
+    ) -> Result<(), BackupError> {
+        let number = self.numbers[log] + 1;
+        let shown = segment_path(Path::new(LOGS[log]), number);
+        if Path::new(name) != shown {
+            return Err(unexpected(name));
+        }
+        let failed = |error| BackupError::file(&shown)(error);
+        let mut file = match self.write(name)? {
+            Some(file) => file,
+            // Read from memory, so that nothing is written: a segment has some megabytes.
+            None => rustix::fs::memfd_create("segment", MemfdFlags::CLOEXEC)
+                .map_err(|it| failed(it.into()))?
+                .into(),
+        };
+        let (mut sha, mut chunk, mut read) = (Sha256::new(), vec![0; 1 << 18], 0);
+        loop {
+            let count = from.read(&mut chunk).map_err(broken(self.path))?;
+            if count == 0 {
+                break;
+            }
+            sha.update(&chunk[..count]);
+            file.write_all(&chunk[..count]).map_err(failed)?;
+            read += count as u64;
+            (self.step)()?;
+        }
+        if self.dir.is_some() {
+            file.sync_all().map_err(failed)?;
+        }
+        file.rewind().map_err(failed)?;
+        self.members.push(Member { name: name.to_owned(), bytes, sha256: hex(&sha.finalize()) });
+        let previous = self.previous[log].replace(read);
+        self.numbers[log] = number;
+        for record in Copied::open(file, &shown, number, previous)? {
+            let record = record?;
+            let wrong = if log == 0 {
+                self.records += 1;
+                self.chain.take(record.kind, &record.payload).err()
+            } else {
+                self.audited += 1;
+                self.audit.follow(&record.payload)
+            };
+            if let Some(said) = wrong {
+                return Err(BackupError::damaged(
+                    format!("{} {}：{}", shown.display(), record.pos, said.zh),
+                    format!("{} at {}: {}", shown.display(), record.pos, said.en),
+                ));
+            }
+        }
+        (self.step)()
+    }
+}
+
+/// What a newer program has left is for that program to put back.
+fn check_layout(text: &str) -> Result<(), BackupError> {
+    let found = text.split_whitespace().next().and_then(|number| number.parse::<u32>().ok());
+    match found {
+        Some(found) if found > LAYOUT => Err(BackupError::Foreign(say!(
+            "备份来自更新的版本（目录格式 {found}，本程序认识到 {LAYOUT}）；没有恢复，请用那个版本的程序",
+            "the backup is of a newer version (layout {found}, this program knows layouts up to {LAYOUT}); nothing was \
+             restored, use that version"
+        ))),
+        Some(_) => Ok(()),
+        None => Err(unexpected(LAYOUT_NAME)),
+    }
+}
+
+/// What the disk says is a failure to read; what a decoder says is damage.
+fn broken(path: &Path) -> impl FnOnce(io::Error) -> BackupError + '_ {
+    move |error| match error.raw_os_error() {
+        Some(_) => BackupError::file(path)(error),
+        None => BackupError::damaged(
+            format!("读到一半无法继续（{error}）"),
+            format!("it cannot be read to its end ({error})"),
+        ),
+    }
+}
+
+fn unexpected(name: &str) -> BackupError {
+    BackupError::damaged(
+        format!("其中有不该有的内容“{name}”"),
+        format!("there is something in it that does not belong there: \"{name}\""),
+    )
+}
+
+fn sync_dir(dir: &Path) -> Result<(), BackupError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(BackupError::file(dir))
+}

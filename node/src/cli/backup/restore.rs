@@ -1,0 +1,286 @@
+//! `backup restore`: into an empty directory, or as a rehearsal into one that goes again.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use liandong_proto::id::hex;
+use liandong_proto::schema::Text;
+use serde_json::{Value, json};
+
+use super::secret::OpenArgs;
+use super::{Program, Reopened, Reopening, json_of, patiently, reached, text_of};
+use crate::backup::{BackupError, Checked, Opening, Step, UNPACKED, is_free, place, unpack};
+use crate::caller::Caller;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::screen::Screen;
+use crate::cli::signals::Signals;
+use crate::now::random;
+use crate::say;
+use crate::text::Said;
+
+/// Flags of `restore`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RestoreArgs {
+    /// 备份文件 · The backup
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// 只演练：恢复到临时目录，打开、全面检查，然后删除 · Only try it: into a temporary directory, opened and checked in full,
+    /// then removed
+    #[arg(long, conflicts_with = "dry_run")]
+    pub rehearse: bool,
+    /// 只检查备份和目标目录，什么也不写 · Only check the backup and where it would go; nothing is written
+    #[arg(long)]
+    dry_run: bool,
+    /// How it is opened.
+    #[command(flatten)]
+    open: OpenArgs,
+}
+
+/// Something done to what was unpacked before it is put into its place; what it has to say, for programs.
+pub type Between = Box<dyn FnOnce(&Path, &mut Checked, Step<'_>) -> Result<Value, Failure> + Send>;
+
+/// Puts a backup back into `dir`, or tries to.
+///
+/// # Errors
+/// [`Failure`]; until everything is in its place the directory is left as it was.
+pub async fn restore(
+    args: RestoreArgs,
+    dir: Option<&Path>,
+    program: &Program,
+    between: Option<Between>,
+    caller: &Caller,
+    screen: &Screen,
+) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
+    let (opening, is_encrypted) = args.open.opening(&args.file, screen, &mut signals).await?;
+    let rehearsal = args.rehearse.then(Rehearsal::begin);
+    let dir = match (&rehearsal, dir) {
+        (Some(rehearsal), _) => rehearsal.0.clone(),
+        (None, Some(dir)) => dir.to_path_buf(),
+        (None, None) => {
+            return Err(Failure::usage(say!(
+                "没有指明数据目录；请用 --data-dir 指明一个空目录，或用 --rehearse 只演练",
+                "no data directory was named; name an empty one with --data-dir, or only try it with --rehearse"
+            )));
+        }
+    };
+    if args.dry_run {
+        return tried(&args, &opening, &dir, program, &mut signals, screen).await;
+    }
+    let (path, to, mine, was_there) = (args.file.clone(), dir.clone(), program.clone(), dir.exists());
+    let what = Text { zh: "读取备份", en: "reading the backup" };
+    let unpacked = patiently(what, screen, &mut signals, move |stopped, bar| {
+        let (mut chain, whose) = ((mine.chain)(), |site| mine.own(site));
+        let step = &mut |done, total| bar.at(done, total);
+        let unpacked = unpack(&path, &opening, Some(&to), &whose, &mut *chain, stopped, step);
+        let mut checked = unpacked.map_err(|error| match error {
+            BackupError::Exists(dir) if dir == to => not_empty(&to),
+            error => error.into(),
+        })?;
+        let placed = || -> Result<Value, Failure> {
+            let step: Step<'_> = &mut |done, total| {
+                bar.at(done, total);
+                if stopped.load(Ordering::Relaxed) { Err(BackupError::Interrupted) } else { Ok(()) }
+            };
+            let told =
+                between.map_or(Ok(Value::Null), |between| between(&to.join(UNPACKED), &mut checked, step))?;
+            if checked.records == 0 {
+                return Err(keys_alone(mine.is_hub));
+            }
+            place(&to)?;
+            Ok(told)
+        };
+        match placed() {
+            Ok(told) => Ok((checked, told)),
+            Err(failure) => {
+                // What was unpacked alone; the next restore takes away what this cannot.
+                let _ = std::fs::remove_dir_all(to.join(UNPACKED));
+                if !was_there {
+                    // Only where nothing else is in it.
+                    let _ = std::fs::remove_dir(&to);
+                }
+                Err(failure)
+            }
+        }
+    });
+    let (checked, told) = unpacked.await?;
+    let reopened = if checked.manifest.keys {
+        let reopening = Reopening {
+            dir: dir.clone(),
+            caller: caller.clone(),
+            made_at_ms: checked.manifest.made_at_ms,
+            is_rehearsal: args.rehearse,
+        };
+        let reopen = program.reopen.clone();
+        let what = Text { zh: "由日志建立索引并检查", en: "making the index from the log" };
+        let opened = patiently(what, screen, &mut signals, move |_, bar| {
+            Ok(reopen(&reopening, &mut |progress| bar.on(progress))?)
+        });
+        Some(opened.await.map_err(|failure| not_opened(&dir, failure))?)
+    } else {
+        None
+    };
+    let mut json = json_of(&args.file, &checked.manifest, is_encrypted);
+    json["rehearsal"] = json!(args.rehearse);
+    json["data_dir"] = json!(dir.display().to_string());
+    json["entries"] = checked.end.0.into();
+    json["end"] = json!(hex(&checked.end.1));
+    json["opened"] = json!(reopened.is_some());
+    json["mirror"] = told;
+    if let Some(Reopened { records, faults }) = &reopened {
+        json["records"] = (*records).into();
+        json["sound"] = json!(faults.is_empty());
+        json["faults"] = faults.iter().map(|(zh, en)| json!({ "zh": zh, "en": en })).collect();
+    }
+    let is_sound = reopened.as_ref().is_none_or(|reopened| reopened.faults.is_empty());
+    screen.answer(&json, || {
+        let said = told_of(&args, &dir, program, &checked, reopened.as_ref());
+        let content = text_of(&args.file, &checked.manifest, is_encrypted, screen);
+        format!("{}\n{content}", said.in_lang(screen.lang))
+    })?;
+    Ok(if is_sound { Exit::Done } else { Exit::Damaged })
+}
+
+/// Reads all of the backup and looks where it would go.
+async fn tried(
+    args: &RestoreArgs,
+    opening: &Opening,
+    dir: &Path,
+    program: &Program,
+    signals: &mut Signals,
+    screen: &Screen,
+) -> Result<Exit, Failure> {
+    if !is_free(dir).map_err(BackupError::file(dir))? {
+        return Err(not_empty(dir));
+    }
+    let (path, opening, mine) = (args.file.clone(), opening.clone(), program.clone());
+    let what = Text { zh: "检查备份", en: "checking the backup" };
+    let checked = patiently(what, screen, signals, move |stopped, bar| {
+        let (mut chain, whose) = ((mine.chain)(), |site| mine.own(site));
+        let step = &mut |done, total| bar.at(done, total);
+        Ok(unpack(&path, &opening, None, &whose, &mut *chain, stopped, step)?)
+    });
+    let checked = checked.await?;
+    let (shown, bytes) = (dir.display().to_string(), checked.manifest.bytes());
+    let json = json!({ "done": false, "data_dir": shown, "bytes": bytes, "entries": checked.end.0 });
+    screen.answer(&json, || {
+        let (Said { zh, en }, mib) = (reached(&checked), bytes.div_ceil(1 << 20));
+        let said = say!(
+            "备份完好（{zh}），将恢复到 {shown}，占 {mib} MiB，索引另计；什么也没有写",
+            "the backup is sound ({en}) and would be restored into {shown}: {mib} MiB, and its index; nothing was written"
+        );
+        said.in_lang(screen.lang).to_owned()
+    })?;
+    Ok(Exit::Done)
+}
+
+fn told_of(
+    args: &RestoreArgs,
+    dir: &Path,
+    program: &Program,
+    checked: &Checked,
+    reopened: Option<&Reopened>,
+) -> Said {
+    let (shown, name) = (dir.display(), program.name);
+    let Said { zh, en } = reached(checked);
+    match reopened {
+        Some(Reopened { faults, .. }) if !faults.is_empty() => {
+            let zh = faults.iter().map(|(zh, _)| zh.as_str()).collect::<Vec<_>>().join("\n  ");
+            let en = faults.iter().map(|(_, en)| en.as_str()).collect::<Vec<_>>().join("\n  ");
+            say!(
+                "演练发现问题，这份备份请不要使用；临时目录已删除：\n  {zh}",
+                "the rehearsal has found faults, do not use this backup; the temporary directory is removed:\n  {en}"
+            )
+        }
+        Some(Reopened { records, .. }) if args.rehearse => say!(
+            "演练成功：能打开，{records} 条记录；{zh}；签名、哈希和索引全部相符。临时目录已删除",
+            "the rehearsal went well: it opens, {records} records; {en}; signatures, hashes and index all agree. The temporary \
+             directory is removed"
+        ),
+        None if args.rehearse => say!(
+            "演练成功：{zh}；备份不含密钥，因此没有打开。临时目录已删除",
+            "the rehearsal went well: {en}; there are no keys in it, so it was not opened. The temporary directory is removed"
+        ),
+        Some(Reopened { records, .. }) if program.is_hub => say!(
+            "已恢复到 {shown}：{records} 条记录；{zh}\n\
+             已记下本枢纽由备份恢复：此前的邀请码作废，确认停用名单之前各市不能同步；缺的条目由各市重新推送。\n\
+             原来的机器如果还在，请不要再启动。\n\
+             下一步：{name} run --data-dir {shown}，核对后 {name} city confirm",
+            "restored into {shown}: {records} records; {en}\n\
+             It is noted that this hub was restored: invitations so far are void, no city syncs before somebody has confirmed \
+             who is cut off; what entries it lacks the cities push again.\n\
+             If the old machine is still there, do not start it again.\n\
+             Next: {name} run --data-dir {shown}, and once you have looked, {name} city confirm"
+        ),
+        Some(Reopened { records, .. }) => say!(
+            "已恢复到 {shown}：{records} 条记录；{zh}\n\
+             原来的机器如果还在，请不要再启动：两份同时写，枢纽只认一份。\n\
+             下一步：{name} run --data-dir {shown}。备份之后如果还同步过，status 会显示已分叉、不再同步，本地工作照常：那时停下站点，\
+             运行 {name} takeover --data-dir {shown}，从枢纽取回备份之后的条目，再 run",
+            "restored into {shown}: {records} records; {en}\n\
+             If the old machine is still there, do not start it again: the hub knows one of two copies only.\n\
+             Next: {name} run --data-dir {shown}. Where it has synced since this backup, status shows diverged and nothing \
+             syncs, while local work goes on: stop it then, run {name} takeover --data-dir {shown}, which fetches what came \
+             after the backup from the hub, and run it again"
+        ),
+        None if program.is_hub => say!(
+            "日志已恢复到 {shown}：{zh}。备份不含密钥，因此没有打开\n\
+             下一步：把 keys/ 放回 {shown}，先运行 {name} restored --data-dir {shown}，再 {name} run",
+            "the log is restored into {shown}: {en}. There are no keys in the backup, so it was not opened\n\
+             Next: put keys/ back into {shown}, run {name} restored --data-dir {shown} first, then {name} run"
+        ),
+        None => say!(
+            "日志已恢复到 {shown}：{zh}。备份不含密钥，因此没有打开\n下一步：把 keys/ 放回 {shown}，再 {name} run",
+            "the log is restored into {shown}: {en}. There are no keys in the backup, so it was not opened\n\
+             Next: put keys/ back into {shown}, then {name} run"
+        ),
+    }
+}
+
+fn not_empty(dir: &Path) -> Failure {
+    let shown = dir.display();
+    Failure::usage(say!(
+        "{shown} 不是空目录，没有改动；恢复只写进空目录，请换一个",
+        "{shown} is not empty and was not touched; a restore writes into an empty directory only, name another"
+    ))
+}
+
+fn keys_alone(is_hub: bool) -> Failure {
+    Failure::usage(if is_hub {
+        say!(
+            "这份备份只有密钥，没有日志，没有恢复；请用 --mirror 指明枢纽日志的镜像目录",
+            "this backup holds keys alone and no log, nothing was restored; name the mirror of the hub's log with --mirror"
+        )
+    } else {
+        say!(
+            "这份备份只有密钥，没有日志，没有恢复；请用 liandong-node restore 从枢纽取回本市记录",
+            "this backup holds keys alone and no log, nothing was restored; fetch the city's records from the hub with \
+             liandong-node restore"
+        )
+    })
+}
+
+fn not_opened(dir: &Path, failure: Failure) -> Failure {
+    let (shown, Said { zh, en }) = (dir.display(), failure.said);
+    let said = say!(
+        "文件已恢复到 {shown}，但站点打不开：{zh}",
+        "the files are in {shown}, but the site does not open: {en}"
+    );
+    Failure { exit: failure.exit, said }
+}
+
+/// A directory that goes with the rehearsal.
+struct Rehearsal(PathBuf);
+
+impl Rehearsal {
+    fn begin() -> Rehearsal {
+        Rehearsal(std::env::temp_dir().join(format!("liandong-rehearsal-{}", hex(&random::<8>()))))
+    }
+}
+
+impl Drop for Rehearsal {
+    fn drop(&mut self) {
+        // Its name says what it is to whoever finds it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

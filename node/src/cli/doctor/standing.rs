@@ -1,0 +1,164 @@
+//! What a site's status and the files beside it say.
+
+use std::path::Path;
+
+use liandong_proto::pb::node::v1::{Comparison, Link, StatusResponse};
+
+use super::codes::{self, Code};
+use super::report::Report;
+use crate::backup::last_made;
+use crate::cli::table::moment;
+use crate::now::now_ms;
+use crate::say;
+use crate::text::Said;
+
+/// Milliseconds of a day.
+pub const DAY_MS: u64 = 86_400_000;
+/// A node renews its certificate before so few days are left.
+pub const ENDING_DAYS: u64 = 25;
+/// Clocks that differ by more are told.
+const CLOCK_MS: u64 = 60_000;
+/// A backup that is older is told, at a node and at the hub.
+const BACKUP_DAYS: u64 = 30;
+const HUB_BACKUP_DAYS: u64 = 7;
+
+/// This machine's clock against the hub's, or the hub's against its own log.
+pub fn clock(status: &StatusResponse, is_running: bool, report: &mut Report) {
+    if status.received_at_ms > 0 {
+        let ahead = status.received_at_ms.saturating_sub(now_ms());
+        let at = moment(status.received_at_ms);
+        return if ahead > CLOCK_MS {
+            let said = say!("最新的提交是 {at}", "the newest commit is of {at}");
+            report.found("clock", &codes::CLOCK_BEHIND_LOG, said);
+        } else {
+            report.fine("clock", say!("不早于最新的提交", "not before the newest commit"));
+        };
+    }
+    if status.hub_clock_ms == 0 {
+        let why = if is_running {
+            say!("启动以来没有连上过枢纽", "the hub was not reached since the start")
+        } else {
+            not_running()
+        };
+        return report.not_done("clock", why);
+    }
+    let off = status.hub_clock_ms.abs_diff(status.hub_clock_at_ms);
+    let (seconds, early) = (off / 1_000, status.hub_clock_at_ms < status.hub_clock_ms);
+    let said = match early {
+        true => say!("比枢纽慢 {seconds} 秒", "{seconds} s behind the hub's"),
+        false => say!("比枢纽快 {seconds} 秒", "{seconds} s ahead of the hub's"),
+    };
+    if off > CLOCK_MS {
+        report.found("clock", &codes::CLOCK_OFF, said);
+    } else {
+        report.fine("clock", said);
+    }
+}
+
+fn not_running() -> Said {
+    say!("站点没有运行", "the site is not running")
+}
+
+/// How a node stands with the hub.
+pub fn sync(status: &StatusResponse, is_running: bool, report: &mut Report) {
+    let outbox = status.head_seq.saturating_sub(status.confirmed_seq);
+    if !is_running {
+        let why = say!(
+            "站点没有运行，{outbox} 条改动等着上报",
+            "the site is not running; {outbox} changes wait to be sent"
+        );
+        return report.not_done("sync", why);
+    }
+    let last = moment(status.last_sync_ms);
+    let why = Said::new(status.link_zh.clone(), status.link_en.clone());
+    let code: Option<&Code> = match status.link() {
+        Link::Offline => Some(&codes::LINK_OFFLINE),
+        Link::Diverged => Some(&codes::LINK_DIVERGED),
+        Link::Refused => Some(&codes::LINK_REFUSED),
+        Link::Waiting => Some(&codes::LINK_WAITING),
+        Link::None => Some(&codes::NOT_JOINED),
+        Link::Unspecified | Link::Connected => None,
+    };
+    match code {
+        Some(code) => report.found("sync", code, why),
+        None => report.fine(
+            "sync",
+            say!("最近 {last}，待上报 {outbox} 条", "last at {last}, {outbox} changes wait to be sent"),
+        ),
+    }
+    if outbox > 0 && status.last_sync_ms > 0 && now_ms().saturating_sub(status.last_sync_ms) > DAY_MS {
+        let said = say!("{outbox} 条，最近同步 {last}", "{outbox} changes, the last sync was at {last}");
+        report.found("sync", &codes::SYNC_OLD, said);
+    }
+    if status.comparison() == Comparison::Different {
+        let at = moment(status.compared_at_ms);
+        report.found("sync", &codes::RECORDS_DIFFER, say!("核对于 {at}", "compared at {at}"));
+    }
+}
+
+/// Findings that wait for somebody.
+pub fn held(status: &StatusResponse, report: &mut Report) {
+    match status.open_findings {
+        0 => report.fine("held", say!("没有", "none")),
+        count => report.found(
+            "held",
+            &codes::HELD_VALUES,
+            say!("{count} 项核对事项未处理", "{count} findings are open"),
+        ),
+    }
+}
+
+/// What a site says of its index and its audit log by itself.
+pub fn health(status: &StatusResponse, report: &mut Report) {
+    let audit = &status.audit_failure;
+    if !audit.is_empty() {
+        report.found("audit", &codes::AUDIT_NOT_WRITTEN, say!("{audit}", "{audit}"));
+    }
+    let index = &status.index_failure;
+    if status.index_damaged {
+        report.found("index", &codes::INDEX_DAMAGED, say!("{index}", "{index}"));
+    } else if !index.is_empty() {
+        report.found("index", &codes::INDEX_NOT_WRITTEN, say!("{index}", "{index}"));
+    }
+}
+
+/// A node's certificate.
+pub fn certificate(status: &StatusResponse, report: &mut Report) {
+    ends_at(status.certificate_until_ms, report);
+}
+
+/// The same by its end; 0 where there is none.
+pub fn ends_at(until_ms: u64, report: &mut Report) {
+    if until_ms == 0 {
+        return report.not_done("certificate", say!("还没有加入，没有证书", "not a member, there is none"));
+    }
+    let (at, days) = (moment(until_ms), until_ms.saturating_sub(now_ms()) / DAY_MS);
+    if until_ms <= now_ms() {
+        report.found("certificate", &codes::CERTIFICATE_OVER, say!("{at} 到期", "it ended at {at}"));
+    } else if days < ENDING_DAYS {
+        let said = say!("{at} 到期，剩 {days} 天", "it ends at {at}, in {days} days");
+        report.found("certificate", &codes::CERTIFICATE_ENDING, said);
+    } else {
+        report.fine("certificate", say!("剩 {days} 天", "{days} days left"));
+    }
+}
+
+/// When the site was backed up last.
+pub fn backup(dir: &Path, is_hub: bool, report: &mut Report) {
+    let (most, none) =
+        if is_hub { (HUB_BACKUP_DAYS, &codes::HUB_NO_BACKUP) } else { (BACKUP_DAYS, &codes::NO_BACKUP) };
+    let Some(made_at_ms) = last_made(dir) else {
+        return report.found(
+            "backup",
+            none,
+            say!("数据目录中没有备份的记录", "the data directory knows of none"),
+        );
+    };
+    let (at, days) = (moment(made_at_ms), now_ms().saturating_sub(made_at_ms) / DAY_MS);
+    let said = say!("最近一次 {at}", "the last one was made at {at}");
+    if days >= most {
+        report.found("backup", &codes::BACKUP_OLD, said);
+    } else {
+        report.fine("backup", said);
+    }
+}

@@ -1,0 +1,121 @@
+//! A backup's disk and a mirror's that are full. A real file system of that size is needed; where none can be mounted the
+//! tests say so and check nothing.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use liandong_proto::id::SiteCode;
+
+use crate::backup::{json, passphrase, refused, round};
+use crate::province::{AWARD_ROUND, GUANGZHOU, MEMBER, Province, member};
+
+/// A file system in memory, gone when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None`, and a word on stderr, where it cannot be mounted.
+    fn mount(kib: u64) -> Option<SmallDisk> {
+        let dir = tempfile::tempdir().expect("a directory");
+        match mount(&format!("size={kib}k"), dir.path()) {
+            Ok(()) => Some(SmallDisk(dir)),
+            Err(why) => {
+                eprintln!("skipped: a small file system cannot be mounted here: {why}");
+                None
+            }
+        }
+    }
+
+    fn grow(&self, kib: u64) {
+        mount(&format!("remount,size={kib}k"), self.0.path()).expect("it grows");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+fn mount(options: &str, at: &Path) -> Result<(), String> {
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).output();
+    let mounted = mounted.map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&mounted.stderr).trim().to_owned();
+    if mounted.status.success() { Ok(()) } else { Err(said) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_does_not_fit_says_so_and_leaves_nothing() {
+    let Some(disk) = SmallDisk::mount(16) else { return };
+    let mut province = Province::running(&[GUANGZHOU]).await;
+    for n in 0..200 {
+        province.door(GUANGZHOU).await.put(MEMBER, None, &member(n)).await.expect("a member");
+    }
+    province.equal().await;
+    let secret = passphrase(&province);
+    let file = disk.0.path().join("site.backup").display().to_string();
+    for home in [province.hub(), province.node(GUANGZHOU)] {
+        let (code, said) =
+            refused(home, &["backup", "create", &file, "--passphrase-file", &secret, "--lang", "en"]).await;
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("disk is full") && said.contains("free some space"), "{said}");
+        assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nothing is left");
+        let told = json(home, &["backup", "create", &file, "--dry-run"]).await;
+        assert!(told["bytes"].as_u64() > Some(16 << 10) && told["done"] == false, "{told}");
+        assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nor is anything written");
+    }
+
+    // Nor does a restore leave half a site.
+    let file = province.file("node.backup").display().to_string();
+    let node = province.node(GUANGZHOU).clone();
+    json(&node, &["backup", "create", &file, "--passphrase-file", &secret]).await;
+    let into = disk.0.path().join("node").display().to_string();
+    let tried = ["backup", "restore", &file, "--passphrase-file", &secret, "--dry-run"];
+    let (code, said) = refused(&node, &tried).await;
+    assert_eq!(code, 2, "there is a site already: {said}");
+    province.stop().await.expect("they stop");
+    let elsewhere = node.at(Path::new(&into));
+    let told = json(&elsewhere, &tried).await;
+    assert_eq!((&told["done"], Path::new(&into).exists()), (&false.into(), false), "{told}");
+    let (code, said) =
+        refused(&elsewhere, &["backup", "restore", &file, "--passphrase-file", &secret, "--lang", "en"])
+            .await;
+    assert!(code == 1 && said.contains("disk is full"), "{code} {said}");
+    assert!(!Path::new(&into).exists(), "nothing is left");
+    disk.grow(64 << 10);
+    json(&elsewhere, &["backup", "restore", &file, "--passphrase-file", &secret]).await;
+    assert_eq!(json(&elsewhere, &["verify"]).await["sound"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_is_full_stops_the_provinces_writes_and_cities_sync_on() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let mut province = Province::made(&[GUANGZHOU]).await;
+    province.mirror(Some(disk.0.path().to_path_buf()));
+    province.start_hub().await.expect("it starts");
+    province.start_nodes().await.expect("they start");
+    let hub = province.door(SiteCode::PROVINCE).await;
+    let mut answered = Vec::new();
+    let refused = loop {
+        match hub.put(AWARD_ROUND, None, &round(&"评选".repeat(20))).await {
+            Ok(id) => answered.push(id),
+            Err(error) => break error.to_string(),
+        }
+        assert!(answered.len() < 1_000, "the mirror never fills");
+    };
+    assert!(refused.contains("mirror") && refused.contains("full"), "{refused}");
+    assert!(!answered.is_empty());
+    let again = hub.put(AWARD_ROUND, None, &round("又一届")).await.expect_err("refused").to_string();
+    assert!(again.contains("nothing was saved") && again.contains("full"), "{again}");
+    province.door(GUANGZHOU).await.put(MEMBER, None, &member(1)).await.expect("a member");
+    province.equal().await;
+    disk.grow(64 << 10);
+    let waited = async {
+        while hub.put(AWARD_ROUND, None, &round("又一届")).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(crate::province::PATIENCE, waited).await.expect("it goes on by itself");
+    province.equal().await;
+    province.stop().await.expect("they stop");
+}
