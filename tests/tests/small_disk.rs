@@ -85,6 +85,9 @@ async fn a_backup_that_does_not_fit_says_so_and_leaves_nothing() {
     disk.grow(64 << 10);
     json(&elsewhere, &["backup", "restore", &file, "--passphrase-file", &secret]).await;
     assert_eq!(json(&elsewhere, &["verify"]).await["sound"], true);
+    let looked = elsewhere.command(&["doctor", "--json"]).await.expect("it runs");
+    let said = String::from_utf8_lossy(&looked.stdout);
+    assert!(looked.status.code() == Some(1) && said.contains("DISK_FULL"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

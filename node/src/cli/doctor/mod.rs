@@ -186,3 +186,31 @@ fn told(found: &UpkeepProgress, report: &mut Report) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_told_of_the_part_that_it_is_in() {
+        let lines = ["log 1", "log 2", "audit", "index"];
+        let found = UpkeepProgress {
+            zh: lines.map(String::from).to_vec(),
+            en: lines.map(String::from).to_vec(),
+            audit_faults: 1,
+            index_faults: 1,
+            ..UpkeepProgress::default()
+        };
+        let mut report = Report::default();
+        told(&found, &mut report);
+        let json = report.json(true);
+        let of =
+            |at: usize| (json["findings"][at]["code"].clone(), json["findings"][at]["detail"]["en"].clone());
+        assert_eq!(of(0), ("LOG_DAMAGED".into(), "log 1 (and 1 more, see verify)".into()));
+        assert_eq!(of(1), ("AUDIT_DAMAGED".into(), "audit".into()));
+        assert_eq!(of(2), ("INDEX_DAMAGED".into(), "index".into()));
+        let mut report = Report::default();
+        told(&UpkeepProgress::default(), &mut report);
+        assert!(report.is_sound());
+    }
+}

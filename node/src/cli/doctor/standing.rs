@@ -162,3 +162,101 @@ pub fn backup(dir: &Path, is_hub: bool, report: &mut Report) {
         report.fine("backup", said);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(look: impl FnOnce(&mut Report), expected: &[&str]) {
+        let mut report = Report::default();
+        look(&mut report);
+        let json = report.json(true);
+        let findings = json["findings"].as_array().expect("findings");
+        let found: Vec<&str> = findings.iter().filter_map(|finding| finding["code"].as_str()).collect();
+        assert_eq!(found, expected, "{json}");
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_either_way() {
+        let at = |hub_clock_ms, hub_clock_at_ms| StatusResponse {
+            hub_clock_ms,
+            hub_clock_at_ms,
+            ..StatusResponse::default()
+        };
+        for (hub, here, expected) in [
+            (1_000_000, 1_060_000, &[][..]),
+            (1_000_000, 1_060_001, &["CLOCK_OFF"][..]),
+            (1_060_001, 1_000_000, &["CLOCK_OFF"][..]),
+        ] {
+            check(|report| clock(&at(hub, here), true, report), expected);
+        }
+        let newest = |received_at_ms| StatusResponse { received_at_ms, ..StatusResponse::default() };
+        check(|report| clock(&newest(now_ms() - 1), true, report), &[]);
+        check(|report| clock(&newest(now_ms() + DAY_MS), true, report), &["CLOCK_BEHIND_LOG"]);
+    }
+
+    #[test]
+    fn each_link_that_does_not_sync_has_its_code() {
+        let linked = |link: Link| StatusResponse { link: link as i32, ..StatusResponse::default() };
+        for (link, expected) in [
+            (Link::Connected, &[][..]),
+            (Link::Offline, &["LINK_OFFLINE"][..]),
+            (Link::Diverged, &["LINK_DIVERGED"][..]),
+            (Link::Refused, &["LINK_REFUSED"][..]),
+            (Link::Waiting, &["LINK_WAITING"][..]),
+            (Link::None, &["NOT_JOINED"][..]),
+        ] {
+            check(|report| sync(&linked(link), true, report), expected);
+            check(|report| sync(&linked(link), false, report), &[]);
+        }
+        let waits = StatusResponse {
+            head_seq: 2,
+            confirmed_seq: 1,
+            last_sync_ms: now_ms() - 2 * DAY_MS,
+            comparison: Comparison::Different as i32,
+            ..linked(Link::Offline)
+        };
+        check(|report| sync(&waits, true, report), &["LINK_OFFLINE", "SYNC_OLD", "RECORDS_DIFFER"]);
+    }
+
+    #[test]
+    fn what_ends_or_is_old_is_told_in_time() {
+        for (days, expected) in
+            [(60, &[][..]), (26, &[][..]), (24, &["CERTIFICATE_ENDING"][..]), (0, &["CERTIFICATE_OVER"][..])]
+        {
+            check(|report| ends_at(now_ms() + days * DAY_MS, report), expected);
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        check(|report| backup(dir.path(), false, report), &["NO_BACKUP"]);
+        check(|report| backup(dir.path(), true, report), &["HUB_NO_BACKUP"]);
+        for (days, of_hub, of_node) in [
+            (1, &[][..], &[][..]),
+            (8, &["BACKUP_OLD"][..], &[][..]),
+            (31, &["BACKUP_OLD"][..], &["BACKUP_OLD"][..]),
+        ] {
+            crate::backup::note_made(dir.path(), now_ms() - days * DAY_MS).expect("noted");
+            check(|report| backup(dir.path(), true, report), of_hub);
+            check(|report| backup(dir.path(), false, report), of_node);
+        }
+    }
+
+    #[test]
+    fn what_a_site_says_of_itself_has_a_code() {
+        let says = |index_damaged, index_failure: &str, audit_failure: &str, open_findings| StatusResponse {
+            index_damaged,
+            index_failure: index_failure.into(),
+            audit_failure: audit_failure.into(),
+            open_findings,
+            ..StatusResponse::default()
+        };
+        check(|report| health(&says(false, "", "", 0), report), &[]);
+        check(|report| health(&says(true, "a row", "", 0), report), &["INDEX_DAMAGED"]);
+        check(
+            |report| health(&says(false, "full", "full", 0), report),
+            &["AUDIT_NOT_WRITTEN", "INDEX_NOT_WRITTEN"],
+        );
+        check(|report| held(&says(false, "", "", 0), report), &[]);
+        check(|report| held(&says(false, "", "", 3), report), &["HELD_VALUES"]);
+    }
+}
