@@ -212,13 +212,12 @@ impl Running {
         for put in puts {
             let before = self.author.head;
             let known = put.record.and_then(|record| self.state((put.kind, record)));
-            let (mut state, check) = known.map_or((None, None), |(state, check)| (Some(state), Some(check)));
-            if planted == Some(Planted::FeedWideBase)
-                && let Some(state) = state.as_mut().filter(|state| state.hub_seq > 0)
-            {
-                state.hub_seq = self.row.hub_seq;
+            let (state, check) = known.map_or((None, None), |(state, check)| (Some(state), Some(check)));
+            let mut seen = state.clone();
+            if let Some(seen) = seen.as_mut().filter(|_| planted == Some(Planted::FeedWideBase)) {
+                seen.hub_seq = self.row.hub_seq;
             }
-            let made = match self.author.write(put, state.as_ref(), &By::default(), now_ms) {
+            let made = match self.author.write(put, seen.as_ref(), &By::default(), now_ms) {
                 Ok(Verdict::Write(made, record)) => (made, record),
                 Ok(Verdict::Answer(answer)) => {
                     answers.push(Ok(answer));
@@ -290,7 +289,12 @@ impl Running {
     }
 
     /// As `Site::welcomed`.
-    pub fn welcomed(&mut self, disk: &mut Disk, generations: &Generations) -> Result<(), SiteError> {
+    pub fn welcomed(
+        &mut self,
+        disk: &mut Disk,
+        generations: &Generations,
+        planted: Option<Planted>,
+    ) -> Result<(), SiteError> {
         let start = |start: sync::GenerationStart| log::HistoryStart {
             generation: start.generation,
             first_hub_seq: start.first_hub_seq,
@@ -299,7 +303,10 @@ impl Running {
             log::Welcomed { generations: generations_to_pb(generations).into_iter().map(start).collect() };
         let (cursor, until) = (self.cursor(), disk.end());
         let key = self.author.keys().city.clone();
-        let staged = forget_lost(generations, cursor, disk, until, &self.index, (&key, &self.lineage))?;
+        let mut staged = forget_lost(generations, cursor, disk, until, &self.index, (&key, &self.lineage))?;
+        if planted == Some(Planted::LostKept) {
+            staged.clear();
+        }
         let end = self.note(disk, record_kind::WELCOMED, &learned.encode_to_vec())?;
         learn(&mut self.row, learned);
         self.author.generations = generations.clone();
