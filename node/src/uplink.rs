@@ -23,7 +23,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 
 use crate::now::{now_ms, random};
-use crate::site::{PushReader, Site, SiteError, view};
+use crate::site::{Class, PushReader, Site, SiteError, view};
 use crate::trust::{self, Membership, limits};
 
 /// How often it is looked whether the certificate should be renewed.
@@ -98,7 +98,9 @@ impl UplinkError {
                     SiteBusy | Unavailable | Frozen | NotAMember | NoAgreement | Signature
                 )
             }
-            UplinkError::Diverged(_) | UplinkError::Site(_) => false,
+            // A full disk has space again as soon as somebody frees some.
+            UplinkError::Site(error) => error.class() == Class::Full,
+            UplinkError::Diverged(_) => false,
         }
     }
 }
@@ -185,6 +187,9 @@ fn report(site: &Site, error: &UplinkError) {
             (Link::Offline, refusal.zh.clone())
         }
         UplinkError::Refused(refusal) => (Link::Refused, format!("省级枢纽拒绝：{}", refusal.zh)),
+        UplinkError::Site(error) if error.class() == Class::Full => {
+            (Link::Offline, format!("磁盘已满，同步暂停；腾出空间后自动继续，已保存的都在：{error}"))
+        }
         UplinkError::Site(error) => (Link::Refused, format!("本站点出错，同步已停止：{error}")),
         _ => (Link::Offline, "暂时无法连接省级枢纽；本地工作不受影响，恢复后自动同步".to_owned()),
     };

@@ -333,7 +333,8 @@ mod tests {
         let (mut restoring, key) = begun(dir.path());
         let whole = entry(&key);
         let stripped = Entry { sealed: Bytes::new(), ..whole.clone() };
-        let (_, head) = (restoring.append(&[stripped]).expect("it may have been erased"), restoring.line.head);
+        let (_, head) =
+            (restoring.append(&[stripped]).expect("it may have been erased"), restoring.line.head);
         let finished = restoring.finish(Epoch([1; 16]), head, None);
         assert!(matches!(finished, Err(SiteError::Refused(why)) if why.contains("sealed part")));
         let again = dir.path().join("again");

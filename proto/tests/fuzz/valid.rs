@@ -83,7 +83,11 @@ pub fn entry(source: &mut Source, origin: Origin, after: Head, records: u8) -> (
         hash: source.array(),
     };
     let anchor = (after.seq == 0 && source.percent(20)).then(|| older(source));
-    let seen = if source.percent(10) { (0..1 + source.below(3)).map(|_| older(source)).collect() } else { Vec::new() };
+    let seen = if source.percent(10) {
+        (0..1 + source.below(3)).map(|_| older(source)).collect()
+    } else {
+        Vec::new()
+    };
     let header = Header {
         origin,
         seq: after.seq + 1,

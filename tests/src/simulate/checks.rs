@@ -66,7 +66,8 @@ impl World {
         while let Some((_, deliver)) = known.told.pop_front_if(|(up_to, _)| *up_to <= place) {
             let sent = deliver.encode_to_vec();
             if !node.disk.newest_durable(record_kind::RECEIVED).take(30).any(|payload| *payload == sent) {
-                let what = format!("{} says that it has applied {place}, and it is not durable there", node.site);
+                let what =
+                    format!("{} says that it has applied {place}, and it is not durable there", node.site);
                 return Err(Broken::new(Invariant::AppliedIsDurable, what));
             }
         }

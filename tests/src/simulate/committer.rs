@@ -7,9 +7,9 @@ use liandong_hub::commit::Round;
 use liandong_hub::hub::stage_row;
 use liandong_hub::queue::Job;
 use liandong_proto::id::SiteCode;
+use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::session::hub::Input;
 use liandong_proto::session::refusal;
-use liandong_proto::pb::sync::v1::refusal::Code;
 
 use super::disk::Beside;
 use super::invariants::{Broken, Invariant};
@@ -160,7 +160,8 @@ impl World {
 
 /// With a bug: one after the other, as they came.
 fn in_one_lane(lane: &mut VecDeque<Job>, jobs: Vec<Job>) -> Vec<Job> {
-    let (pushed, mut out): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| matches!(job, Job::Pushed(_)));
+    let (pushed, mut out): (Vec<Job>, Vec<Job>) =
+        jobs.into_iter().partition(|job| matches!(job, Job::Pushed(_)));
     lane.extend(pushed);
     out.extend(lane.pop_front());
     out

@@ -58,7 +58,12 @@ impl Disk {
         for (kind, payload) in batch.records() {
             let is_marked = !matches!(beside, Some(Beside::Places(_))) || kind == COMMIT;
             let beside = if is_marked { beside.take().unwrap_or_default() } else { Beside::Nothing };
-            self.records.push(Kept { kind, payload: Bytes::copy_from_slice(payload), beside, flipped: false });
+            self.records.push(Kept {
+                kind,
+                payload: Bytes::copy_from_slice(payload),
+                beside,
+                flipped: false,
+            });
         }
         self.ends.push(self.records.len());
         Ok(self.end())

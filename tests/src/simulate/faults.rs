@@ -9,10 +9,10 @@ use liandong_proto::id::SiteCode;
 use rand::RngExt as _;
 
 use super::clerks::{self, MEMBER, TRANSFER};
+use super::hub;
 use super::invariants::{Broken, Invariant};
 use super::node::{self, Uplink};
 use super::planted::Planted;
-use super::hub;
 use super::world::{Event, World};
 
 /// How long people write, in milliseconds.

@@ -115,7 +115,8 @@ impl World {
                 if self.planted == Some(Planted::CopyLetIn) {
                     let origin = driver.session.origin();
                     let rows = hub.published.registry.iter();
-                    let row = rows.filter(|(it, _)| Some(**it) == origin).map(|(_, row)| row.nonce.clone()).last();
+                    let row =
+                        rows.filter(|(it, _)| Some(**it) == origin).map(|(_, row)| row.nonce.clone()).last();
                     hello.nonces.splice(0..0, row);
                 }
                 if self.planted == Some(Planted::GenerationAsIs)

@@ -20,9 +20,9 @@ pub mod planted;
 mod process;
 pub mod shadow;
 pub mod taking;
-mod trace;
 #[cfg(test)]
 mod tests;
+mod trace;
 pub mod truth;
 mod uplink;
 pub mod world;

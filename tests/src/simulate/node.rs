@@ -10,8 +10,8 @@ use liandong_node::index::{Index, Staged};
 use liandong_node::log::{Batch, LogError, LogView as _, Pos};
 use liandong_node::rows;
 use liandong_node::site::{
-    Author, By, Fold, Keys, Put, PutAnswer, Replay, SiteError, Verdict, clock_of, confirm, fold_own, forget_lost, generations_of,
-    head_of, learn, origin_of, record_kind, view,
+    Author, By, Fold, Keys, Put, PutAnswer, Replay, SiteError, Verdict, clock_of, confirm, fold_own,
+    forget_lost, generations_of, head_of, learn, origin_of, record_kind, view,
 };
 use liandong_node::uplink::line::Stretch;
 use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header};
@@ -138,7 +138,12 @@ pub fn one(kind: u8, payload: &[u8]) -> Batch {
 
 impl Running {
     /// Opens a site: its index is made from the log alone.
-    pub fn open(disk: &Disk, secrets: &Secrets, now_ms: u64, random: &mut StdRng) -> Result<Running, SiteError> {
+    pub fn open(
+        disk: &Disk,
+        secrets: &Secrets,
+        now_ms: u64,
+        random: &mut StdRng,
+    ) -> Result<Running, SiteError> {
         let index = Index::in_memory();
         let keys = Keys { city: secrets.city.clone(), linking: Some(secrets.linking.clone()) };
         let mut replay = Replay::new(log::SiteRow::default(), &keys.city);

@@ -57,7 +57,10 @@ impl World {
     pub fn node_stops(&mut self, n: usize) {
         self.take_ends(n);
         let running = self.nodes[n].running.take();
-        if let Some(node::Running { uplink: Uplink::Connected(link, _) | Uplink::HandingIn(link, ..), .. }) = running {
+        if let Some(node::Running {
+            uplink: Uplink::Connected(link, _) | Uplink::HandingIn(link, ..), ..
+        }) = running
+        {
             self.cut(link, true);
         }
         let node = &mut self.nodes[n];

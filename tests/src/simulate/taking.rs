@@ -7,9 +7,9 @@ use liandong_node::log::Batch;
 use liandong_node::site::{Alone, Author, Keys, Line, Record, SiteError, record_kind};
 use liandong_proto::entry::{Anchor, Head, Header};
 use liandong_proto::id::{Epoch, Hash, Origin, sha256};
+use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::session::node::{Input, NodeSession, Output, Standing};
-use liandong_proto::pb::sync::v1::refusal::Code;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -123,7 +123,11 @@ impl World {
         }
     }
 
-    pub(super) fn take_hears(&mut self, n: usize, down: liandong_proto::pb::sync::v1::Down) -> Result<(), Broken> {
+    pub(super) fn take_hears(
+        &mut self,
+        n: usize,
+        down: liandong_proto::pb::sync::v1::Down,
+    ) -> Result<(), Broken> {
         let now_ms = self.node_now(n);
         let Some(fetch) = self.nodes[n].taking.as_mut().and_then(|taking| taking.under_way.as_mut()) else {
             return Ok(());
@@ -230,7 +234,9 @@ fn write_again(
 fn note_again(disk: &Disk, origin: Origin, anchor: Anchor, alone: &Alone, sights: &mut Sights) {
     let own = disk.beside(0).filter(|(record, _)| record.kind == record_kind::OWN);
     let new = own.filter_map(|(raw, _)| match Record::read(&raw) {
-        Ok(Record::Own(entry)) => Some((Header::decode(&entry.header).expect("a header"), sha256(&entry.header))),
+        Ok(Record::Own(entry)) => {
+            Some((Header::decode(&entry.header).expect("a header"), sha256(&entry.header)))
+        }
         _ => None,
     });
     let new = new.filter(|(header, _)| header.origin == origin);
@@ -239,4 +245,3 @@ fn note_again(disk: &Disk, origin: Origin, anchor: Anchor, alone: &Alone, sights
         sights.note_again(&header, hash, sha256(&first.header), seen);
     }
 }
-

@@ -62,6 +62,9 @@ fn every_planted_bug_is_found() {
         let found = (0..SEEDS).find_map(|seed| run(seed, Some(planted)).err());
         let found = found.unwrap_or_else(|| panic!("{planted} is not found within {SEEDS} seeds"));
         let (seed, broken) = (found.seed, found.broken);
-        assert!(planted.shows_in(broken.invariant), "{planted} is found by chance, with seed {seed}: {broken}");
+        assert!(
+            planted.shows_in(broken.invariant),
+            "{planted} is found by chance, with seed {seed}: {broken}"
+        );
     });
 }

@@ -73,7 +73,12 @@ impl World {
 }
 
 /// How a node and the hub show the first of some records.
-pub(super) fn different(site: SiteCode, node: &Running, hub: Option<&hub::Running>, records: &[(u32, Bytes)]) -> String {
+pub(super) fn different(
+    site: SiteCode,
+    node: &Running,
+    hub: Option<&hub::Running>,
+    records: &[(u32, Bytes)],
+) -> String {
     let first = records.first().and_then(|(kind, id)| Some((*kind, RecordId::from_slice(id)?)));
     let (Some(key), Some(hub)) = (first, hub) else { return format!("{site} and the hub") };
     let theirs = hub.index().get(&rows::record(key.0, key.1)).expect("memory");
@@ -81,7 +86,11 @@ pub(super) fn different(site: SiteCode, node: &Running, hub: Option<&hub::Runnin
     let shown = |state: Option<RecordState>| {
         state.map(|it| {
             let fields: Vec<_> = it.fields.iter().map(|(tag, raw)| (tag, raw.to_vec())).collect();
-            let held: Vec<_> = it.held.iter().map(|held| (held.tag, held.reason, held.by.origin.site, held.by.seq)).collect();
+            let held: Vec<_> = it
+                .held
+                .iter()
+                .map(|held| (held.tag, held.reason, held.by.origin.site, held.by.seq))
+                .collect();
             (it.home, it.deleted(), it.hub_seq, fields, held)
         })
     };

@@ -270,8 +270,12 @@ impl Life {
     /// The writes of a group, for whoever looks into it.
     fn told(&self, broken: Broken, group: u32, sights: &Sights) -> Broken {
         let writes = self.writes.iter().filter(|it| it.delete || it.groups.contains_key(&group)).map(|it| {
-            let again = sights.again.get(&it.hash).map(|(first, seen)| (sights.places[first], seen.epoch, seen.seq));
-            format!("\n  {} {:?}:{} delete {} stamp {} again {again:?}", it.place, it.origin, it.seq, it.delete, it.stamp)
+            let again =
+                sights.again.get(&it.hash).map(|(first, seen)| (sights.places[first], seen.epoch, seen.seq));
+            format!(
+                "\n  {} {:?}:{} delete {} stamp {} again {again:?}",
+                it.place, it.origin, it.seq, it.delete, it.stamp
+            )
         });
         let what = format!("{}{}", broken.what, writes.collect::<String>());
         Broken { what, ..broken }

@@ -147,7 +147,8 @@ impl World {
         self.node_input(n, Input::Appended(head))
     }
 
-    /// Something of this site failed. As `uplink::run`: a full disk has space again some time, all else needs a person.
+    /// Something of this site failed. As `uplink::run`: a full disk has space again some time, all else
+    /// needs a person.
     fn node_errs(&mut self, n: usize, error: &SiteError) -> Result<(), Broken> {
         let node = &self.nodes[n];
         let is_explained = match error.class() {
@@ -159,7 +160,8 @@ impl World {
             let what = format!("{} fails: {error}", node.site);
             return Err(Broken::new(Invariant::NothingUnexplained, what));
         }
-        self.node_hangs_up(n, Some(false));
+        let stopped = (error.class() != Class::Full).then_some(false);
+        self.node_hangs_up(n, stopped);
         Ok(())
     }
 

@@ -225,7 +225,7 @@ impl World {
                 image: 0,
                 backup: None,
                 taking: None,
-            is_void: false,
+                is_void: false,
                 retired: false,
                 acked: None,
                 unreachable_until: 0,
