@@ -6,6 +6,7 @@ use bytes::Bytes;
 use liandong_node::index::{Index, check_of};
 use liandong_node::rows;
 use liandong_node::site::{SiteError, erasures};
+use liandong_node::trust::limits;
 use liandong_proto::erasure::{self, ErasureProof, ErasureRow};
 use liandong_proto::id::{Origin, RecordId, SiteCode};
 use liandong_proto::pb::log::v1::ErasedRecord;
@@ -86,6 +87,16 @@ impl Erasures {
     pub fn begins(&self, key: &Key, row: &ErasureRow) -> bool {
         let known = self.rows.get(key).is_some_and(|known| known.entry == row.entry);
         !known && erasure::proof_of(row, SiteCode::PROVINCE).is_none()
+    }
+
+    /// The hub's proofs of what other sites have erased of a city's.
+    pub fn by_others(&self, site: SiteCode) -> Vec<ErasureProof> {
+        let concerned = self.rows.values().filter(|row| row.holders.contains(&site.0));
+        let by_another = concerned.filter(|row| row.entry.as_ref().is_some_and(|entry| entry.site != site.0));
+        by_another
+            .filter_map(|row| erasure::proof_of(row, SiteCode::PROVINCE).cloned())
+            .take(limits::PROOFS)
+            .collect()
     }
 
     /// Notes a proof.

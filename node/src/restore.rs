@@ -5,7 +5,8 @@ use std::time::Duration;
 use liandong_proto::entry::{Anchor, Entry, Head};
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
-use liandong_proto::pb::trust::v1::HeldLog;
+use liandong_proto::pb::trust::v1::membership_client::MembershipClient;
+use liandong_proto::pb::trust::v1::{HeldLog, KeysRequest, KeysResponse};
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::session::node::{Input, NodeSession, Output, Standing};
 use pb::sync_client::SyncClient;
@@ -15,7 +16,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use crate::now::{now_ms, random};
 use crate::site::{Paths, SiteError};
 use crate::trust::{self, Membership, limits};
-use crate::uplink::UplinkError;
+use crate::uplink::{UplinkError, refused_or_cut};
 
 /// The epoch and the newest entry of what the hub holds, and where the epoch goes on from another.
 ///
@@ -26,6 +27,17 @@ pub fn held_of(held: &HeldLog) -> Result<(Epoch, Head, Option<Anchor>), SiteErro
     let hash = if held.seq == 0 { [0; 32] } else { held.hash.as_ref().try_into().map_err(|_| wrong())? };
     let anchor = held.anchor.as_ref().map(|anchor| Anchor::from_pb(anchor).ok_or_else(wrong)).transpose()?;
     Ok((Epoch::from_slice(&held.epoch).ok_or_else(wrong)?, Head { seq: held.seq, hash }, anchor))
+}
+
+/// What the hub keeps for a member, and what it holds of its log.
+///
+/// # Errors
+/// [`UplinkError`].
+pub async fn kept(membership: &Membership) -> Result<KeysResponse, UplinkError> {
+    let channel = trust::endpoint(&membership.hub, membership)?.connect().await?;
+    let mut request = tonic::Request::new(KeysRequest {});
+    request.set_timeout(limits::ERRAND);
+    Ok(MembershipClient::new(channel).keys(request).await.map_err(refused_or_cut)?.into_inner())
 }
 
 /// Has `take` take in all that the hub holds of a site, in order.

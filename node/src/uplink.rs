@@ -123,6 +123,7 @@ pub struct UplinkOptions {
 pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Receiver<bool>) {
     let first_pause = Duration::from_millis(200).min(options.retry_max);
     let mut keys = site.keys_news();
+    let turn = Arc::<Turn>::default();
     let mut pause = first_pause;
     loop {
         if *stop.borrow() {
@@ -130,7 +131,7 @@ pub async fn run(site: Arc<Site>, options: UplinkOptions, mut stop: watch::Recei
         }
         let started = now_ms();
         let error = tokio::select! {
-            ended = session(&site, options.hub.as_deref()) => ended,
+            ended = session(&site, options.hub.as_deref(), &turn) => ended,
             _ = stop.changed() => return,
         };
         report(&site, &error);
@@ -234,7 +235,7 @@ fn is_due(site: &Site) -> bool {
 }
 
 /// A hub that knows the certificate and does not take it has said no, by status in place of a message.
-fn refused_or_cut(status: tonic::Status) -> UplinkError {
+pub(crate) fn refused_or_cut(status: tonic::Status) -> UplinkError {
     if status.code() != tonic::Code::PermissionDenied {
         return UplinkError::Cut(Box::new(status));
     }
@@ -246,20 +247,25 @@ fn refused_or_cut(status: tonic::Status) -> UplinkError {
     ))
 }
 
-async fn session(site: &Arc<Site>, hub: Option<&str>) -> UplinkError {
-    match drive(site, hub, false).await {
+async fn session(site: &Arc<Site>, hub: Option<&str>, turn: &Arc<Turn>) -> UplinkError {
+    match drive(site, hub, turn, false).await {
         // A hub from an old backup may lack the end of the epoch that this one goes on from.
         Err(UplinkError::Diverged(diverged))
             if diverged.cause() == Cause::Epoch && site.row().anchor.is_some() =>
         {
-            drive(site, hub, true).await.unwrap_or_else(|error| error)
+            drive(site, hub, turn, true).await.unwrap_or_else(|error| error)
         }
         ended => ended.unwrap_or_else(|error| error),
     }
 }
 
 /// With `hand_in` the hub gets first what it lacks of the epochs that this one goes on from.
-async fn drive(site: &Arc<Site>, hub: Option<&str>, hand_in: bool) -> Result<UplinkError, UplinkError> {
+async fn drive(
+    site: &Arc<Site>,
+    hub: Option<&str>,
+    turn: &Arc<Turn>,
+    hand_in: bool,
+) -> Result<UplinkError, UplinkError> {
     let mut keys = site.keys_news();
     let (channel, hub_key) = connect(site, hub).await?;
     let mut client = SyncClient::new(channel.clone())
@@ -287,7 +293,6 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>, hand_in: bool) -> Result<Upl
     let mut proofs = tokio::time::interval(PROOFS);
     proofs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut proving: Option<tokio::task::JoinHandle<()>> = None;
-    let turn = Arc::<Turn>::default();
     let newest = *durable.borrow_and_update();
     driver.on(Input::Appended(newest)).await?;
     loop {
@@ -308,7 +313,7 @@ async fn drive(site: &Arc<Site>, hub: Option<&str>, hand_in: bool) -> Result<Upl
             _ = tick.tick() => Input::Tick,
             _ = proofs.tick() => {
                 if proving.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-                    proving = Some(tokio::spawn(prove(Arc::clone(site), channel.clone(), Arc::clone(&turn))));
+                    proving = Some(tokio::spawn(prove(Arc::clone(site), channel.clone(), Arc::clone(turn))));
                 }
                 continue;
             }

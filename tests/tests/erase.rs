@@ -217,13 +217,59 @@ async fn an_old_backup_of_the_hub_erases_again_what_it_had_forgotten() {
         linked(&province.door(city).await, Link::Connected).await;
     }
     province.equal().await;
-    // Cities that had the hub's word once need not give theirs again: what the hub did is in its own log.
     let waiting = async {
         while holds(&dir, NAME).is_some() || holds(&dir, DAY).is_some() || holds(&dir, REASON).is_some() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::time::timeout(PATIENCE, waiting).await.expect("the old backup is emptied as well");
+    // The backup lacks what the cities had proved.
+    proved(province.hub(), 3).await;
     sound(province.hub()).await;
     province.stop().await.expect("all stop");
+}
+
+/// A city wrote to a record of another, in vain; the other has erased it. What went with that does not stand in the way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_city_is_restored_without_what_another_has_erased() {
+    let mut province = Province::running(&[GUANGZHOU, SHENZHEN]).await;
+    let id = province.door(GUANGZHOU).await.put(MEMBER, None, &member(1)).await.expect("a member");
+    province.equal().await;
+    let node = province.door(SHENZHEN).await;
+    let email = "in-vain@example.org".to_owned();
+    let in_vain = pb::Member { name: NAME.into(), email, ..member(1) };
+    node.put(MEMBER, Some(id), &in_vain).await.expect("written");
+    node.put(MEMBER, None, &member(2)).await.expect("its own");
+    let refused = async {
+        while province.door(PROVINCE).await.list(MEMBER, &[]).await.expect("a list").len() < 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("in time");
+    drop(node);
+    let findings = open_findings(&province.door(PROVINCE).await).await.len();
+    assert!(findings > 0, "nothing was written in vain");
+    erase(&province, id, "member").await;
+    // The findings about it have gone as well.
+    proved(province.hub(), 1 + findings).await;
+    province.equal().await;
+
+    let home = province.node(SHENZHEN).data_dir.clone();
+    let key = RecoveryKey::of(&Paths::new(&home)).expect("a key").to_string();
+    province.stop_node(SHENZHEN).await.expect("it stops");
+    fs::remove_dir_all(&home).expect("lost");
+    fs::create_dir_all(&home).expect("a new one");
+    let file = province.file("recovery.key");
+    fs::write(&file, format!("{key}\n")).expect("written");
+    let (code, file) = (province.invited("440300").await, file.display().to_string());
+    let restore = ["restore", &code, "--site", "440300", "--recovery-key", &file];
+    province.node(SHENZHEN).answer(&restore).await.expect("restored");
+    province.agree(SHENZHEN).await.expect("agreed");
+    province.start_node(SHENZHEN).await.expect("it starts");
+    province.equal().await;
+    assert_eq!(province.door(SHENZHEN).await.list(MEMBER, &[]).await.expect("a list").len(), 1);
+    assert_eq!(holds(&home, NAME), None);
+    for home in [province.node(SHENZHEN), province.hub()] {
+        sound(home).await;
+    }
 }

@@ -13,7 +13,7 @@ use super::global::{Global, city_named, data_dir};
 use super::screen::Screen;
 use crate::config::{NODE_KEYS, NodeConfig};
 use crate::json::site_text;
-use crate::restore::{fetch, held_of};
+use crate::restore::{fetch, held_of, kept};
 use crate::say;
 use crate::site::{Paths, Records as _, RecoveryKey, Restoring, Site, SiteError};
 use crate::text::Said;
@@ -66,6 +66,7 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
         };
         restoring.take_ring(&paths, &held.key_ring).map_err(|error| Failure::data(refused(&error)))?;
         let (epoch, head, anchor) = held_of(&held)?;
+        restoring.take_proofs(&kept(&membership).await?.erased, &membership.hub_key()?);
         let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
         let fetched = fetch(site, epoch, &membership, &paths, |entries| {
             restoring.append(entries)?;

@@ -1,18 +1,17 @@
 //! `takeover`: this machine goes on as the city, after its log and the hub's copy of it have parted.
 
-use liandong_proto::pb::trust::v1::KeysRequest;
-use liandong_proto::pb::trust::v1::membership_client::MembershipClient;
 use liandong_proto::schema::Text;
 use serde_json::json;
 
 use super::door::blocking;
 use super::exit::{Exit, Failure};
 use super::{Setup, ask, logs, run};
-use crate::restore::{fetch, held_of};
+use crate::restore::{fetch, held_of, kept};
 use crate::say;
 use crate::site::{Records as _, Site, SiteError, Takeover};
 use crate::text::counted;
-use crate::trust::{self, Membership};
+use crate::trust::Membership;
+use crate::uplink::UplinkError;
 
 /// Flags of `takeover`.
 #[derive(Debug, clap::Args)]
@@ -39,13 +38,10 @@ pub async fn run(args: &TakeoverArgs, setup: &Setup) -> Result<Exit, Failure> {
         membership.hub.clone_from(hub);
     }
     let (site, paths) = (takeover.site(), takeover.paths().clone());
-    let away = |error| unreachable(&membership.hub, &error);
-    let endpoint = trust::endpoint(&membership.hub, &membership).map_err(away)?;
-    let channel = endpoint.connect().await.map_err(away)?;
-    let kept =
-        MembershipClient::new(channel).keys(KeysRequest {}).await.map_err(|status| refused(&status))?;
-    let held = kept.into_inner().held.ok_or_else(nothing_held)?;
+    let kept = kept(&membership).await.map_err(|error| cut(&error))?;
+    let held = kept.held.ok_or_else(nothing_held)?;
     let (epoch, head, anchor) = held_of(&held)?;
+    takeover.take_proofs(&kept.erased, &membership.hub_key()?);
     let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
     let mut done = 0;
     let fetched = fetch(site, epoch, &membership, &paths, |entries| {
@@ -119,34 +115,28 @@ fn nothing_held() -> Failure {
     ))
 }
 
-fn unreachable(address: &str, error: &tonic::transport::Error) -> Failure {
-    let said = say!(
-        "无法连接枢纽 {address}：{error}；没有改动，请检查网络后重试",
-        "the hub cannot be reached at {address}: {error}; nothing was changed, check the network and try again"
-    );
-    Failure { exit: Exit::Unreachable, said }
-}
-
-fn refused(status: &tonic::Status) -> Failure {
-    let why = status.message();
-    let said = say!(
-        "枢纽拒绝了：{why}；没有改动。证书作废时请索取新的邀请码，在空目录中用 restore",
-        "the hub refused: {why}; nothing was changed. Where the certificate is void, ask for a fresh invitation and use \
-         restore in an empty directory"
-    );
-    Failure { exit: Exit::Denied, said }
-}
-
-fn cut(error: &crate::uplink::UplinkError) -> Failure {
-    let exit = match error {
-        crate::uplink::UplinkError::Refused(_) => Exit::Denied,
-        crate::uplink::UplinkError::Site(_) => Exit::Data,
-        _ => Exit::Unreachable,
+fn cut(error: &UplinkError) -> Failure {
+    let (exit, next) = match error {
+        UplinkError::Refused(_) => (
+            Exit::Denied,
+            Text {
+                zh: "证书作废时请索取新的邀请码，在空目录中用 restore",
+                en: "where the certificate is void, ask for a fresh invitation and use restore in an empty directory",
+            },
+        ),
+        UplinkError::Site(_) => (
+            Exit::Data,
+            Text {
+                zh: "内容无法打开时，请用最新的恢复密钥在空目录中 restore",
+                en: "where something does not open, use restore in an empty directory with the newest recovery key",
+            },
+        ),
+        _ => (Exit::Unreachable, Text { zh: "请检查网络后重试", en: "check the network and try again" }),
     };
+    let Text { zh, en } = next;
     let said = say!(
-        "没有接管：{error}；没有改动。连接中断请重新运行；内容无法打开时请用最新的恢复密钥在空目录中 restore",
-        "nothing was taken over: {error}; nothing was changed. After a cut run the command again; where something does not \
-         open, use restore in an empty directory with the newest recovery key"
+        "没有接管，没有改动：{error}；{zh}",
+        "nothing was taken over, nothing was changed: {error}; {en}"
     );
     Failure { exit, said }
 }

@@ -110,6 +110,11 @@ impl Site {
         })
     }
 
+    /// The life of the hub that was last heard of.
+    pub fn hub_generation(&self) -> u64 {
+        locked(&self.writer).author.generations.current()
+    }
+
     /// Takes in a delivery: durable before this returns, then shown. One that cannot be folded is not appended:
     /// every later start would stop at it.
     ///

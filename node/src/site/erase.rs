@@ -162,15 +162,14 @@ impl Site {
         }
     }
 
-    /// Own proofs that the hub has not answered with its own.
+    /// Own proofs of the erasures that `wanted` picks, by kind and id.
     ///
     /// # Errors
     /// [`SiteError`].
-    pub fn unanswered_proofs(&self) -> Result<Vec<ErasureProof>, SiteError> {
+    pub fn proofs(&self, wanted: impl Fn(&ErasureRow) -> bool) -> Result<Vec<ErasureProof>, SiteError> {
         let me = self.code();
-        let rows = erasures(&self.index)?.into_iter();
-        let open = rows.filter(|(_, row)| erasure::proof_of(row, SiteCode::PROVINCE).is_none());
-        Ok(open.filter_map(|(_, row)| erasure::proof_of(&row, me).cloned()).collect())
+        let rows = erasures(&self.index)?.into_iter().filter(|(_, row)| wanted(row));
+        Ok(rows.filter_map(|(_, row)| erasure::proof_of(&row, me).cloned()).collect())
     }
 
     /// Takes in the hub's proofs. One that is not signed with a key of its line, or is of something else, is left out.

@@ -9,9 +9,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 use liandong_proto::entry::{self, Anchor, Encoded, Entry, Head};
+use liandong_proto::erasure::{self, ErasureProof};
 use liandong_proto::id::{Epoch, RecordId, SiteCode};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::share::{CityKey, CityRing, SealError, open_ring};
+use liandong_proto::sign::VerifyingKey;
 use prost::Message as _;
 
 use super::files::{make_private_dir, write_key};
@@ -155,6 +157,15 @@ impl Restoring {
         }
         self.log.append(&batch, mark)?;
         Ok(())
+    }
+
+    /// Takes in the hub's proofs of what other sites have erased. One that is not by its key explains nothing.
+    pub fn take_proofs(&mut self, proofs: &[ErasureProof], hub_key: &VerifyingKey) {
+        for erased in proofs.iter().filter_map(|proof| erasure::check(hub_key, proof).ok()) {
+            if erased.holder.is_province() {
+                self.missing.erased((erased.kind, erased.record));
+            }
+        }
     }
 
     /// Notes a record that is known to be erased.

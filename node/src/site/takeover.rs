@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header, Op};
+use liandong_proto::erasure::ErasureProof;
 use liandong_proto::id::{Epoch, Hash, Origin, SiteCode, sha256};
 use liandong_proto::share::CityRing;
+use liandong_proto::sign::VerifyingKey;
 
 use super::deliver::erased_by;
 use super::files::PARTED;
@@ -93,6 +95,11 @@ impl Takeover {
     /// Its files.
     pub fn paths(&self) -> &Paths {
         &self.paths
+    }
+
+    /// As [`Restoring::take_proofs`].
+    pub fn take_proofs(&mut self, proofs: &[ErasureProof], hub_key: &VerifyingKey) {
+        self.restoring.take_proofs(proofs, hub_key);
     }
 
     /// Takes in entries as the hub sends them, in order.
@@ -218,13 +225,14 @@ impl Takeover {
     }
 }
 
-/// Gives a log that is whole the place of the one that has gone. A crash may have come between both steps.
+/// Gives a log that is whole the place of the one that has gone. A crash may have come between both steps; without a kept
+/// log it came before them, and what stands beside is half a log.
 ///
 /// # Errors
 /// [`SiteError::File`].
 pub(super) fn change_places(paths: &Paths) -> Result<(), SiteError> {
     let (log, next) = (paths.log(), paths.next_log());
-    if log.exists() || !next.exists() {
+    if log.exists() || !next.exists() || kept(paths)?.is_empty() {
         return Ok(());
     }
     paths.replace(&next, &log)
@@ -235,14 +243,15 @@ pub(super) fn change_places(paths: &Paths) -> Result<(), SiteError> {
 /// # Errors
 /// [`SiteError::File`].
 pub(super) fn remove_kept(paths: &Paths) -> Result<(), SiteError> {
-    let failed = |source| SiteError::File { path: paths.dir.clone(), source };
-    for entry in fs::read_dir(&paths.dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if entry.file_name().to_string_lossy().starts_with(PARTED) {
-            remove(&entry.path())?;
-        }
-    }
+    kept(paths)?.iter().try_for_each(|dir| remove(dir))?;
     remove(&paths.next_log())
+}
+
+fn kept(paths: &Paths) -> Result<Vec<PathBuf>, SiteError> {
+    let failed = |source| SiteError::File { path: paths.dir.clone(), source };
+    let is_kept = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(PARTED);
+    let all: Result<Vec<_>, _> = fs::read_dir(&paths.dir).map_err(failed)?.collect();
+    Ok(all.map_err(failed)?.iter().filter(|entry| is_kept(entry)).map(fs::DirEntry::path).collect())
 }
 
 fn remove(dir: &Path) -> Result<(), SiteError> {

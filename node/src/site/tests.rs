@@ -331,3 +331,19 @@ fn every_life_of_the_log_stays_known_over_a_restart() {
         again.close().expect("closed");
     }
 }
+
+/// A takeover that died after it had put the old log aside is finished by the next start; half a log is nobody's log.
+#[test]
+fn a_log_that_a_takeover_has_made_takes_its_place_at_the_next_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    member(&site).expect("written");
+    site.close().expect("closed");
+    drop(site);
+    let paths = Paths::new(dir.path());
+    std::fs::rename(paths.log(), paths.next_log()).expect("moved");
+    assert!(matches!(Site::open(&options(dir.path()), &mut |_| {}), Err(SiteError::NoSite(_))));
+    std::fs::create_dir(paths.parted_log(5)).expect("kept");
+    assert_eq!(members(&open(dir.path())), 1);
+    assert!(!paths.next_log().exists() && paths.parted_log(5).exists());
+}
