@@ -9,7 +9,8 @@ use liandong_proto::schema::{self, Audience};
 use liandong_proto::state::RecordState;
 
 /// The cities that may see a record. The home city sees a record even where its kind is unknown here. A tombstone names
-/// nobody any more: it goes to those who were given the record, and an erased one to all who hold it.
+/// nobody any more: it goes to those who were given the record, and an erased one to all who hold it. One that is nobody's yet
+/// names nobody either: those who were refused to change it are told so.
 pub fn sites(kind: u32, state: &RecordState) -> Vec<SiteCode> {
     let mut out = match schema::kind(kind).map(|kind| kind.audience) {
         _ if state.erased => state.fed.iter().map(|(site, _)| *site).chain([state.home]).collect(),
@@ -17,6 +18,9 @@ pub fn sites(kind: u32, state: &RecordState) -> Vec<SiteCode> {
         Some(Audience::AllCities) => city::cities().iter().map(|city| city.code).collect(),
         Some(Audience::Sites(_)) if state.deleted() => {
             state.fed.iter().map(|(site, _)| *site).chain([state.home]).collect()
+        }
+        Some(Audience::Sites(_)) if state.unclaimed() => {
+            state.writers.iter().map(|writer| writer.origin.site).collect()
         }
         Some(Audience::Sites(tags)) => {
             let named = tags.iter().filter_map(|tag| state.fields.get(*tag)).flat_map(numbers);
@@ -38,6 +42,9 @@ pub fn sees(site: SiteCode, kind: u32, state: &RecordState) -> bool {
         Some(Audience::AllCities) => true,
         Some(Audience::Sites(_)) if state.deleted() => {
             state.home == site || state.fed.iter().any(|(fed, _)| *fed == site)
+        }
+        Some(Audience::Sites(_)) if state.unclaimed() => {
+            state.writers.iter().any(|writer| writer.origin.site == site)
         }
         Some(Audience::Sites(tags)) => tags
             .iter()

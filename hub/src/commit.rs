@@ -2,20 +2,20 @@
 //! stages the rows and only then tells anybody. While one commit is being synced the next is judged.
 
 mod notes;
+mod run;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use liandong_node::index::Staged;
+use liandong_node::audit::Note;
+use liandong_node::index::{Index, Staged};
 use liandong_node::log::Batch;
-use liandong_node::now::now_ms;
 use liandong_node::rows;
 use liandong_node::site::{Author, PutAnswer, SiteError, Verdict, record_kind};
 use liandong_proto::entry::{Head, Op, Patch};
 use liandong_proto::erasure::ErasureRow;
 use liandong_proto::id::{Hash, Origin, SiteCode};
-use liandong_proto::merge::{self, Lineage};
+use liandong_proto::merge::{self, Lineage, Verdicts};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::session::hub::CheckedEntry;
@@ -26,7 +26,6 @@ use sha2::{Digest as _, Sha256};
 
 use crate::chain;
 use crate::fold::{Accepting, Fold, Key, arrival};
-use crate::hub::Shared;
 use crate::queue::{Job, OwnWrite, Pushed};
 use crate::registry::Registry;
 use crate::sanctions::Sanctions;
@@ -78,11 +77,29 @@ pub struct Told {
     pub signer: Option<SigningKey>,
 }
 
+/// What a judge stands on besides its own state: a running hub, or one that is simulated.
+pub trait Ground: Send + Sync {
+    /// The index as of the newest round that is published.
+    fn index(&self) -> &Index;
+
+    /// Waits until a round is published.
+    fn wait_published(&self, round: u64);
+
+    /// The hub's clock.
+    fn now_ms(&self) -> u64;
+
+    /// Takes a note for the audit log.
+    fn note(&self, note: Note);
+
+    /// Decides what becomes of an entry.
+    fn judge(&self, fold: &Fold<'_>, entry: &Accepting<'_>) -> Verdicts {
+        fold.judge(entry)
+    }
+}
+
 /// The judge: owns the order.
 pub struct Judge {
-    shared: Arc<Shared>,
-    rounds: mpsc::SyncSender<Round>,
-    published: Arc<AtomicU64>,
+    ground: Arc<dyn Ground>,
     number: u64,
     /// When the round at hand was received: one time for all of it, the one that a replay reads as well.
     received_at_ms: u64,
@@ -116,10 +133,10 @@ struct Coming {
 
 impl Judge {
     #[allow(clippy::too_many_arguments, reason = "all that a life of the order starts from")]
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        rounds: mpsc::SyncSender<Round>,
-        published: Arc<AtomicU64>,
+    /// A judge that goes on from where a hub stands.
+    pub fn new(
+        ground: Arc<dyn Ground>,
+        signer: SigningKey,
         author: Author,
         row: pb::SiteRow,
         generations: Generations,
@@ -127,15 +144,12 @@ impl Judge {
         lineage: Lineage,
         sanctions: Sanctions,
     ) -> Judge {
-        let (ahead, signer) = (Ahead::default(), shared.signer());
         Judge {
-            shared,
+            ground,
             signer,
-            rounds,
-            published,
             number: 0,
             received_at_ms: 0,
-            ahead,
+            ahead: Ahead::default(),
             scratch: Vec::new(),
             author,
             row,
@@ -146,43 +160,31 @@ impl Judge {
         }
     }
 
-    /// Works until the queue is stopped and empty.
-    pub fn run(mut self) {
-        while let Some(jobs) = self.shared.queue.take(ROUND_ENTRIES) {
-            self.ahead.prune(self.published.load(Ordering::Acquire));
-            self.received_at_ms = now_ms().max(self.row.received_at_ms);
-            let (mut told, mut batch) = (Told::default(), Batch::new());
-            let pushed = |job: &Job| if let Job::Pushed(pushed) = job { pushed.entries.len() } else { 0 };
-            let mut coming = Vec::with_capacity(jobs.iter().map(pushed).sum());
-            let (mut own, mut knocks, mut signed) = (Vec::new(), Vec::new(), Vec::new());
-            for job in jobs {
-                match job {
-                    Job::Knock(knock) => knocks.push(knock),
-                    Job::Register(register) => self.register(register, &mut batch, &mut told),
-                    Job::Rekey(rekey) => self.rekey(rekey, &mut batch, &mut told),
-                    Job::Pushed(pushed) => self.pushed(pushed, &mut coming, &mut signed, &mut told),
-                    Job::Own(write) => own.push(write),
-                    Job::Proved(proved) => self.proved(proved, &mut batch, &mut told),
-                }
-            }
-            for knock in knocks {
-                self.knock(knock, &mut batch, &mut told);
-            }
-            let result = self.round(coming, signed, own, batch, told);
-            match result {
-                Ok(round) => {
-                    if self.rounds.send(round).is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    // The order cannot go on from here; a restart goes on from the log.
-                    tracing::error!(%error, "the committer stops: what is stored cannot be read");
-                    self.shared.fail(error);
-                    return;
-                }
+    /// One round of jobs: all that goes into one commit. `published` is the newest round that is stored and told.
+    ///
+    /// # Errors
+    /// [`SiteError`] when what is stored cannot be read: the order cannot go on from here.
+    pub fn step(&mut self, jobs: Vec<Job>, published: u64) -> Result<Round, SiteError> {
+        self.ahead.prune(published);
+        self.received_at_ms = self.ground.now_ms().max(self.row.received_at_ms);
+        let (mut told, mut batch) = (Told::default(), Batch::new());
+        let pushed = |job: &Job| if let Job::Pushed(pushed) = job { pushed.entries.len() } else { 0 };
+        let mut coming = Vec::with_capacity(jobs.iter().map(pushed).sum());
+        let (mut own, mut knocks, mut signed) = (Vec::new(), Vec::new(), Vec::new());
+        for job in jobs {
+            match job {
+                Job::Knock(knock) => knocks.push(knock),
+                Job::Register(register) => self.register(register, &mut batch, &mut told),
+                Job::Rekey(rekey) => self.rekey(rekey, &mut batch, &mut told),
+                Job::Pushed(pushed) => self.pushed(pushed, &mut coming, &mut signed, &mut told),
+                Job::Own(write) => own.push(write),
+                Job::Proved(proved) => self.proved(proved, &mut batch, &mut told),
             }
         }
+        for knock in knocks {
+            self.knock(knock, &mut batch, &mut told);
+        }
+        self.round(coming, signed, own, batch, told)
     }
 
     /// Puts the entries of a push in line, without those that are here already.
@@ -225,7 +227,10 @@ impl Judge {
         if head.seq > before && head.seq == pushed.signed.seq {
             signed.push(pushed.signed);
         }
-        self.registry.advance(pushed.origin, head, self.received_at_ms);
+        // A push of what is here already leaves no trace: nothing of it is in the log.
+        if head.seq > before {
+            self.registry.advance(pushed.origin, head, self.received_at_ms);
+        }
     }
 
     fn round(
@@ -242,12 +247,12 @@ impl Judge {
         let pushed = coming.iter().map(|coming| (coming.entry.header.kind, coming.entry.header.record));
         let written =
             own.iter().flat_map(|write| &write.puts).filter_map(|put| Some((put.kind, put.record?)));
-        let states = read_all(&self.shared, &self.ahead, pushed.chain(written))?;
+        let states = read_all(self.ground.index(), &self.ahead, pushed.chain(written))?;
         let mut sanctions = std::mem::take(&mut self.sanctions);
         let lineage = self.lineage.clone();
         let mut fold = Fold::new(&lineage, &mut sanctions, states);
-        let (shared, ahead) = (Arc::clone(&self.shared), std::mem::take(&mut self.ahead));
-        let mut read = |key: Key| stored(&shared, &ahead, key);
+        let (ground, ahead) = (Arc::clone(&self.ground), std::mem::take(&mut self.ahead));
+        let mut read = |key: Key| stored(ground.index(), &ahead, key);
         let mut accepted = Vec::with_capacity(coming.len());
         let mut hashes = Sha256::new();
         let mut hub_seq = first;
@@ -271,14 +276,14 @@ impl Judge {
             };
             let verdicts = match coming.arrival {
                 Some(reason) => vec![(0, reason)],
-                None => fold.judge(&entry),
+                None => ground.judge(fold, &entry),
             };
             let mut erased = Vec::new();
             if fold.is_erased(key) {
                 erased = erasures.late(key, entry.header.origin.site);
             } else if entry.header.op == Op::Erase && verdicts.is_empty() {
-                shared.wait_published(round);
-                erased = fold.erased_by(&entry, findings_about(&shared, fold, key)?, &mut read)?;
+                ground.wait_published(round);
+                erased = fold.erased_by(&entry, findings_about(ground.index(), fold, key)?, &mut read)?;
             }
             erasures.begin(entry.header.origin, entry.header.seq, &erased);
             entry.erased = &erased;
@@ -351,7 +356,6 @@ impl Judge {
         told.moved = folded.moved.into_iter().collect();
         self.row.seq = self.author.head.seq;
         self.row.hash = Bytes::copy_from_slice(&self.author.head.hash);
-        self.row.stamp = self.author.clock.last().0;
         told.row = self.row.clone();
         Ok(Round { number: self.number, batch, mark: first, rows, told })
     }
@@ -368,7 +372,7 @@ impl Judge {
         let mut answers = Vec::with_capacity(write.puts.len());
         for put in &write.puts {
             let state = put.record.and_then(|record| fold.state((put.kind, record)));
-            let verdict = match self.author.write(put, state, &write.by, now_ms()) {
+            let verdict = match self.author.write(put, state, &write.by, self.ground.now_ms()) {
                 Ok(verdict) => verdict,
                 // What came before it in this batch is taken all the same; the caller hears of the first fault.
                 Err(error) => return Ok(Err(error)),
@@ -382,6 +386,8 @@ impl Judge {
                 Verdict::Write(made, record) => {
                     let hash = made.head.hash;
                     let base = made.header.base.hub_seq;
+                    // What is only tried gives out stamps as well, and the log does not know of them.
+                    self.row.stamp = made.header.stamp.0;
                     let entry = CheckedEntry { entry: made.entry, header: made.header, hash };
                     self.registry.advance(self.author.origin, self.author.head, self.received_at_ms);
                     take(
@@ -414,8 +420,8 @@ impl Judge {
         if tokens.is_empty() {
             return Ok(());
         }
-        self.shared.wait_published(self.number);
-        tokens.iter().try_for_each(|token| self.sanctions.search(token, &self.shared.index))
+        self.ground.wait_published(self.number);
+        tokens.iter().try_for_each(|token| self.sanctions.search(token, self.ground.index()))
     }
 }
 

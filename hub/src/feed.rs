@@ -1,6 +1,7 @@
 //! Reading a site's feed: each record that changed once, as it is now.
 
 use bytes::Bytes;
+use liandong_node::index::Index;
 use liandong_node::rows;
 use liandong_node::site::SiteError;
 use liandong_proto::erasure::entry_ref;
@@ -23,26 +24,40 @@ impl Hub {
         // Before any state is read: what is said to be merged is merged in all of them.
         let (own_seq_inclusive, up_to) =
             self.read(|published| (published.registry.head(origin).seq, published.row.hub_seq));
-        let mut batch = FeedBatch { items: Vec::new(), own_seq_inclusive, up_to };
-        let mut bytes = 0;
-        let mut last = after;
-        let from = rows::feed_from(origin.site, after.saturating_add(1));
-        for row in self.index().scan(&from, Some(&rows::feed_end(origin.site))) {
-            let (key, _) = row?;
-            let Some((place, kind, record)) = rows::parse_feed(&key) else { continue };
-            if bytes >= max_bytes && place > last {
-                batch.up_to = last;
-                break;
-            }
-            last = place;
-            let Some(stored) = self.index().get(&rows::record(kind, record))? else { continue };
-            let item = item(origin, kind, record, &RecordState::decode(&stored.value)?);
-            bytes += item.encoded_len();
-            batch.items.push(item);
-        }
-        batch.up_to = batch.up_to.max(last);
-        Ok(batch)
+        let batch = FeedBatch { items: Vec::new(), own_seq_inclusive, up_to };
+        read(self.index(), origin, after, max_bytes, batch)
     }
+}
+
+/// Reads a site's feed into `batch`, which says what is published.
+///
+/// # Errors
+/// [`SiteError`].
+pub fn read(
+    index: &Index,
+    origin: Origin,
+    after: u64,
+    max_bytes: usize,
+    mut batch: FeedBatch,
+) -> Result<FeedBatch, SiteError> {
+    let mut bytes = 0;
+    let mut last = after;
+    let from = rows::feed_from(origin.site, after.saturating_add(1));
+    for row in index.scan(&from, Some(&rows::feed_end(origin.site))) {
+        let (key, _) = row?;
+        let Some((place, kind, record)) = rows::parse_feed(&key) else { continue };
+        if bytes >= max_bytes && place > last {
+            batch.up_to = last;
+            break;
+        }
+        last = place;
+        let Some(stored) = index.get(&rows::record(kind, record))? else { continue };
+        let item = item(origin, kind, record, &RecordState::decode(&stored.value)?);
+        bytes += item.encoded_len();
+        batch.items.push(item);
+    }
+    batch.up_to = batch.up_to.max(last);
+    Ok(batch)
 }
 
 /// A record as it goes to a site.

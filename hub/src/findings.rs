@@ -45,7 +45,8 @@ pub fn steps(key: Key, state: &RecordState, before: &[Held]) -> Vec<Step> {
     out
 }
 
-fn id(key: Key, held: &Held) -> RecordId {
+/// The id of the finding about a held value.
+pub fn id(key: Key, held: &Held) -> RecordId {
     let by = held.by;
     RecordId::derived(&[
         b"finding",

@@ -126,7 +126,7 @@ impl<'a> Fold<'a> {
             record: entry.header.record,
             op: entry.header.op,
             patch: entry.patch,
-            seen: entry.header.seen,
+            seen: &entry.header.seen,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading the hub's log: one origin's entries, one record's history.
 
-use liandong_node::log::Pos;
+use liandong_node::log::{LogView, Pos};
 use liandong_node::now::now_ms;
 use liandong_node::site::{SiteError, history_item, record_kind};
 use liandong_proto::entry::{Entry, Head, Header, Patch};
@@ -20,20 +20,9 @@ impl Hub {
     /// Calls `visit` for every commit, oldest first, for as long as it says so.
     pub(crate) fn commits(
         &self,
-        mut visit: impl FnMut(pb::Commit) -> Result<bool, SiteError>,
+        visit: impl FnMut(pb::Commit) -> Result<bool, SiteError>,
     ) -> Result<(), SiteError> {
-        for raw in self.shared.log.read(Pos::default()) {
-            let raw = raw?;
-            if raw.kind != record_kind::COMMIT {
-                continue;
-            }
-            let commit = pb::Commit::decode(raw.payload)
-                .map_err(|error| SiteError::corrupt(format!("the commit at {:?}", raw.pos), error))?;
-            if !visit(commit)? {
-                break;
-            }
-        }
-        Ok(())
+        commits(&*self.shared.log, visit)
     }
 
     /// All entries of a city that count, behind a place: of the epoch it lives in, and of those before it up to where the
@@ -80,16 +69,7 @@ impl Hub {
     /// # Errors
     /// [`SiteError`].
     pub fn locate(&self, origin: Origin, heads: &[Head]) -> Result<Option<Head>, SiteError> {
-        let mut found: Option<Head> = None;
-        self.commits(|commit| {
-            line_entries(&[(origin, u64::MAX)], commit, |head, _| {
-                if heads.contains(&head) {
-                    found = Some(head);
-                }
-            })?;
-            Ok(true)
-        })?;
-        Ok(found)
+        locate(&*self.shared.log, origin, heads)
     }
 
     pub(crate) fn read_history(
@@ -113,12 +93,54 @@ impl Hub {
     }
 }
 
+/// Calls `visit` for every commit of a hub's log, oldest first, for as long as it says so.
+///
+/// # Errors
+/// [`SiteError`].
+pub fn commits(
+    log: &dyn LogView,
+    mut visit: impl FnMut(pb::Commit) -> Result<bool, SiteError>,
+) -> Result<(), SiteError> {
+    for raw in log.read(Pos::default()) {
+        let raw = raw?;
+        if raw.kind != record_kind::COMMIT {
+            continue;
+        }
+        let commit = pb::Commit::decode(raw.payload)
+            .map_err(|error| SiteError::corrupt(format!("the commit at {:?}", raw.pos), error))?;
+        if !visit(commit)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The newest of some heads that a hub's log holds of an origin.
+///
+/// # Errors
+/// [`SiteError`].
+pub fn locate(log: &dyn LogView, origin: Origin, heads: &[Head]) -> Result<Option<Head>, SiteError> {
+    let mut found: Option<Head> = None;
+    commits(log, |commit| {
+        line_entries(&[(origin, u64::MAX)], commit, |head, _| {
+            if heads.contains(&head) {
+                found = Some(head);
+            }
+        })?;
+        Ok(true)
+    })?;
+    Ok(found)
+}
+
 fn read_header(accepted: &pb::Accepted) -> Result<Header, SiteError> {
     Header::decode(&accepted.header).map_err(|error| SiteError::corrupt("an entry of a commit", error))
 }
 
 /// The entries of a commit that stand in a line: of these origins, each up to a place.
-fn line_entries(
+///
+/// # Errors
+/// [`SiteError`].
+pub fn line_entries(
     line: &[(Origin, u64)],
     commit: pb::Commit,
     mut visit: impl FnMut(Head, Entry),

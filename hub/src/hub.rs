@@ -195,7 +195,7 @@ impl Hub {
             None => pb::SiteRow::default(),
         };
         let mut replay = Replay::new(row, &index)?;
-        replay.run(&log, position.map(Pos::from_bytes).unwrap_or_default(), &index, progress)?;
+        replay.run(&*log, position.map(Pos::from_bytes).unwrap_or_default(), &index, progress)?;
         let Replay { mut row, mut generations, registry, lineage, .. } = replay;
         let sanctions = Sanctions::load(&index)?;
         let epoch = Epoch::from_slice(&row.epoch)
@@ -242,9 +242,8 @@ impl Hub {
         let (sender, receiver) = mpsc::sync_channel(1);
         let published = Arc::new(AtomicU64::new(0));
         let judge = Judge::new(
-            Arc::clone(&shared),
-            sender,
-            Arc::clone(&published),
+            Arc::<Shared>::clone(&shared),
+            shared.signer(),
             author,
             row,
             generations,
@@ -252,9 +251,10 @@ impl Hub {
             lineage,
             sanctions,
         );
-        let writer = Writer { shared: Arc::clone(&shared), published };
+        let writer = Writer { shared: Arc::clone(&shared), published: Arc::clone(&published) };
+        let judged = Arc::clone(&shared);
         let threads = vec![
-            spawn("judge", &shared, move || judge.run())?,
+            spawn("judge", &shared, move || judge.run(&judged, &sender, &published))?,
             spawn("writer", &shared, move || writer.run(&receiver))?,
             {
                 let eraser = Arc::clone(&shared);
@@ -447,14 +447,14 @@ fn begin_generation(
 }
 
 /// A generation's effect on the hub's row.
-pub(crate) fn started(row: &mut pb::SiteRow, start: &pb::GenerationStart) {
+pub fn started(row: &mut pb::SiteRow, start: &pb::GenerationStart) {
     row.generation = start.generation;
     row.generations
         .push(pb::HistoryStart { generation: start.generation, first_hub_seq: start.first_hub_seq });
 }
 
 /// Stages rows together with where the hub stands after them.
-pub(crate) fn stage_row(
+pub fn stage_row(
     index: &Index,
     row: &pb::SiteRow,
     mut staged: Vec<Staged>,

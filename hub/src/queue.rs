@@ -163,6 +163,12 @@ impl Queue {
         self.news.notify_one();
     }
 
+    /// Whether there is work, so that [`Queue::take`] need not wait.
+    pub fn has_work(&self) -> bool {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        !lanes.first.is_empty() || !lanes.turn.is_empty()
+    }
+
     /// Waits for work; then one push of each city in turn until `entries` are reached. `None` when stopped
     /// and empty.
     pub fn take(&self, entries: usize) -> Option<Vec<Job>> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use liandong_node::index::{Index, Staged};
-use liandong_node::log::{Log, Pos};
+use liandong_node::log::{LogView, Pos};
 use liandong_node::rows;
 use liandong_node::site::{OnProgress, Progress, SiteError, lacks, record_kind};
 use liandong_proto::entry::{Anchor, Head, Header, Op, Patch};
@@ -67,7 +67,7 @@ impl Replay {
     /// [`SiteError`].
     pub fn run(
         &mut self,
-        log: &Log,
+        log: &dyn LogView,
         from: Pos,
         index: &Index,
         progress: OnProgress<'_>,
@@ -209,10 +209,8 @@ impl Replay {
             let head = Head { seq: header.seq, hash: sha256(&accepted.header) };
             self.registry.advance(header.origin, head, commit.received_at_ms);
             self.row.hub_seq = hub_seq;
-            let is_own = header.origin.site.0 == self.row.site;
-            let stamp = if is_own { header.stamp } else { header.stamp.effective(commit.received_at_ms) };
-            self.row.stamp = self.row.stamp.max(stamp.0);
-            if is_own {
+            if header.origin.site.0 == self.row.site {
+                self.row.stamp = self.row.stamp.max(header.stamp.0);
                 (self.row.seq, self.row.hash) = (head.seq, Bytes::copy_from_slice(&head.hash));
             }
         }

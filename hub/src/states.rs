@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::panic::resume_unwind;
 
 use bytes::Bytes;
-use liandong_node::index::check_of;
+use liandong_node::index::{Index, check_of};
 use liandong_node::rows;
 use liandong_node::site::SiteError;
 use liandong_proto::id::{RecordId, RecordMap};
@@ -14,7 +14,6 @@ use prost::Message as _;
 
 use crate::findings;
 use crate::fold::{Fold, Key, Stored};
-use crate::hub::Shared;
 
 /// From so many records on a second thread helps to read them.
 const SHARED_READ: usize = 1_024;
@@ -45,12 +44,12 @@ impl Ahead {
 ///
 /// # Errors
 /// [`SiteError`].
-pub fn stored(shared: &Shared, ahead: &Ahead, key: Key) -> Result<Option<Stored>, SiteError> {
+pub fn stored(index: &Index, ahead: &Ahead, key: Key) -> Result<Option<Stored>, SiteError> {
     if let Some(value) = ahead.get(&key) {
         let check = Some(check_of(&rows::record(key.0, key.1), value));
         return Ok(Some(Stored { state: RecordState::decode(value)?, check }));
     }
-    match shared.index.get(&rows::record(key.0, key.1))? {
+    match index.get(&rows::record(key.0, key.1))? {
         None => Ok(None),
         Some(item) => Ok(Some(Stored { state: RecordState::decode(&item.value)?, check: Some(item.check) })),
     }
@@ -61,7 +60,7 @@ pub fn stored(shared: &Shared, ahead: &Ahead, key: Key) -> Result<Option<Stored>
 /// # Errors
 /// [`SiteError`].
 pub fn read_all(
-    shared: &Shared,
+    index: &Index,
     ahead: &Ahead,
     keys: impl Iterator<Item = Key>,
 ) -> Result<RecordMap<Stored>, SiteError> {
@@ -70,7 +69,7 @@ pub fn read_all(
     keys.dedup();
     let mut out = RecordMap::with_capacity_and_hasher(keys.len(), Default::default());
     let read = |keys: &[Key]| -> Result<Vec<(Key, Stored)>, SiteError> {
-        let found = keys.iter().map(|key| Ok(stored(shared, ahead, *key)?.map(|it| (*key, it))));
+        let found = keys.iter().map(|key| Ok(stored(index, ahead, *key)?.map(|it| (*key, it))));
         found.filter_map(Result::transpose).collect()
     };
     // Reading is most of the work with an edit, and the judge is alone while nodes wait for it.
@@ -90,7 +89,7 @@ pub fn read_all(
 ///
 /// # Errors
 /// [`SiteError`].
-pub fn findings_about(shared: &Shared, fold: &Fold<'_>, key: Key) -> Result<Vec<RecordId>, SiteError> {
+pub fn findings_about(index: &Index, fold: &Fold<'_>, key: Key) -> Result<Vec<RecordId>, SiteError> {
     let is_about = |state: &RecordState| {
         let finding = Finding::decode(state.fields.bytes().clone()).unwrap_or_default();
         let names = |kind: u32, record: &[u8]| (kind, record) == (key.0, key.1.0.as_slice());
@@ -98,7 +97,7 @@ pub fn findings_about(shared: &Shared, fold: &Fold<'_>, key: Key) -> Result<Vec<
     };
     let mut found = fold.findings(is_about);
     let prefix = rows::records_of(findings::KIND);
-    for row in shared.index.scan(&prefix, Some(&rows::after_prefix(&prefix))) {
+    for row in index.scan(&prefix, Some(&rows::after_prefix(&prefix))) {
         let (row, value) = row?;
         let Some((_, id)) = rows::parse_record(&row) else { continue };
         if is_about(&RecordState::decode(&value)?) {

@@ -13,7 +13,7 @@ use liandong_proto::session::refusal;
 
 use crate::agreements::{self, Term};
 use crate::commit::{Round, Told};
-use crate::hub::{Shared, locked, stage_row};
+use crate::hub::{Published, Shared, locked, stage_row};
 
 /// The writer: makes rounds durable, stores them, tells.
 pub struct Writer {
@@ -93,28 +93,10 @@ impl Writer {
         self.shared.scanned.touch(origins.chain(told.moved.iter().copied()), told.at.hub_seq);
         let heads: Vec<(SiteCode, Head)> = {
             let mut published = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
-            published.row = told.row;
-            for (site, row) in &told.cities {
-                published.registry.members.publish(*site, row.clone());
-            }
-            for (key, row) in told.erasures {
-                published.registry.erasures.publish(key, row);
-            }
-            for (id, term) in agreements {
-                published.registry.agreements.take(id, term);
-            }
             if let Some(signer) = told.signer.clone() {
                 self.shared.take_signer(signer);
             }
-            told.heads
-                .into_iter()
-                .filter_map(|(origin, row)| {
-                    // A closed epoch has nobody left to hear of it: the city's session is that of the next one.
-                    let head = (!row.closed).then(|| (origin.site, crate::registry::head(&row)));
-                    published.registry.publish(origin, row);
-                    head
-                })
-                .collect()
+            published.take(&told, agreements)
         };
         for answer in told.answers {
             answer();
@@ -155,6 +137,28 @@ impl Writer {
                 )));
             }
         }
+    }
+}
+
+impl Published {
+    /// Takes over what a round that is durable has changed; the heads to be told to the sessions of their cities.
+    pub fn take(&mut self, told: &Told, agreements: Vec<(RecordId, Option<Term>)>) -> Vec<(SiteCode, Head)> {
+        self.row = told.row.clone();
+        for (site, row) in &told.cities {
+            self.registry.members.publish(*site, row.clone());
+        }
+        for (key, row) in &told.erasures {
+            self.registry.erasures.publish(*key, row.clone());
+        }
+        for (id, term) in agreements {
+            self.registry.agreements.take(id, term);
+        }
+        for (origin, row) in &told.heads {
+            self.registry.publish(*origin, row.clone());
+        }
+        // A closed epoch has nobody left to hear of it: the city's session is that of the next one.
+        let living = told.heads.iter().filter(|(_, row)| !row.closed);
+        living.map(|(origin, row)| (origin.site, crate::registry::head(row))).collect()
     }
 }
 

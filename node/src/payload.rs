@@ -162,7 +162,7 @@ mod tests {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
-            seen: None,
+            seen: Vec::new(),
         };
         entry::make(header, Patch { set, cleared: vec![] }.to_open([0; 16]), SECRET.to_vec().into()).0
     }

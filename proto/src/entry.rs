@@ -49,9 +49,13 @@ pub struct Header {
     pub sealed_hash: Option<Hash>,
     /// Where this epoch goes on from, in its first entry.
     pub anchor: Option<Anchor>,
-    /// Up to where its writer had seen the older epochs, of an entry that was made again in this one.
-    pub seen: Option<Anchor>,
+    /// Up to where its writer had seen the older epochs, of an entry that was made again in this one: the first with all that
+    /// it goes on from, and those behind it.
+    pub seen: Vec<Anchor>,
 }
+
+/// The most takeovers that one entry is told of.
+pub const MOST_SEEN: usize = 16;
 
 /// The place in an older epoch that a new one goes on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +153,10 @@ impl Header {
                 (13, Value::Delimited(bytes)) => header.open_hash = Some(hash_of(bytes)?),
                 (14, Value::Delimited(bytes)) => header.sealed_hash = Some(hash_of(bytes)?),
                 (15, Value::Delimited(bytes)) => header.anchor = Some(read_anchor(bytes)?),
-                (16, Value::Delimited(bytes)) => header.seen = Some(read_anchor(bytes)?),
+                (16, Value::Delimited(bytes)) if header.seen.len() < MOST_SEEN => {
+                    header.seen.push(read_anchor(bytes)?);
+                }
+                (16, _) => return Err(EntryError::Header("seen is no list of a few anchors")),
                 // A newer writer may say more.
                 _ => {}
             }
@@ -180,7 +187,7 @@ impl Header {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
-            seen: None,
+            seen: Vec::new(),
         }
     }
 
@@ -204,7 +211,7 @@ impl Header {
         if let Some(anchor) = &self.anchor {
             put_bytes(&mut out, 15, &anchor.to_pb().encode_to_vec());
         }
-        if let Some(seen) = &self.seen {
+        for seen in &self.seen {
             put_bytes(&mut out, 16, &seen.to_pb().encode_to_vec());
         }
         out.into()
@@ -365,7 +372,10 @@ mod tests {
             open_hash: None,
             sealed_hash: Some([2; 32]),
             anchor: Some(Anchor { epoch: Epoch([8; 16]), seq: 4, hash: [5; 32] }),
-            seen: Some(Anchor { epoch: Epoch([8; 16]), seq: 2, hash: [6; 32] }),
+            seen: vec![
+                Anchor { epoch: Epoch([8; 16]), seq: 2, hash: [6; 32] },
+                Anchor { epoch: Epoch([9; 16]), seq: 3, hash: [7; 32] },
+            ],
         }
     }
 

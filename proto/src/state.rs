@@ -103,12 +103,16 @@ impl RecordState {
         self.deleted_by.is_some()
     }
 
-    /// Whether all that is known of the record is that somebody was refused to take it away: it is nobody's yet.
+    /// Whether all that is known of the record is that some were refused to change it: it is nobody's yet. A hub that was
+    /// restored from a backup may get another's edit of a record before what its home made it with.
     pub fn unclaimed(&self) -> bool {
-        let refused = |held: &Held| {
-            held.tag == 0 && held.reason == Reason::NotOwner && held.set.is_empty() && held.cleared.is_empty()
-        };
-        self.setters.is_empty() && !self.held.is_empty() && self.held.iter().all(refused)
+        let refused = |held: &Held| held.reason == Reason::NotOwner;
+        // Whoever wrote and was not refused made a draft: that is its home.
+        let stands = |writer: &Writer| self.held.iter().any(|held| held.by.origin.site == writer.origin.site);
+        self.setters.is_empty()
+            && !self.held.is_empty()
+            && self.held.iter().all(refused)
+            && self.writers.iter().all(stands)
     }
 
     /// The change that set or cleared `tag` last.

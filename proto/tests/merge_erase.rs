@@ -39,7 +39,7 @@ fn fold(acts: &[Act], readable: bool) -> (RecordState, Vec<(u32, Reason)>) {
             record: RecordId([3; 16]),
             op: *op,
             patch: &patch,
-            seen: None,
+            seen: &[],
         };
         last = merge::judge(state.as_ref(), &change, &lineage, validate::today(1_795_000_000_000), None);
         state = Some(merge::apply(state, &change, &last, &lineage));

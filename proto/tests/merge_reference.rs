@@ -53,15 +53,17 @@ impl<'a> Reference<'a> {
         self.kind.field(tag).map_or(vec![tag], |field| field.group.to_vec())
     }
 
-    /// Whether it is nobody's: nothing of it ever counted, and all that stands are refusals to take it away.
+    /// Whether it is nobody's: nothing of it ever counted, and of everybody who wrote there stands a refusal to change what is
+    /// another's.
     fn unclaimed(&self) -> bool {
         let Some(end) = self.writes.len().checked_sub(1) else { return true };
         let counts = |fate: &Fate| matches!(fate, Fate::Accepted(_));
         let standing = self.refused(end);
-        let nothing = Fate::Refused(Reason::NotOwner, Values::new(), BTreeSet::new());
-        let mut fates = standing.iter().map(|(at, group)| (*group, &self.fates[*at][group]));
+        let mut fates = standing.iter().map(|(at, group)| &self.fates[*at][group]);
+        let sites: BTreeSet<SiteCode> = standing.iter().map(|(at, _)| self.writes[*at].origin.site).collect();
         !standing.is_empty()
-            && fates.all(|(group, fate)| group == 0 && *fate == nothing)
+            && fates.all(|fate| matches!(fate, Fate::Refused(Reason::NotOwner, ..)))
+            && self.writes.iter().all(|write| sites.contains(&write.origin.site))
             && !self.fates.iter().flat_map(BTreeMap::values).any(counts)
     }
 

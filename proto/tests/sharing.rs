@@ -297,7 +297,7 @@ fn a_required_field_that_is_taken_out_leaves_the_record_incomplete() {
     let take = |state: Option<RecordState>, seq: u64, patch: &Patch| {
         let (kind, record, op) = (member().number, RecordId([1; 16]), Op::Put);
         let (stamp, base, hub_seq) = (Stamp(seq), seq - 1, seq);
-        let change = Change { origin, seq, stamp, base, hub_seq, kind, record, op, patch, seen: None };
+        let change = Change { origin, seq, stamp, base, hub_seq, kind, record, op, patch, seen: &[] };
         let today = validate::today(1_777_600_000_000);
         let verdicts = merge::judge(state.as_ref(), &change, &Lineage::default(), today, Some(View::Shared));
         assert_eq!(verdicts, [], "change {seq}");
@@ -376,7 +376,7 @@ fn live(seed: u64) {
             record: RecordId([1; 16]),
             op: Op::Put,
             patch: &open,
-            seen: None,
+            seen: &[],
         };
         let mut next = merge::apply(state, &folded, &Vec::new(), &Lineage::default());
         next.sealed = next.sealed.patched(&sealed.set, &sealed.cleared);

@@ -177,7 +177,7 @@ fn push_of(origin: Origin, signer: &liandong_proto::sign::SigningKey) -> Up {
         open_hash: None,
         sealed_hash: None,
         anchor: None,
-        seen: None,
+        seen: Vec::new(),
     };
     let (entry, head) = entry::make(header, Bytes::new(), Bytes::new());
     let head_signature = Bytes::copy_from_slice(&signer.sign_head(origin, &head));

@@ -68,7 +68,7 @@ fn entry_of(origin: Origin, head: Head, open: Bytes) -> (Entry, RecordId, Head) 
         open_hash: None,
         sealed_hash: None,
         anchor: None,
-        seen: None,
+        seen: Vec::new(),
     };
     let (entry, head) = entry::make(header, open, Bytes::new());
     (entry, record, head)

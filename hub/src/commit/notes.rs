@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use liandong_node::audit::{Note, What};
 use liandong_node::log::Batch;
-use liandong_node::now::now_ms;
 use liandong_node::site::record_kind;
 use liandong_proto::erasure;
 use liandong_proto::id::SiteCode;
@@ -83,9 +82,9 @@ impl Judge {
         let lost = proved_loss(site, &knock.hello, &self.generations, members, &keys);
         let Some(lost) = lost.filter(|_| is_member && members.unconfirmed_since().is_none()) else { return };
         tracing::error!(%site, lost, "a city proves that this hub was restored from a backup; run `city confirm`");
-        self.shared.audit.note_behind(Note::city(What::HubRestored, site));
+        self.ground.note(Note::city(What::HubRestored, site));
         let change = pb::RegistryChange {
-            at_ms: now_ms(),
+            at_ms: self.ground.now_ms(),
             author: String::new(),
             site: SiteCode::PROVINCE.0,
             change: Some(Change::Restored(lost)),
@@ -95,13 +94,18 @@ impl Judge {
 
     pub(super) fn knock(&mut self, knock: Knock, batch: &mut Batch, told: &mut Told) {
         self.look_for_loss(&knock, batch, told);
-        let admission = match self.registry.admit(knock.identity, &knock.hello, &self.generations, now_ms()) {
+        let admission = match self.registry.admit(
+            knock.identity,
+            &knock.hello,
+            &self.generations,
+            self.ground.now_ms(),
+        ) {
             // Whoever only takes its entries back begins no session that a copy could be told from.
             Ok((origin, _, signing_key)) if knock.hello.restore => Admission::Welcome {
                 held: self.registry.head(origin),
                 signing_key,
                 generations: self.generations.clone(),
-                hub_time_ms: now_ms(),
+                hub_time_ms: self.ground.now_ms(),
                 hub_keys: self.hub_keys(),
             },
             Ok((origin, nonce, signing_key)) => {
@@ -109,7 +113,7 @@ impl Judge {
                     site: origin.site.0,
                     epoch: Bytes::copy_from_slice(&origin.epoch.0),
                     nonce: nonce.clone(),
-                    at_ms: now_ms(),
+                    at_ms: self.ground.now_ms(),
                     anchor: knock.hello.anchor.clone(),
                 };
                 self.registry.took_the_place(origin, note.anchor.as_ref(), &mut self.lineage);
@@ -120,7 +124,7 @@ impl Judge {
                     held: registry::head(&row),
                     signing_key,
                     generations: self.generations.clone(),
-                    hub_time_ms: now_ms(),
+                    hub_time_ms: self.ground.now_ms(),
                     hub_keys: self.hub_keys(),
                 }
             }
@@ -132,7 +136,7 @@ impl Judge {
     /// The hub signs with another key from here on: the commit that this record is part of already.
     pub(super) fn rekey(&mut self, rekey: Rekey, batch: &mut Batch, told: &mut Told) {
         let Rekey { next, author, answer } = rekey;
-        let (at_ms, after_seq) = (now_ms(), self.row.hub_seq);
+        let (at_ms, after_seq) = (self.ground.now_ms(), self.row.hub_seq);
         let rotation = Rotation::sign(self.author.origin, after_seq, at_ms, &self.signer, next.verifying());
         let (site, change) = (SiteCode::PROVINCE.0, Some(Change::Rekeyed(rotation)));
         let change = pb::RegistryChange { at_ms, author, site, change };

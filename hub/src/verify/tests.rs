@@ -57,7 +57,7 @@ fn chained(acts: &[(u8, Op)]) -> Vec<CheckedEntry> {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
-            seen: None,
+            seen: Vec::new(),
         };
         let (open, sealed) = match op {
             Op::Put => {

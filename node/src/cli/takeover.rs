@@ -1,5 +1,7 @@
 //! `takeover`: this machine goes on as the city, after its log and the hub's copy of it have parted.
 
+use liandong_proto::entry::Head;
+use liandong_proto::id::Origin;
 use liandong_proto::schema::Text;
 use serde_json::json;
 
@@ -44,7 +46,7 @@ pub async fn run(args: &TakeoverArgs, setup: &Setup) -> Result<Exit, Failure> {
     takeover.take_proofs(&kept.erased, &membership.hub_key()?);
     let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
     let mut done = 0;
-    let fetched = fetch(site, epoch, &membership, &paths, |entries| {
+    let fetched = fetch((Origin { site, epoch }, Head::default()), &membership, &paths, |entries| {
         takeover.append(entries)?;
         done += entries.len() as u64;
         bar.at(done, head.seq.max(done));

@@ -10,6 +10,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
 use super::end::End;
 use super::overlay::Overlay;
 use super::pace::Pace;
@@ -17,7 +19,7 @@ use super::row::{Digest, ROOT, Root, unseal};
 use super::scrub::{Copying, STORE, tidy};
 use super::writer::{BeforeApply, Writer};
 use super::{Index, IndexError, Position};
-use crate::store::{Guarded, Store, StoreError};
+use crate::store::{Guarded, MemoryStore, Store, StoreError};
 
 /// Makes or opens a store in a directory.
 pub type Engine = Box<dyn Fn(&Path) -> Result<Arc<dyn Store>, StoreError> + Send>;
@@ -125,6 +127,16 @@ impl Index {
         Ok((index, Opened { position: root.map(|root| root.position), rebuilt }))
     }
 
+    /// An index that begins empty, in memory, with no thread and no file: everything stays staged. For those who
+    /// simulate a site; what a crash leaves of it is nothing.
+    pub fn in_memory() -> Index {
+        let end = Arc::<End>::default();
+        let overlay = Overlay::new(usize::MAX / 8, Pace::default(), Digest::default(), Arc::clone(&end));
+        let store = Guarded::of(Arc::<MemoryStore>::default());
+        let (overlay, store) = (Arc::new(overlay), Arc::new(store));
+        Index { store, overlay, writer: Mutex::default(), dir: PathBuf::new(), end }
+    }
+
     /// Lets `make` open an index that begins anew in `dir`. The one before is kept beside it, and is in its place
     /// again when `make` fails: it may be the last that can be read. Nobody may have it open.
     ///
@@ -140,6 +152,23 @@ impl Index {
                 tracing::error!(kept = %kept.display(), %error, "the index from before cannot be put back in its place");
             }
         })
+    }
+
+    /// One row of an index that is not in use, if it can be read: for whoever asks what it still knows. `None` for
+    /// whatever is wrong with it.
+    pub fn peek(dir: &Path, engine: &Engine, key: &[u8]) -> Option<Bytes> {
+        let store = dir.join(STORE);
+        let store = Guarded::open(|| engine(&store)).ok().filter(|_| store.exists())?;
+        let sealed = store.get(key).ok()??;
+        unseal(key, &sealed).ok().map(|item| item.value)
+    }
+
+    /// Moves an index that nobody has open out of the way, as a damaged one; where it is then.
+    ///
+    /// # Errors
+    /// [`IndexError::File`].
+    pub fn set_aside(dir: &Path) -> Result<Option<PathBuf>, IndexError> {
+        dir.exists().then(|| move_aside(dir).map_err(failed(dir))).transpose()
     }
 
     /// Says that the store is as a clean stop leaves it.

@@ -47,6 +47,15 @@ impl Batch {
         self.starts.is_empty() && self.too_long.is_none()
     }
 
+    /// Kind and payload of each record, in order.
+    pub fn records(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let ends = self.starts.iter().skip(1).copied().chain([self.frames.len()]);
+        self.starts.iter().zip(ends).map(|(start, end)| {
+            let frame = &self.frames[start + FRAME_HEAD_BYTES..end];
+            (frame[0], &frame[1..])
+        })
+    }
+
     /// How many bytes of the log it takes.
     pub fn bytes(&self) -> u64 {
         PREFACE_BYTES + self.frames.len() as u64

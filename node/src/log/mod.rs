@@ -47,12 +47,14 @@ mod pos;
 mod reader;
 mod recover;
 mod rewrite;
+mod salvage;
 mod scan;
 mod segment;
 mod sync;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
+mod view;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -65,7 +67,9 @@ pub use lock::DirLock;
 pub use pos::Pos;
 pub use reader::{Reader, Record};
 pub use rewrite::Edit;
+pub use salvage::{Hole, Salvaged, salvage};
 pub use verify::Verified;
+pub use view::{LogView, Records};
 
 /// How a log cuts its files. Both may change between two opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

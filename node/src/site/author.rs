@@ -177,7 +177,7 @@ impl Author {
             record,
             op,
             patch,
-            seen: None,
+            seen: &[],
         };
         // The rules look at fields as this site sees them, so that a draft's status counts as well.
         let seen = state.filter(|_| share::is_draft(kind, before)).map(|state| {
@@ -265,7 +265,7 @@ impl Author {
             open_hash: None,
             sealed_hash: None,
             anchor: if seq == 1 { self.anchor } else { None },
-            seen: None,
+            seen: Vec::new(),
         };
         let open = projection.open.to_open(self.random.random());
         let sealed = self.seal(&projection.sealed, seq);
@@ -304,7 +304,7 @@ pub fn fold_own(
         record: header.record,
         op: header.op,
         patch: open,
-        seen: header.seen,
+        seen: &header.seen,
     };
     let mut state = merge::apply(state, &change, &Vec::new(), lineage);
     if header.op == Op::Put && !sealed.is_empty() && !state.erased {

@@ -19,9 +19,9 @@ use liandong_proto::state::{RecordState, Setter, Writer as StateWriter, held_fro
 use prost::Message as _;
 
 use super::open::read_state;
-use super::{Record, Site, SiteError, begin, fold_own, locked, patches, record_kind};
+use super::{Record, Site, SiteError, begin, fold_own, forget_lost, locked, patches, record_kind};
 use crate::index::{Index, Staged};
-use crate::log::{Batch, Log, Pos};
+use crate::log::{Batch, Log, LogView, Pos};
 use crate::now::now_ms;
 use crate::{payload, rows};
 
@@ -62,7 +62,8 @@ impl Site {
         })
     }
 
-    /// The hub has welcomed the session: its nonce counts from now on, and its history is learned.
+    /// The hub has welcomed the session: its nonce counts from now on, and its history is learned. What was delivered and is
+    /// lost by that history is shown no more.
     ///
     /// # Errors
     /// [`SiteError`].
@@ -75,10 +76,19 @@ impl Site {
             })
             .collect();
         let learned = pb::Welcomed { generations: starts };
-        let end = self.note(record_kind::WELCOMED, &learned.encode_to_vec(), |row| {
-            learn(row, learned.clone());
+        let mut batch = Batch::new();
+        batch.push(record_kind::WELCOMED, &[&learned.encode_to_vec()]);
+        let end = locked(&self.writer).whole(|writer| {
+            let cursor = Position { generation: writer.row.generation, hub_seq: writer.row.hub_seq };
+            let key = writer.author.keys().city.clone();
+            let (until, folds) = (self.log.end(), (&key, &self.lineage));
+            let staged = forget_lost(generations, cursor, &*self.log, until, &self.index, folds)?;
+            let end = self.log.append(&batch, writer.next_mark())?.end;
+            learn(&mut writer.row, learned);
+            writer.author.generations = generations.clone();
+            self.stage(writer, staged, end);
+            Ok(end)
         })?;
-        locked(&self.writer).author.generations = generations.clone();
         Ok(self.log.sync_to(end)?)
     }
 
@@ -131,7 +141,7 @@ impl Site {
             let until = self.log.end();
             let fold = |deliver: &sync::Deliver| {
                 let mut fold = Fold::new(writer.author.origin, &key, &self.lineage, self.mark_base);
-                let staged = fold.deliver(deliver, &self.log, until, &self.index)?;
+                let staged = fold.deliver(deliver, &*self.log, until, &self.index)?;
                 Ok::<_, SiteError>((staged, fold))
             };
             let (mut staged, mut folded) = fold(deliver)?;
@@ -146,7 +156,7 @@ impl Site {
             batch.push(record_kind::RECEIVED, &[&encoded]);
             let end = self.log.append(&batch, writer.next_mark())?.end;
             writer.author.clock.saw(folded.newest, now_ms());
-            writer.row.stamp = writer.author.clock.last().0;
+            writer.row.seen_stamp = writer.row.seen_stamp.max(folded.newest.0);
             (writer.row.generation, writer.row.hub_seq) = (cursor.generation, cursor.hub_seq);
             self.stage(writer, staged, end);
             Ok(end)
@@ -307,7 +317,7 @@ fn seq_of(entry: &Entry, epoch: Epoch) -> Result<Option<u64>, SiteError> {
 }
 
 /// Folds deliveries into states.
-pub(super) struct Fold<'a> {
+pub struct Fold<'a> {
     origin: Origin,
     key: &'a CityRing,
     lineage: &'a Lineage,
@@ -320,16 +330,20 @@ pub(super) struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    pub(super) fn new(origin: Origin, key: &'a CityRing, lineage: &'a Lineage, mark_base: u64) -> Fold<'a> {
+    /// A fold at a site; `mark_base` counts its own entries of the epochs before.
+    pub fn new(origin: Origin, key: &'a CityRing, lineage: &'a Lineage, mark_base: u64) -> Fold<'a> {
         Fold { origin, key, lineage, mark_base, newest: Stamp::default(), erased: payload::Erased::new() }
     }
 
     /// Rows that change with a delivery. `until` is where the delivery stands in the log: own entries
     /// behind it come later. The index shows all that is before it.
-    pub(super) fn deliver(
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn deliver(
         &mut self,
         deliver: &sync::Deliver,
-        log: &Log,
+        log: &dyn LogView,
         until: Pos,
         index: &Index,
     ) -> Result<Vec<Staged>, SiteError> {
@@ -417,7 +431,7 @@ impl<'a> Fold<'a> {
     fn own_again(
         &self,
         again: &HashMap<Key, u64>,
-        log: &Log,
+        log: &dyn LogView,
         until: Pos,
         new: &mut [(Key, Option<u64>, Option<RecordState>)],
     ) -> Result<(), SiteError> {
@@ -459,7 +473,7 @@ pub(super) fn erased_by(item: &sync::Item) -> Option<(Origin, u64)> {
 }
 
 /// A receipt's effect on the site's row. One without a signature is a welcome's word, and proves nothing later.
-pub(super) fn confirm(row: &mut pb::SiteRow, receipt: &sync::Receipt) {
+pub fn confirm(row: &mut pb::SiteRow, receipt: &sync::Receipt) {
     row.confirmed_seq = receipt.up_to.as_ref().map_or(0, |head| head.seq);
     if !receipt.signature.is_empty() {
         row.receipt = receipt.encode_to_vec().into();
@@ -467,7 +481,7 @@ pub(super) fn confirm(row: &mut pb::SiteRow, receipt: &sync::Receipt) {
 }
 
 /// A welcome's effect on the site's row.
-pub(super) fn learn(row: &mut pb::SiteRow, learned: pb::Welcomed) {
+pub fn learn(row: &mut pb::SiteRow, learned: pb::Welcomed) {
     row.generations = learned.generations;
     // A hub that was restored from a backup knows the nonce of an earlier session. A copy of this site's directory is told
     // from it all the same: it does not have what this one used since.

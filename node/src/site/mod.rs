@@ -8,18 +8,22 @@ mod deliver;
 mod erase;
 mod error;
 mod files;
+mod heal;
 mod history;
 mod journal;
 mod keyring;
 mod keys;
 mod layout;
 mod linking;
+mod lost;
 mod open;
 mod outbound;
+mod places;
 mod records;
 mod recovery;
 mod refusal;
 mod renew;
+mod repair;
 mod restore;
 mod takeover;
 #[cfg(test)]
@@ -50,7 +54,7 @@ use crate::now::now_ms;
 use crate::rows;
 
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
-pub use deliver::PushReader;
+pub use deliver::{Fold, PushReader, confirm, learn};
 pub use erase::{Missing, begin, erasures, lacks, proved, told};
 pub use error::{Class, SiteError};
 pub use files::{
@@ -60,11 +64,13 @@ pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use layout::LAYOUT;
 pub use linking::LinkingRing;
-pub use open::SiteOptions;
+pub use lost::forget_lost;
+pub use open::{Replay, SiteOptions, clock_of, generations_of, head_of, origin_of};
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
-pub use restore::Restoring;
-pub use takeover::{TakenOver, Takeover};
+pub use repair::{Repair, Repaired};
+pub use restore::{Line, Restoring};
+pub use takeover::{Alone, TakenOver, Takeover};
 pub use verify::counted;
 
 /// A running site.

@@ -1,5 +1,6 @@
 //! Making, opening and replaying a site.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -10,6 +11,7 @@ use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode, sha256};
 use liandong_proto::merge::Lineage;
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::pb::sync::v1 as sync;
+use liandong_proto::position::Position;
 use liandong_proto::session::{generations_from_pb, position_from_pb};
 use liandong_proto::share::CityRing;
 use liandong_proto::share::rules::Rules;
@@ -23,14 +25,14 @@ use super::deliver::{Fold, confirm, learn};
 use super::files::{make_private_dir, write_key};
 use super::keyring::read_city_ring;
 use super::outbound::accept;
-use super::takeover::change_places;
+use super::repair::note_repair;
 use super::{
     Author, Keys, LinkState, LinkingRing, OnProgress, Paths, Progress, Record, Renewal, Site, SiteError,
-    Touched, Wire, Writer, begin, fold_own, patches, proved, record_kind,
+    Touched, Wire, Writer, begin, fold_own, forget_lost, patches, proved, record_kind,
 };
 use crate::audit::Audit;
 use crate::index::{Index, IndexOptions, Pace, Staged};
-use crate::log::{self, Batch, DirLock, Log, Pos};
+use crate::log::{self, Batch, DirLock, Log, LogView, Pos};
 use crate::now::{generator, now_ms, random};
 use crate::{rows, store};
 
@@ -128,12 +130,12 @@ impl Site {
         };
         let mut replay = Replay::new(row, &keys.city);
         let from = index.1.map(Pos::from_bytes).unwrap_or_default();
-        replay.run(&log, from, &index.0, progress)?;
+        replay.run(&*log, from, &index.0, progress)?;
         let Replay { row, lineage, .. } = replay;
         let origin = origin_of(&row)?;
         let mut author = Author::new(origin, keys, generator());
         author.head = head_of(&row);
-        author.clock = Clock::resume(Stamp(row.stamp));
+        author.clock = clock_of(&row, now_ms());
         author.generations = generations_of(&row);
         author.anchor = row.anchor.as_ref().and_then(Anchor::from_pb);
         let (durable, _) = watch::channel(author.head);
@@ -181,12 +183,12 @@ impl Taken {
     fn new(options: &SiteOptions) -> Result<Taken, SiteError> {
         let paths = Paths::new(&options.data_dir);
         paths.check_layout()?;
-        change_places(&paths)?;
-        if !paths.log().exists() {
+        if !paths.has_log() {
             return Err(SiteError::NoSite(options.data_dir.clone()));
         }
         let lock = DirLock::acquire(&options.data_dir)?;
         paths.note_layout()?;
+        paths.settle_log()?;
         let signer = paths.signing()?;
         let linking = LinkingRing::read(&paths, options.linking_key.as_deref())?;
         let keys = Keys { city: read_city_ring(&paths)?, linking: linking.in_use().cloned() };
@@ -223,7 +225,11 @@ fn open_index(
     Ok((index, opened.position))
 }
 
-fn origin_of(row: &pb::SiteRow) -> Result<Origin, SiteError> {
+/// Who a site is.
+///
+/// # Errors
+/// [`SiteError::Corrupt`] for one whose log does not begin with an epoch.
+pub fn origin_of(row: &pb::SiteRow) -> Result<Origin, SiteError> {
     let epoch = Epoch::from_slice(&row.epoch);
     let epoch = epoch.ok_or_else(|| SiteError::corrupt("the log", "it does not begin with an epoch"))?;
     Ok(Origin { site: SiteCode(row.site), epoch })
@@ -236,11 +242,20 @@ fn note_epoch(lineage: &mut Lineage, opened: &pb::EpochOpened) {
     }
 }
 
-fn head_of(row: &pb::SiteRow) -> Head {
+/// The newest own entry.
+pub fn head_of(row: &pb::SiteRow) -> Head {
     Head { seq: row.seq, hash: row.hash.as_ref().try_into().unwrap_or_default() }
 }
 
-fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
+/// A clock that goes on from what a site has given out and seen.
+pub fn clock_of(row: &pb::SiteRow, now_ms: u64) -> Clock {
+    let mut clock = Clock::resume(Stamp(row.stamp));
+    clock.saw(Stamp(row.seen_stamp), now_ms);
+    clock
+}
+
+/// The hub's history as the site knows it.
+pub fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
     let starts: Vec<sync::GenerationStart> = row
         .generations
         .iter()
@@ -253,9 +268,13 @@ fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generations {
 }
 
 /// Folds the log, or its tail, into the index.
-struct Replay<'a> {
-    row: pb::SiteRow,
-    lineage: Lineage,
+pub struct Replay<'a> {
+    /// Where the site stands.
+    pub row: pb::SiteRow,
+    /// Only these records are folded, where they are named.
+    pub only: Option<HashSet<(u32, RecordId)>>,
+    /// Which epochs go on from which.
+    pub lineage: Lineage,
     key: &'a CityRing,
     touched: Touched,
     checks: Vec<((u32, RecordId), Option<u64>)>,
@@ -264,15 +283,21 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn new(row: pb::SiteRow, key: &'a CityRing) -> Replay<'a> {
+    /// Goes on from what an index holds.
+    pub fn new(row: pb::SiteRow, key: &'a CityRing) -> Replay<'a> {
         let mut lineage = Lineage::default();
         row.line.iter().for_each(|opened| note_epoch(&mut lineage, opened));
-        Replay { row, lineage, key, touched: Touched::default(), checks: Vec::new(), gone: Vec::new() }
+        let (touched, checks, gone) = Default::default();
+        Replay { row, only: None, lineage, key, touched, checks, gone }
     }
 
-    fn run(
+    /// Folds the log from a place to its end into an index.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn run(
         &mut self,
-        log: &Log,
+        log: &dyn LogView,
         from: Pos,
         index: &Index,
         progress: OnProgress<'_>,
@@ -297,7 +322,7 @@ impl<'a> Replay<'a> {
         self.flush(index, log.end())
     }
 
-    fn record(&mut self, raw: &log::Record, log: &Log, index: &Index) -> Result<(), SiteError> {
+    fn record(&mut self, raw: &log::Record, log: &dyn LogView, index: &Index) -> Result<(), SiteError> {
         match Record::read(raw)? {
             Record::Opened(opened) => {
                 (self.row.site, self.row.epoch) = (opened.site, opened.epoch.clone());
@@ -312,8 +337,14 @@ impl<'a> Replay<'a> {
             Record::Own(entry) => {
                 let header =
                     Header::decode(&entry.header).map_err(|e| SiteError::corrupt("an own entry", e))?;
-                let (open, sealed) = patches(&entry, &header, self.key)?;
+                self.row.seq = header.seq;
+                self.row.hash = Bytes::copy_from_slice(&sha256(&entry.header));
+                self.row.stamp = self.row.stamp.max(header.stamp.0);
                 let key = (header.kind, header.record);
+                if self.only.as_ref().is_some_and(|only| !only.contains(&key)) {
+                    return Ok(());
+                }
+                let (open, sealed) = patches(&entry, &header, self.key)?;
                 if header.op == Op::Erase {
                     // A row that waits must be seen first.
                     self.flush(index, raw.pos)?;
@@ -336,20 +367,18 @@ impl<'a> Replay<'a> {
                     self.gone.extend(begin(index, key, header.origin, header.seq)?);
                 }
                 self.touched.insert(key, state);
-                self.row.seq = header.seq;
-                self.row.hash = Bytes::copy_from_slice(&sha256(&entry.header));
-                self.row.stamp = self.row.stamp.max(header.stamp.0);
             }
-            Record::Received(deliver) => {
+            Record::Received(mut deliver) => {
+                if let Some(only) = &self.only {
+                    let key = |item: &sync::Item| Some((item.kind, RecordId::from_slice(&item.record)?));
+                    deliver.items.retain(|item| key(item).is_some_and(|key| only.contains(&key)));
+                }
                 let mut fold = Fold::new(origin_of(&self.row)?, self.key, &self.lineage, self.row.mark_base);
                 let staged = fold.deliver(&deliver, log, raw.pos, index)?;
                 self.gone.extend(staged);
                 let cursor = position_from_pb(deliver.cursor.as_ref());
                 (self.row.generation, self.row.hub_seq) = (cursor.generation, cursor.hub_seq);
-                // As when it came: a clock years ahead does not drag this one along.
-                let mut clock = Clock::resume(Stamp(self.row.stamp));
-                clock.saw(fold.newest, now_ms());
-                self.row.stamp = clock.last().0;
+                self.row.seen_stamp = self.row.seen_stamp.max(fold.newest.0);
             }
             Record::Erased(proof) => {
                 // A row that waits must be seen first.
@@ -357,11 +386,23 @@ impl<'a> Replay<'a> {
                 self.gone.push(proved(index, &proof)?);
             }
             Record::Tried(tried) => self.row.nonces.push(tried.nonce),
-            Record::Welcomed(learned) => learn(&mut self.row, learned),
+            Record::Welcomed(learned) => {
+                let cursor = Position { generation: self.row.generation, hub_seq: self.row.hub_seq };
+                learn(&mut self.row, learned);
+                let generations = generations_of(&self.row);
+                if generations.lost(cursor) {
+                    // A row that waits must be seen first.
+                    self.flush(index, raw.pos)?;
+                    let folds = (self.key, &self.lineage);
+                    self.gone.extend(forget_lost(&generations, cursor, log, raw.pos, index, folds)?);
+                    self.flush(index, raw.next)?;
+                }
+            }
             Record::Confirmed(receipt) => {
                 confirm(&mut self.row, &receipt);
             }
             Record::Accepted(accepted) => accept(&mut self.row, &accepted),
+            Record::Repaired(repaired) => note_repair(&mut self.row, repaired),
         }
         Ok(())
     }

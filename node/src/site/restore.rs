@@ -26,6 +26,12 @@ use crate::now::random;
 pub struct Restoring {
     _lock: Option<DirLock>,
     log: Log,
+    line: Line,
+}
+
+/// The entries of a site's line of epochs as they come from the hub, each held against the chain, and the batches that
+/// write them down.
+pub struct Line {
     site: SiteCode,
     key: CityRing,
     epoch: Option<Epoch>,
@@ -86,16 +92,7 @@ impl Restoring {
     }
 
     fn new(lock: Option<DirLock>, log: Log, site: SiteCode, key: CityRing) -> Restoring {
-        Restoring {
-            _lock: lock,
-            log,
-            site,
-            key,
-            epoch: None,
-            head: Head::default(),
-            entries: 0,
-            missing: Missing::default(),
-        }
+        Restoring { _lock: lock, log, line: Line::new(site, key) }
     }
 
     /// Takes in the ring of older keys that the hub keeps; nothing for a city that has had one key only.
@@ -106,7 +103,7 @@ impl Restoring {
         if ring.is_empty() {
             return Ok(());
         }
-        let older = open_ring(self.key.newest(), ring, self.site).map_err(|error| match error {
+        let older = open_ring(self.line.key.newest(), ring, self.line.site).map_err(|error| match error {
             SealError::OtherKey { .. } => SiteError::Refused(
                 "这不是本市最新的恢复密钥：它已被更换，请使用最后一次更换时抄写的那一个 · this is not the city's newest recovery key: \
                  it was replaced; use the one that was written down at the last recovery-key rotate"
@@ -118,22 +115,90 @@ impl Restoring {
         })?;
         older.iter().try_for_each(|key| keep_older(paths, key))?;
         let older = older.iter().map(CityKey::new).collect();
-        self.key = CityRing::new(self.key.newest().clone(), older);
+        self.line.key = CityRing::new(self.line.key.newest().clone(), older);
         Ok(())
     }
 
     /// Entries so far.
     pub fn entries(&self) -> u64 {
-        self.entries
+        self.line.entries
     }
 
     /// Appends entries as the hub sends them, in order.
     ///
     /// # Errors
-    /// [`SiteError::Refused`] when they are not this city's, do not follow one another, or do not open with the key.
+    /// As [`Line::take`].
     pub fn append(&mut self, entries: &[Entry]) -> Result<(), SiteError> {
+        let mark = self.line.entries + 1;
+        let batch = self.line.take(entries)?;
+        self.log.append(&batch, mark)?;
+        Ok(())
+    }
+
+    /// Takes in the hub's proofs of what other sites have erased. One that is not by its key explains nothing.
+    pub fn take_proofs(&mut self, proofs: &[ErasureProof], hub_key: &VerifyingKey) {
+        for erased in proofs.iter().filter_map(|proof| erasure::check(hub_key, proof).ok()) {
+            if erased.holder.is_province() {
+                self.erased((erased.kind, erased.record));
+            }
+        }
+    }
+
+    /// Notes a record that is known to be erased.
+    pub(super) fn erased(&mut self, key: (u32, RecordId)) {
+        self.line.missing.erased(key);
+    }
+
+    /// Appends what goes on behind the end, up to the entry `mark` of the new epoch.
+    pub(super) fn write(&mut self, batch: &Batch, mark: u64) -> Result<(), SiteError> {
+        if !batch.is_empty() {
+            self.log.append(batch, self.line.entries + mark)?;
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was appended.
+    pub(super) fn sync(&self) -> Result<(), SiteError> {
+        Ok(self.log.sync_to(self.log.end())?)
+    }
+
+    /// Ends with a new epoch that goes on from what the hub holds: the epoch it names, up to `held`, with the anchor of
+    /// that epoch. Durable before this returns.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] when not all of it has come.
+    pub fn finish(mut self, epoch: Epoch, held: Head, anchor: Option<Anchor>) -> Result<(), SiteError> {
+        self.end(epoch, held, anchor)?;
+        self.sync()
+    }
+
+    /// The same, not durable yet. The new epoch, and where it goes on from.
+    pub(super) fn end(
+        &mut self,
+        epoch: Epoch,
+        held: Head,
+        anchor: Option<Anchor>,
+    ) -> Result<(Epoch, Anchor), SiteError> {
+        let new = Epoch(random());
+        let mark = self.line.entries + 1;
+        let (batch, anchor) = self.line.end(epoch, held, anchor, new)?;
+        self.log.append(&batch, mark)?;
+        Ok((new, anchor))
+    }
+}
+
+impl Line {
+    /// A line of which nothing has come yet; `key` opens what is sealed.
+    pub fn new(site: SiteCode, key: CityRing) -> Line {
+        Line { site, key, epoch: None, head: Head::default(), entries: 0, missing: Missing::default() }
+    }
+
+    /// Takes in entries as the hub sends them, in order: what to append.
+    ///
+    /// # Errors
+    /// [`SiteError::Refused`] when they are not this city's, do not follow one another, or do not open with the key.
+    pub fn take(&mut self, entries: &[Entry]) -> Result<Batch, SiteError> {
         let mut batch = Batch::new();
-        let mark = self.entries + 1;
         for entry in entries {
             let wrong = |why: &dyn std::fmt::Display| {
                 SiteError::Refused(format!("what the hub sent is not sound: {why}"))
@@ -155,35 +220,7 @@ impl Restoring {
             batch.push(record_kind::OWN, &Encoded::new(entry).parts());
             self.entries += 1;
         }
-        self.log.append(&batch, mark)?;
-        Ok(())
-    }
-
-    /// Takes in the hub's proofs of what other sites have erased. One that is not by its key explains nothing.
-    pub fn take_proofs(&mut self, proofs: &[ErasureProof], hub_key: &VerifyingKey) {
-        for erased in proofs.iter().filter_map(|proof| erasure::check(hub_key, proof).ok()) {
-            if erased.holder.is_province() {
-                self.missing.erased((erased.kind, erased.record));
-            }
-        }
-    }
-
-    /// Notes a record that is known to be erased.
-    pub(super) fn erased(&mut self, key: (u32, RecordId)) {
-        self.missing.erased(key);
-    }
-
-    /// Appends what goes on behind the end, up to the entry `mark` of the new epoch.
-    pub(super) fn write(&mut self, batch: &Batch, mark: u64) -> Result<(), SiteError> {
-        if !batch.is_empty() {
-            self.log.append(batch, self.entries + mark)?;
-        }
-        Ok(())
-    }
-
-    /// Makes durable what was appended.
-    pub(super) fn sync(&self) -> Result<(), SiteError> {
-        Ok(self.log.sync_to(self.log.end())?)
+        Ok(batch)
     }
 
     fn open(&mut self, batch: &mut Batch, epoch: Epoch, anchor: Option<Anchor>) {
@@ -196,23 +233,17 @@ impl Restoring {
         (self.epoch, self.head) = (Some(epoch), Head::default());
     }
 
-    /// Ends with a new epoch that goes on from what the hub holds: the epoch it names, up to `held`, with the anchor of
-    /// that epoch. Durable before this returns.
+    /// Ends with the epoch `new` that goes on from what the hub holds: what to append, and where it goes on from.
     ///
     /// # Errors
     /// [`SiteError::Refused`] when not all of it has come.
-    pub fn finish(mut self, epoch: Epoch, held: Head, anchor: Option<Anchor>) -> Result<(), SiteError> {
-        self.end(epoch, held, anchor)?;
-        self.sync()
-    }
-
-    /// The same, not durable yet. The new epoch, and where it goes on from.
-    pub(super) fn end(
+    pub fn end(
         &mut self,
         epoch: Epoch,
         held: Head,
         anchor: Option<Anchor>,
-    ) -> Result<(Epoch, Anchor), SiteError> {
+        new: Epoch,
+    ) -> Result<(Batch, Anchor), SiteError> {
         let mut batch = Batch::new();
         if self.epoch != Some(epoch) {
             // It was opened and never written to; the lines before it have come all the same.
@@ -230,11 +261,8 @@ impl Restoring {
             )));
         }
         let anchor = Anchor { epoch, seq: held.seq, hash: held.hash };
-        let mark = self.entries + 1;
-        let new = Epoch(random());
         self.open(&mut batch, new, Some(anchor));
-        self.log.append(&batch, mark)?;
-        Ok((new, anchor))
+        Ok((batch, anchor))
     }
 }
 
@@ -268,7 +296,7 @@ mod tests {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
-            seen: None,
+            seen: Vec::new(),
         };
         let sealed = CityKey::new(key.bytes()).seal(&patch, origin, 1, [3; 12]);
         entry::make(header, Bytes::new(), sealed).0
@@ -305,7 +333,8 @@ mod tests {
         let (mut restoring, key) = begun(dir.path());
         let whole = entry(&key);
         let stripped = Entry { sealed: Bytes::new(), ..whole.clone() };
-        let (_, head) = (restoring.append(&[stripped]).expect("it may have been erased"), restoring.head);
+        let (_, head) =
+            (restoring.append(&[stripped]).expect("it may have been erased"), restoring.line.head);
         let finished = restoring.finish(Epoch([1; 16]), head, None);
         assert!(matches!(finished, Err(SiteError::Refused(why)) if why.contains("sealed part")));
         let again = dir.path().join("again");

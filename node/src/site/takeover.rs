@@ -7,21 +7,20 @@
 //! is concurrent with it, and both values are shown. Then the logs change places; the old one is kept.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header, Op};
+use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header, MOST_SEEN, Op};
 use liandong_proto::erasure::ErasureProof;
 use liandong_proto::id::{Epoch, Hash, Origin, SiteCode, sha256};
 use liandong_proto::share::CityRing;
 use liandong_proto::sign::VerifyingKey;
 
 use super::deliver::erased_by;
-use super::files::PARTED;
 use super::keyring::read_city_ring;
+use super::places::remove;
 use super::{Author, Keys, Paths, Record, Restoring, SiteError, lacks, patches, record_kind};
-use crate::log::{self, Batch, DirLock, Log, Pos};
+use crate::log::{self, Batch, DirLock, Log, LogView, Pos};
 use crate::now::{generator, now_ms};
 use crate::payload;
 
@@ -51,12 +50,13 @@ pub struct TakenOver {
     pub kept: PathBuf,
 }
 
-/// What this machine alone has.
+/// What a machine alone has, and the hub does not.
 #[derive(Default)]
-struct Alone {
-    entries: Vec<(Entry, Header)>,
+pub struct Alone {
+    /// Its entries, in order.
+    pub entries: Vec<(Entry, Header)>,
     /// The last entry that both have.
-    seen: Option<Anchor>,
+    pub seen: Option<Anchor>,
     matched: u64,
     /// Records of the log that are not of its chain, and go along.
     notes: Vec<log::Record>,
@@ -71,12 +71,12 @@ impl Takeover {
     pub fn begin(dir: &Path) -> Result<Takeover, SiteError> {
         let paths = Paths::new(dir);
         paths.check_layout()?;
-        change_places(&paths)?;
-        if !paths.log().exists() {
+        if !paths.has_log() {
             return Err(SiteError::NoSite(dir.to_path_buf()));
         }
         let lock = DirLock::acquire(dir)?;
         paths.note_layout()?;
+        paths.settle_log()?;
         let (old, _) = Log::open(&paths.log(), log::Options::default())?;
         let first = old.read(Pos::default()).next().transpose()?;
         let Some(Record::Opened(opened)) = first.as_ref().map(Record::read).transpose()? else {
@@ -117,7 +117,7 @@ impl Takeover {
     /// # Errors
     /// [`SiteError`].
     pub fn preview(&self) -> Result<TakenOver, SiteError> {
-        let alone = self.alone()?;
+        let alone = Alone::read(&self.old, &self.held)?;
         Ok(TakenOver {
             fetched: self.held.len() as u64 - alone.matched,
             again: alone.entries.len() as u64,
@@ -137,7 +137,7 @@ impl Takeover {
         held: Head,
         anchor: Option<Anchor>,
     ) -> Result<TakenOver, SiteError> {
-        let alone = self.alone()?;
+        let alone = Alone::read(&self.old, &self.held)?;
         let fetched = self.held.len() as u64 - alone.matched;
         alone.erased.iter().for_each(|key| self.restoring.erased(*key));
         let (new, anchor) = self.restoring.end(epoch, held, anchor)?;
@@ -147,17 +147,30 @@ impl Takeover {
         drop((old, restoring));
         // It is made again from the log.
         remove(&paths.index())?;
-        paths.replace(&paths.log(), &kept)?;
-        change_places(&paths)?;
+        paths.change_logs(&kept)?;
         Ok(TakenOver { fetched, again: alone.entries.len() as u64, kept })
     }
 
-    /// Reads the old log.
-    fn alone(&self) -> Result<Alone, SiteError> {
+    /// Writes what goes on in the new epoch, durable before this returns.
+    fn go_on(&mut self, origin: Origin, anchor: Anchor, alone: &Alone) -> Result<(), SiteError> {
+        let keys = Keys { city: self.key.clone(), linking: None };
+        let mut author = Author::new(origin, keys, generator());
+        author.anchor = Some(anchor);
+        alone.go_on(&mut author, anchor, &mut |batch, mark| self.restoring.write(batch, mark))?;
+        self.restoring.sync()
+    }
+}
+
+impl Alone {
+    /// Reads the log of a machine; `held` are the entries that the hub holds, by the hash of their headers.
+    ///
+    /// # Errors
+    /// [`SiteError::Corrupt`] for a log that lacks what was not erased.
+    pub fn read(old: &dyn LogView, held: &HashSet<Hash>) -> Result<Alone, SiteError> {
         let mut alone = Alone::default();
         let mut lacking = Vec::new();
         let mut welcomed = None;
-        for raw in self.old.read(Pos::default()) {
+        for raw in old.read(Pos::default()) {
             let raw = raw?;
             match Record::read(&raw)? {
                 Record::Own(entry) => {
@@ -168,7 +181,7 @@ impl Takeover {
                     if header.op == Op::Erase {
                         alone.erased.insert(key);
                     }
-                    if self.held.contains(&hash) {
+                    if held.contains(&hash) {
                         alone.matched += 1;
                         alone.seen = Some(Anchor { epoch: header.origin.epoch, seq: header.seq, hash });
                         continue;
@@ -188,7 +201,7 @@ impl Takeover {
                 }
                 Record::Erased(_) | Record::Accepted(_) => alone.notes.push(raw),
                 Record::Welcomed(_) => welcomed = Some(raw),
-                Record::Opened(_) | Record::Tried(_) | Record::Confirmed(_) => {}
+                Record::Opened(_) | Record::Tried(_) | Record::Confirmed(_) | Record::Repaired(_) => {}
             }
         }
         if let Some((_, seq)) = lacking.iter().find(|(key, _)| !alone.erased.contains(key)) {
@@ -202,64 +215,33 @@ impl Takeover {
         Ok(alone)
     }
 
-    /// Writes what goes on in the new epoch, durable before this returns.
-    fn go_on(&mut self, origin: Origin, anchor: Anchor, alone: &Alone) -> Result<(), SiteError> {
-        let keys = Keys { city: self.key.clone(), linking: None };
-        let mut author = Author::new(origin, keys, generator());
-        author.anchor = Some(anchor);
+    /// Writes in the epoch of `author`, which goes on from `anchor`, what goes on there: batches, each with the seq of its
+    /// first entry.
+    ///
+    /// # Errors
+    /// [`SiteError`], also of `write`.
+    pub fn go_on(
+        &self,
+        author: &mut Author,
+        anchor: Anchor,
+        write: &mut dyn FnMut(&Batch, u64) -> Result<(), SiteError>,
+    ) -> Result<(), SiteError> {
         // Of nothing that both have, its writer has seen nothing.
-        let seen = alone.seen.unwrap_or(Anchor { epoch: anchor.epoch, seq: 0, hash: [0; 32] });
+        let seen = self.seen.unwrap_or(Anchor { epoch: anchor.epoch, seq: 0, hash: [0; 32] });
+        let key = author.keys().city.clone();
         let mut notes = Batch::new();
-        alone.notes.iter().for_each(|raw| notes.push(raw.kind, &[&raw.payload]));
-        self.restoring.write(&notes, 1)?;
-        for chunk in alone.entries.chunks(BATCH) {
+        self.notes.iter().for_each(|raw| notes.push(raw.kind, &[&raw.payload]));
+        write(&notes, 1)?;
+        for chunk in self.entries.chunks(BATCH) {
             let (mut batch, mark) = (Batch::new(), author.head.seq + 1);
             for (entry, header) in chunk {
-                let (_, sealed) = patches(entry, header, &self.key)?;
+                let (_, sealed) = patches(entry, header, &key)?;
                 let made = author.again(entry, header, &sealed, seen);
                 batch.push(record_kind::OWN, &Encoded::new(&made).parts());
             }
-            self.restoring.write(&batch, mark)?;
+            write(&batch, mark)?;
         }
-        self.restoring.sync()
-    }
-}
-
-/// Gives a log that is whole the place of the one that has gone. A crash may have come between both steps; without a kept
-/// log it came before them, and what stands beside is half a log.
-///
-/// # Errors
-/// [`SiteError::File`].
-pub(super) fn change_places(paths: &Paths) -> Result<(), SiteError> {
-    let (log, next) = (paths.log(), paths.next_log());
-    if log.exists() || !next.exists() || kept(paths)?.is_empty() {
-        return Ok(());
-    }
-    paths.replace(&next, &log)
-}
-
-/// Removes the logs that takeovers have kept: what they hold of an erased record would stay in them.
-///
-/// # Errors
-/// [`SiteError::File`].
-pub(super) fn remove_kept(paths: &Paths) -> Result<(), SiteError> {
-    kept(paths)?.iter().try_for_each(|dir| remove(dir))?;
-    remove(&paths.next_log())
-}
-
-fn kept(paths: &Paths) -> Result<Vec<PathBuf>, SiteError> {
-    let failed = |source| SiteError::File { path: paths.dir.clone(), source };
-    let is_kept = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(PARTED);
-    let all: Result<Vec<_>, _> = fs::read_dir(&paths.dir).map_err(failed)?.collect();
-    Ok(all.map_err(failed)?.iter().filter(|entry| is_kept(entry)).map(fs::DirEntry::path).collect())
-}
-
-fn remove(dir: &Path) -> Result<(), SiteError> {
-    match fs::remove_dir_all(dir) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(SiteError::File { path: dir.to_path_buf(), source })
-        }
-        _ => Ok(()),
+        Ok(())
     }
 }
 
@@ -274,12 +256,14 @@ impl Author {
         seen: Anchor,
     ) -> Entry {
         let seq = self.head.seq + 1;
+        // Made again before, it names what its first writer had seen, and what both had of the epoch that this was in.
+        let is_new = header.seen.is_empty() || seen.epoch == header.origin.epoch;
         let header = Header {
             origin: self.origin,
             seq,
             prev: (self.head.seq > 0).then_some(self.head.hash),
             anchor: if seq == 1 { self.anchor } else { None },
-            seen: Some(seen),
+            seen: header.seen.iter().copied().chain(is_new.then_some(seen)).take(MOST_SEEN).collect(),
             ..header.clone()
         };
         let sealed: Bytes = self.seal(sealed, seq);

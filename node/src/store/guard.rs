@@ -64,12 +64,17 @@ pub struct Guarded {
 type Held<'a> = RwLockWriteGuard<'a, Result<Arc<dyn Store>, StoreError>>;
 
 impl Guarded {
+    /// A store that is open.
+    pub fn of(store: Arc<dyn Store>) -> Guarded {
+        Guarded { store: RwLock::new(Ok(store)), scans: Arc::default() }
+    }
+
     /// Makes or opens a store under guard.
     ///
     /// # Errors
     /// What `open` answers; [`StoreError::Corrupt`] when it panics.
     pub fn open(open: impl FnOnce() -> Result<Arc<dyn Store>, StoreError>) -> Result<Guarded, StoreError> {
-        guarded(open).map(|store| Guarded { store: RwLock::new(Ok(store)), scans: Arc::default() })
+        guarded(open).map(Guarded::of)
     }
 
     /// Lets go of the store there is, and goes on with the one that `open` gives. Calls wait meanwhile. Scans are waited

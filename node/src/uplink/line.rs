@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use liandong_proto::entry::{Anchor, Head};
 use liandong_proto::id::{Epoch, Origin};
+use liandong_proto::pb::log::v1 as log;
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::session::node::{Input, NodeSession, Output, Standing};
 use pb::diverged::Cause;
@@ -26,10 +27,23 @@ const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// One epoch of the line: as which origin, up to where, and what it goes on from itself.
-struct Stretch {
-    epoch: Epoch,
-    end: Head,
-    anchor: Option<Anchor>,
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch {
+    /// Which.
+    pub epoch: Epoch,
+    /// Up to where it counts.
+    pub end: Head,
+    /// What it goes on from.
+    pub anchor: Option<Anchor>,
+}
+
+impl Stretch {
+    /// What a site that stands at `now` says it is when it speaks as this epoch.
+    pub fn standing(&self, now: &Standing) -> Standing {
+        let Stretch { epoch, end, anchor } = *self;
+        let origin = Origin { site: now.origin.site, epoch };
+        Standing { origin, head: end, anchor, receipt: Default::default(), ..now.clone() }
+    }
 }
 
 /// Pushes the rest of the epochs before this one, oldest first, as far as the hub lacks them.
@@ -42,7 +56,7 @@ pub(super) async fn hand_in(
     now: &Standing,
 ) -> Result<(), UplinkError> {
     let mut lacking = Vec::new();
-    for stretch in line(site) {
+    for stretch in line(&site.row()) {
         match push(site, client, now, &stretch).await {
             Ok(()) => break,
             // It lacks what that one goes on from as well.
@@ -61,8 +75,7 @@ pub(super) async fn hand_in(
 }
 
 /// The epochs before the living one, newest first, each up to where the next goes on.
-fn line(site: &Site) -> Vec<Stretch> {
-    let row = site.row();
+pub fn line(row: &log::SiteRow) -> Vec<Stretch> {
     let anchor_of = |epoch: &[u8]| {
         let opened = row.line.iter().find(|opened| opened.epoch == epoch)?;
         Anchor::from_pb(opened.anchor.as_ref()?)
@@ -99,10 +112,8 @@ async fn push_once(
     now: &Standing,
     stretch: &Stretch,
 ) -> Result<(), UplinkError> {
-    let Stretch { epoch, end, anchor } = *stretch;
-    let origin = Origin { site: now.origin.site, epoch };
-    let as_before = Standing { origin, head: end, anchor, receipt: Default::default(), ..now.clone() };
-    let (mut session, outputs) = NodeSession::start(as_before);
+    let Stretch { epoch, end, .. } = *stretch;
+    let (mut session, outputs) = NodeSession::start(stretch.standing(now));
     let mut reader = PushReader::of(epoch, end);
     let (up, outbound) = mpsc::unbounded_channel();
     carry_out(site, &mut session, &mut reader, &up, outputs)?;

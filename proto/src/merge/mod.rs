@@ -32,7 +32,7 @@ pub use apply::{apply, erase};
 pub use judge::{incomplete, judge};
 
 /// Version of the rules in [`judge`]; recorded with every commit.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// One change as the fold sees it.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +55,9 @@ pub struct Change<'a> {
     pub op: Op,
     /// Fields set and cleared.
     pub patch: &'a Patch,
-    /// Of a change that was made again in a newer epoch: up to where its writer had seen the older ones.
-    pub seen: Option<Anchor>,
+    /// Of a change that was made again in a newer epoch: up to where its writer had seen the older ones, as in
+    /// [`Header::seen`](crate::entry::Header::seen).
+    pub seen: &'a [Anchor],
 }
 
 impl Change<'_> {
@@ -77,12 +78,12 @@ impl Change<'_> {
 
     /// Whether what `other` set lies in the past of the writer's own log.
     fn descends(&self, other: &Setter, lineage: &Lineage) -> bool {
-        match self.seen.filter(|_| other.origin != self.origin) {
-            None => lineage.descends(self.origin, other),
-            Some(seen) => {
-                other.origin.site == self.origin.site && lineage.reaches(seen.epoch, seen.seq, other)
-            }
-        }
+        let Some((first, between)) = self.seen.split_first().filter(|_| other.origin != self.origin) else {
+            return lineage.descends(self.origin, other);
+        };
+        let is_between = |seen: &Anchor| seen.epoch == other.origin.epoch && other.seq <= seen.seq;
+        other.origin.site == self.origin.site
+            && (lineage.reaches(first.epoch, first.seq, other) || between.iter().any(is_between))
     }
 }
 

@@ -112,8 +112,8 @@ pub enum Output {
         /// Begin behind this entry.
         after_seq: u64,
     },
-    /// A comparison ended: equal, or how many records differ.
-    Verdict(Result<(), usize>),
+    /// A comparison ended: equal, or which records differ (kind, id).
+    Verdict(Result<(), Vec<(u32, Bytes)>>),
     /// The session is over.
     Close,
 }
@@ -304,7 +304,10 @@ impl HubSession {
                 self.signer = Some(hub_keys.signer);
                 let known = generations_from_pb(&hello.generations);
                 let cursor = position_from_pb(hello.cursor.as_ref());
-                self.sent = generations.resolve(cursor, &known);
+                let place = generations.resolve(cursor, &known);
+                // A node that stood behind what this hub has lost has let go of all that came from there: where nobody else
+                // writes to such a record its own changes are never echoed, so that everything is told anew.
+                self.sent = if place < cursor.hub_seq { 0 } else { place };
                 self.applied = self.sent;
                 welcome.generations = generations_to_pb(&generations);
                 welcome.held = Some(head_to_pb(&held));

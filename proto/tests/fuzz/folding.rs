@@ -48,6 +48,8 @@ fn changes_are_judged_and_merged() {
         for hub_seq in 1..=CHANGES {
             let Some((patch, number)) = sent(source) else { continue };
             size += patch.set.bytes().len() + 4 * patch.cleared.len();
+            let anchors = if source.percent(20) { source.below(3) } else { 0 };
+            let seen: Vec<Anchor> = (0..anchors).map(|_| valid::older(source)).collect();
             let change = Change {
                 origin: valid::origin(source),
                 seq: source.edge(),
@@ -58,11 +60,7 @@ fn changes_are_judged_and_merged() {
                 record: RECORD,
                 op: source.pick(&[Op::Put, Op::Put, Op::Put, Op::Put, Op::Delete, Op::Erase]),
                 patch: &patch,
-                seen: source.percent(20).then(|| Anchor {
-                    epoch: Epoch([source.pick(&[1, 2, 3]); 16]),
-                    seq: source.edge(),
-                    hash: source.array(),
-                }),
+                seen: &seen,
             };
             let view = source.pick(&[Some(View::Shared), Some(View::Shared), Some(View::Full), None]);
             let was_erased = state.as_ref().is_some_and(|state| state.erased);

@@ -204,7 +204,7 @@ fn change<'a>(kind: u32, write: &Write, patch: &'a Patch) -> Change<'a> {
         record: RECORD,
         op: write.op,
         patch,
-        seen: None,
+        seen: &[],
     }
 }
 

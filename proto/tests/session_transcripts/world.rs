@@ -177,7 +177,7 @@ impl World {
             record,
             op: Op::Put,
             patch,
-            seen: None,
+            seen: &[],
         };
         self.hub.fold(&change);
         self.hub_input(hub::Input::FeedMoved);

@@ -147,7 +147,7 @@ impl Enemy {
             open_hash: None,
             sealed_hash: None,
             anchor: None,
-            seen: None,
+            seen: Vec::new(),
         };
         let (entry, head) = entry::make(header, open.clone(), sealed.clone());
         self.head = head;

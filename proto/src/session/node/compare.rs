@@ -13,6 +13,9 @@ use pb::up::Message as Up;
 /// Least time between two comparisons, and between the last change and one, in milliseconds.
 pub const COMPARE_EVERY_MS: u64 = 1_000;
 
+/// The most that a comparison is put off because the one before took long.
+const MOST_PUT_OFF_MS: u64 = 30 * COMPARE_EVERY_MS;
+
 #[derive(Debug, Default)]
 pub(super) struct CompareState {
     /// The head and cursor that the running comparison is about.
@@ -20,8 +23,9 @@ pub(super) struct CompareState {
     changed: bool,
     asked_at_ms: u64,
     not_before_ms: u64,
-    own_buckets: Vec<pb::BucketDigests>,
     hub_buckets: Vec<pb::BucketDigests>,
+    /// Which buckets differ.
+    differing: Vec<pb::BucketDigests>,
 }
 
 impl CompareState {
@@ -46,6 +50,8 @@ impl NodeSession {
     pub(super) fn maybe_compare(&mut self, now_ms: u64, out: &mut Vec<Output>) {
         let drained = self.drained();
         let compare = &mut self.compare;
+        // A clock that has stepped back years must not put it off for as long.
+        compare.not_before_ms = compare.not_before_ms.min(now_ms + MOST_PUT_OFF_MS);
         if compare.asked.is_some() || !compare.changed || now_ms < compare.not_before_ms || !drained {
             return;
         }
@@ -77,13 +83,13 @@ impl NodeSession {
         match digests {
             Digests::Kinds(kinds) => compare.kinds = kinds,
             Digests::Buckets(buckets) => {
-                let wanted = differing(&buckets, &self.compare.hub_buckets);
-                self.compare.own_buckets = buckets;
+                let wanted = differing(&buckets, &std::mem::take(&mut self.compare.hub_buckets));
+                self.compare.differing = named(&buckets, &wanted);
                 out.push(Output::Digest(Ask::Records(wanted)));
                 return;
             }
             Digests::Records(records) => {
-                compare.buckets = std::mem::take(&mut self.compare.own_buckets);
+                compare.buckets = std::mem::take(&mut self.compare.differing);
                 compare.records = records;
             }
         }
@@ -123,12 +129,21 @@ impl NodeSession {
         self.compare.asked = None;
         // Both sides read all their records for it: one that took long is not asked again at once.
         let took = now_ms.saturating_sub(self.compare.asked_at_ms);
-        self.compare.not_before_ms = now_ms + (5 * took).clamp(COMPARE_EVERY_MS, 30 * COMPARE_EVERY_MS);
+        self.compare.not_before_ms = now_ms + (5 * took).clamp(COMPARE_EVERY_MS, MOST_PUT_OFF_MS);
     }
 }
 
+/// The buckets of some kinds that differ, as a message names them.
+fn named(kinds: &[pb::BucketDigests], wanted: &[(u32, u16)]) -> Vec<pb::BucketDigests> {
+    let of =
+        |kind: u32| wanted.iter().filter(move |(of, _)| *of == kind).map(|(_, bucket)| u32::from(*bucket));
+    let named =
+        |kind: u32| pb::BucketDigests { kind, differing: of(kind).collect(), ..pb::BucketDigests::default() };
+    kinds.iter().map(|buckets| named(buckets.kind)).collect()
+}
+
 /// (kind, bucket) for every bucket whose sums are not equal.
-pub fn differing(ours: &[pb::BucketDigests], theirs: &[pb::BucketDigests]) -> Vec<(u32, u16)> {
+fn differing(ours: &[pb::BucketDigests], theirs: &[pb::BucketDigests]) -> Vec<(u32, u16)> {
     let mut out = Vec::new();
     for their in theirs {
         let our = ours.iter().find(|our| our.kind == their.kind);
