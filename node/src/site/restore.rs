@@ -139,7 +139,7 @@ impl Restoring {
     pub fn take_proofs(&mut self, proofs: &[ErasureProof], hub_key: &VerifyingKey) {
         for erased in proofs.iter().filter_map(|proof| erasure::check(hub_key, proof).ok()) {
             if erased.holder.is_province() {
-                self.erased((erased.kind, erased.record));
+                self.line.missing.erased((erased.kind, erased.record));
             }
         }
     }
@@ -333,8 +333,7 @@ mod tests {
         let (mut restoring, key) = begun(dir.path());
         let whole = entry(&key);
         let stripped = Entry { sealed: Bytes::new(), ..whole.clone() };
-        let (_, head) =
-            (restoring.append(&[stripped]).expect("it may have been erased"), restoring.line.head);
+        let (_, head) = (restoring.append(&[stripped]).expect("it may have been erased"), restoring.line.head);
         let finished = restoring.finish(Epoch([1; 16]), head, None);
         assert!(matches!(finished, Err(SiteError::Refused(why)) if why.contains("sealed part")));
         let again = dir.path().join("again");
