@@ -321,7 +321,7 @@ pub(crate) fn put_number(out: &mut Vec<u8>, tag: u8, value: u64) {
     }
 }
 
-/// A bytes field as proto3 has it, nothing for none; tags up to 15.
+/// A bytes field as proto3 has it, nothing for none.
 pub(crate) fn put_bytes(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
     if !value.is_empty() {
         put_varint(out, u64::from(tag) << 3 | 2);

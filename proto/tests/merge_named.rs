@@ -476,3 +476,25 @@ fn a_cleared_field_is_a_value_like_any_other() {
     scene.put(act(HUB, 1, 20), &[("qualification_level", "SENIOR")]);
     scene.shows(&[("qualification_level", "SENIOR")]).holds(&["qualification_level=- by city: Concurrent"]);
 }
+
+#[test]
+fn an_edit_that_comes_before_what_it_edits_takes_no_record_away() {
+    // As a hub gets them back that has lost both: the other city of a transfer first, its home afterwards.
+    let mut scene = Scene::of("transfer");
+    scene.put(act(STRANGER, 0, 20), &[("effective_on", "2026-02-01")]);
+    assert!(scene.state().unclaimed());
+    let made = [("from", "440100"), ("to", "440300"), ("effective_on", "2026-01-01"), ("status", "OFFERED")];
+    scene.put(act(CITY, 0, 10), &made);
+    scene.shows(&[("effective_on", "2026-01-01"), ("status", "OFFERED")]);
+    assert_eq!(scene.state().home, HOME);
+    scene.holds(&["effective_on=2026-02-01 by stranger: NotOwner"]);
+}
+
+#[test]
+fn a_draft_is_its_homes_whoever_is_refused_to_change_it() {
+    let mut scene = Scene::of("transfer");
+    scene.put(act(CITY, 0, 10), &[]);
+    scene.put(act(STRANGER, 0, 20), &[("effective_on", "2026-02-01")]);
+    assert!(!scene.state().unclaimed());
+    assert_eq!(scene.state().home, HOME);
+}

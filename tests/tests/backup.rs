@@ -88,7 +88,7 @@ async fn a_backup_of_a_running_site_is_whole_and_whatever_is_not_is_told() {
         // It is not written over.
         let before = fs::read(&file).expect("read");
         let (code, said) =
-            refused(home, &["backup", "create", &shown, "--recipient", &recipient].as_slice()).await;
+            refused(home, ["backup", "create", &shown, "--recipient", &recipient].as_slice()).await;
         assert_eq!(code, 2, "{said}");
         assert_eq!(fs::read(&file).expect("read"), before);
 

@@ -23,7 +23,7 @@ use sync::down::Message as Down;
 use sync::sync_client::SyncClient;
 use sync::up::Message as Up;
 
-use crate::province::{GUANGZHOU, MEMBER, Province, SHENZHEN, member, open_findings};
+use crate::province::{AWARD_ROUND, GUANGZHOU, MEMBER, Province, SHENZHEN, member, open_findings};
 
 fn open(dir: &Path) -> std::sync::Arc<Site> {
     Site::open(&SiteOptions::new(dir), &mut |_| {}).expect("the site opens")
@@ -234,6 +234,23 @@ async fn named(door: &Door) -> usize {
     members.iter().filter(|record| !decoded::<pb::Member>(record).name.is_empty()).count()
 }
 
+/// Where a node stands that has nothing but entries up to `head`, in an epoch of its own.
+fn stranger(paths: &Paths, origin: Origin, head: Head) -> Standing {
+    let membership = Membership::load(paths).expect("readable").expect("joined");
+    Standing {
+        origin,
+        nonces: vec![Bytes::copy_from_slice(&random::<16>())],
+        head,
+        cursor: Position::default(),
+        generations: Generations::default(),
+        restore: false,
+        receipt: Default::default(),
+        anchor: None,
+        signer: paths.signing().expect("a key"),
+        hub_key: membership.hub_key().expect("a key"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_cannot_be_read_holds_up_nothing_and_names_its_city() {
     let mut province = Province::made(&[GUANGZHOU]).await;
@@ -249,18 +266,7 @@ async fn a_change_that_cannot_be_read_holds_up_nothing_and_names_its_city() {
         (head, poison) = (next, if n == 20 { Some(record) } else { poison });
         entries.push(entry);
     }
-    let standing = Standing {
-        origin,
-        nonces: vec![Bytes::copy_from_slice(&random::<16>())],
-        head,
-        cursor: Position::default(),
-        generations: Generations::default(),
-        restore: false,
-        receipt: Default::default(),
-        anchor: None,
-        signer: paths.signing().expect("a key"),
-        hub_key: membership.hub_key().expect("a key"),
-    };
+    let standing = stranger(&paths, origin, head);
     assert_eq!(push(&membership, standing, entries, |_| {}).await.len(), 1);
     let hub = province.door(SiteCode::PROVINCE).await;
     assert_eq!(named(&hub).await, 40);
@@ -269,4 +275,37 @@ async fn a_change_that_cannot_be_read_holds_up_nothing_and_names_its_city() {
     assert_eq!((finding.rule(), finding.sites.as_slice()), (pb::FindingRule::Unreadable, &[GUANGZHOU.0][..]));
     assert_eq!(poison.map(|record| record.0.to_vec()), Some(finding.subjects[0].record.to_vec()));
     province.stop().await.expect("all stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_city_whose_clock_is_years_ahead_does_not_drag_the_hub_along_by_a_rebuild() {
+    let mut province = Province::made(&[GUANGZHOU]).await;
+    province.start_hub().await.expect("the hub starts");
+    province.join(GUANGZHOU).await.expect("a member");
+    let paths = Paths::new(&province.node(GUANGZHOU).data_dir);
+    let membership = Membership::load(&paths).expect("readable").expect("joined");
+    let origin = Origin { site: GUANGZHOU, epoch: Epoch(random()) };
+    let (entry, ..) = entry_of(origin, Head::default(), open_part(&member(1)));
+    let header = Header::decode(&entry.header).expect("as it was made");
+    let header = Header { stamp: Stamp(u64::MAX), ..header };
+    let (entry, head) = entry::make(header, entry.open, Bytes::new());
+    assert_eq!(push(&membership, stranger(&paths, origin, head), vec![entry], |_| {}).await.len(), 1);
+    province.stop_hub().await.expect("it stops");
+    province.hub().answer(&["rebuild"]).await.expect("made again");
+    province.start_hub().await.expect("the hub starts");
+    let hub = province.door(SiteCode::PROVINCE).await;
+    let categories = vec!["优秀一线社工".into()];
+    let round = pb::AwardRound { year: 2026, title: "评选".into(), categories, ..Default::default() };
+    hub.put(AWARD_ROUND, None, &round).await.expect("a round");
+    drop(hub);
+    province.stop().await.expect("all stop");
+    let (log, _) =
+        Log::open(&Paths::new(&province.hub().data_dir).log(), Options::default()).expect("it opens");
+    let commits = log.read(Default::default()).map(|raw| raw.expect("readable"));
+    let commits = commits.filter(|raw| raw.kind == record_kind::COMMIT);
+    let entries = commits.flat_map(|raw| Commit::decode(raw.payload).expect("a commit").entries);
+    let headers = entries.map(|accepted| Header::decode(&accepted.header).expect("readable"));
+    let own = headers.filter(|header| header.origin.site.is_province()).map(|header| header.stamp);
+    let ahead = own.max().expect("the round is one").ms().saturating_sub(now_ms());
+    assert!(ahead < 3_600_000, "{ahead} ms ahead");
 }

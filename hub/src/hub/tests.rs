@@ -1,5 +1,7 @@
 //! What a hub does that cannot go on.
 
+mod pushes;
+
 use liandong_node::site::{By, Class, Put};
 use liandong_proto::entry::Op;
 use liandong_proto::id::RecordId;

@@ -196,3 +196,56 @@ fn strength(field: Option<&Field>, number: i32, by: &Setter) -> Strength {
     };
     (rank, by.stamp.0, by.origin.site.0, by.origin.epoch.0, by.seq)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: SiteCode = SiteCode(440_100);
+
+    fn origin(epoch: u8) -> Origin {
+        Origin { site: SITE, epoch: Epoch([epoch; 16]) }
+    }
+
+    fn anchor(epoch: u8, seq: u64) -> Anchor {
+        Anchor { epoch: Epoch([epoch; 16]), seq, hash: [0; 32] }
+    }
+
+    /// Whether a change of epoch 3, which goes on from 2 and that from 1, saw an entry.
+    #[track_caller]
+    fn check(seen: &[Anchor], (epoch, seq): (u8, u64), expected: bool) {
+        let mut lineage = Lineage::default();
+        lineage.note(Epoch([2; 16]), anchor(1, 20));
+        lineage.note(Epoch([3; 16]), anchor(2, 10));
+        let change = Change {
+            origin: origin(3),
+            seq: 5,
+            stamp: Stamp(1),
+            base: 0,
+            hub_seq: 0,
+            kind: 1,
+            record: RecordId([0; 16]),
+            op: Op::Put,
+            patch: &Patch::default(),
+            seen,
+        };
+        let other = Setter { origin: origin(epoch), seq, hub_seq: 0, stamp: Stamp(1) };
+        assert_eq!(change.saw(&other, &lineage), expected, "{epoch}:{seq} with {seen:?}");
+    }
+
+    #[test]
+    fn what_is_made_again_saw_what_its_first_writer_had_seen() {
+        for (entry, of_no_takeover, of_one, of_two) in [
+            ((3, 4), true, true, true),
+            ((2, 6), true, false, true),
+            ((2, 7), true, false, false),
+            ((1, 9), true, true, true),
+            ((1, 10), true, false, false),
+            ((1, 21), false, false, false),
+        ] {
+            check(&[], entry, of_no_takeover);
+            check(&[anchor(1, 9)], entry, of_one);
+            check(&[anchor(1, 9), anchor(2, 6)], entry, of_two);
+        }
+    }
+}

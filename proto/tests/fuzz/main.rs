@@ -11,10 +11,15 @@
 //! | `spelling` | cells, dates, numbers and ids as text |
 //! | `found` | what was found so far |
 //!
-//! An ordinary run takes the same few inputs every time. A long one, for each target:
+//! Those at a node (`node/tests/fuzz`) and at the hub (`hub/src/hub/tests/pushes.rs`) are made of the same pieces.
+//!
+//! An ordinary run takes the same few inputs every time. A long one, an hour for each target, one after the other; with
+//! the name of a target behind it, for that alone:
 //!
 //! ```text
 //! LIANDONG_FUZZ_SECONDS=3600 cargo test --release -p liandong-proto --test fuzz -- --nocapture --test-threads=1
+//! LIANDONG_FUZZ_SECONDS=3600 cargo test --release -p liandong-node --test fuzz -- --nocapture --test-threads=1
+//! LIANDONG_FUZZ_SECONDS=3600 cargo test --release -p liandong-hub --lib pushes -- --nocapture --test-threads=1
 //! ```
 //!
 //! With `CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true` before it, overflows are met as well.

@@ -25,7 +25,7 @@ impl Drop for Told<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let Told(target, seed) = self;
-            eprintln!("{target} fails: LIANDONG_FUZZ_SEED={seed} cargo test --test fuzz {target}");
+            eprintln!("{target} fails: LIANDONG_FUZZ_SEED={seed} cargo test {target}");
         }
     }
 }

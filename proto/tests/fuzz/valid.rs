@@ -10,7 +10,7 @@ use liandong_proto::share::{CityKey, LinkingKey};
 use liandong_proto::stamp::Stamp;
 use liandong_proto::state::{Held, Reason, RecordState, Setter, Writer};
 
-use crate::source::Source;
+use super::source::Source;
 
 pub const CITY: SiteCode = SiteCode(440_100);
 pub const OTHER: SiteCode = SiteCode(440_300);

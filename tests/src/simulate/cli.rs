@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use liandong_node::now::now_ms;
+use serde_json::json;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::planted::Planted;
-use super::{Counts, run, run_with};
+use super::{Counts, Failure, run, run_with};
 
 /// 在内存中模拟整个联合体：节点、枢纽、线路与故障 · The federation simulated in memory: nodes, hub, links, faults
 #[derive(Debug, clap::Parser)]
@@ -25,8 +26,11 @@ struct Args {
     #[arg(long)]
     planted: bool,
     /// 逐步打印一个种子中各机器的状态 · Print how the machines of each seed stand, step by step
-    #[arg(long)]
+    #[arg(long, conflicts_with = "planted")]
     trace: bool,
+    /// 结果以 JSON 输出 · Give the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command line.
@@ -43,24 +47,45 @@ fn bar(total: u64) -> ProgressBar {
 
 fn seeds(args: &Args) -> ExitCode {
     let (bar, started_ms) = (bar(args.seeds), now_ms());
-    let (mut all, mut failures) = (Counts::default(), 0);
+    let (mut all, mut failures) = (Counts::default(), Vec::new());
     for seed in args.from..args.from + args.seeds {
         match run_with(seed, None, args.trace) {
             Ok(counts) => all.add(&counts),
             Err(failure) => {
-                failures += 1;
-                bar.suspend(|| println!("{failure}"));
+                if !args.json {
+                    bar.suspend(|| println!("{failure}"));
+                }
+                failures.push(failure);
             }
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    summary(&all, args.seeds, now_ms().saturating_sub(started_ms).max(1));
-    if failures == 0 {
+    let took_ms = now_ms().saturating_sub(started_ms).max(1);
+    match args.json {
+        true => println!("{}", as_json(&all, args.seeds, took_ms, &failures)),
+        false => summary(&all, args.seeds, took_ms),
+    }
+    if failures.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("{failures} 个种子失败 · seeds failed");
+    if !args.json {
+        println!("{} 个种子失败 · seeds failed", failures.len());
+    }
     ExitCode::FAILURE
+}
+
+fn as_json(all: &Counts, seeds: u64, took_ms: u64, failures: &[Box<Failure>]) -> serde_json::Value {
+    let failures: Vec<_> = failures
+        .iter()
+        .map(|it| json!({ "seed": it.seed, "step": it.step, "invariant": it.broken.invariant.to_string(), "what": it.broken.what }))
+        .collect();
+    json!({
+        "seeds": seeds, "steps": all.steps, "took_ms": took_ms, "simulated_ms": all.simulated_ms,
+        "entries": all.entries, "puts_refused": all.refused, "sessions": all.sessions,
+        "messages": all.messages, "deliveries": all.deliveries, "commits": all.commits,
+        "receipts": all.receipts, "comparisons_equal": all.equal, "faults": all.faults, "failures": failures,
+    })
 }
 
 fn summary(all: &Counts, seeds: u64, took_ms: u64) {
@@ -68,6 +93,7 @@ fn summary(all: &Counts, seeds: u64, took_ms: u64) {
         println!("{zh}{} {en:<24} {n:>12}", " ".repeat(12usize.saturating_sub(zh.width())));
     };
     line("种子", "seeds", seeds);
+    line("秒", "seconds", took_ms / 1_000);
     line("步骤", "steps", all.steps);
     line("每秒步骤", "steps/s", all.steps * 1_000 / took_ms);
     line("模拟秒数", "simulated seconds", all.simulated_ms / 1_000);
@@ -82,10 +108,15 @@ fn summary(all: &Counts, seeds: u64, took_ms: u64) {
     for (kind, n) in &all.faults {
         line("故障", kind, *n);
     }
+    line("故障合计", "faults in all", all.faults.values().sum());
 }
 
+/// The table of planted bugs.
 fn planted(args: &Args) -> ExitCode {
-    let mut all_found = true;
+    let (mut all_found, mut rows) = (true, Vec::new());
+    if !args.json {
+        println!("{:<32} {:<44} {:>6}", "预埋 · planted", "发现者 · found by", "种子 · seeds");
+    }
     for planted in Planted::ALL {
         let bar = bar(args.seeds);
         let mut found = None;
@@ -98,13 +129,18 @@ fn planted(args: &Args) -> ExitCode {
         }
         bar.finish_and_clear();
         all_found &= found.is_some();
-        match found {
-            Some(failure) => {
-                let (by, seeds) = (failure.broken.invariant.to_string(), failure.seed - args.from + 1);
-                println!("{:<32} {by:<44} {seeds:>6}", planted.to_string());
-            }
-            None => println!("{:<32} {:<44} {:>6}", planted.to_string(), "没有发现 · not found", "–"),
+        let by = found.as_ref().map(|failure| failure.broken.invariant.to_string());
+        let needed = found.map(|failure| failure.seed - args.from + 1);
+        if args.json {
+            rows.push(json!({ "planted": planted.to_string(), "found_by": by, "seeds": needed }));
+            continue;
         }
+        let by = by.unwrap_or_else(|| "没有发现 · not found".into());
+        let needed = needed.map_or("–".into(), |needed| needed.to_string());
+        println!("{:<32} {by:<44} {needed:>6}", planted.to_string());
+    }
+    if args.json {
+        println!("{}", json!({ "planted": rows }));
     }
     if all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

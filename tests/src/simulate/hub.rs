@@ -13,7 +13,7 @@ use liandong_hub::commit::{Ground, Judge, Round};
 use liandong_hub::feed;
 use liandong_hub::fold::{Accepting, Fold};
 use liandong_hub::hub::{Published, stage_row, started};
-use liandong_hub::queue::{Pushed, Queue};
+use liandong_hub::queue::{Job, Pushed, Queue};
 use liandong_hub::replay::Replay;
 use liandong_hub::sanctions::Sanctions;
 use liandong_node::audit::Note;
@@ -107,6 +107,8 @@ pub struct Running {
     pub judge: Judge,
     /// What waits for it.
     pub queue: Queue,
+    /// With a bug: what waits in one lane.
+    pub lane: VecDeque<Job>,
     /// Pushes that may come once more.
     pub stale: Vec<Pushed>,
     /// How many rounds each city's oldest push has waited.
@@ -171,6 +173,7 @@ impl Running {
             ground,
             judge,
             queue: Queue::default(),
+            lane: VecDeque::new(),
             stale: Vec::new(),
             waits: BTreeMap::new(),
             rounds: VecDeque::new(),

@@ -1,89 +1,30 @@
-//! Drives the hub's half of sessions and its committer: `liandong_hub::listen` and `writer`, with events in place of
-//! threads. The process may end between any two outputs.
+//! Drives the hub's half of sessions: `liandong_hub::listen`, with events in place of a runtime. The process may end between
+//! any two outputs.
 
 use std::sync::{Arc, PoisonError};
 
-use bytes::Bytes;
-use liandong_hub::agreements;
-use liandong_hub::commit::Round;
 use liandong_hub::history::{commits, line_entries, locate};
-use liandong_hub::hub::stage_row;
 use liandong_hub::queue::{Job, Knock, Pushed};
 use liandong_node::rows;
-use liandong_node::site::{Class, record_kind};
 use liandong_proto::entry::Header;
-use liandong_proto::id::{Origin, SiteCode};
+use liandong_proto::id::Origin;
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::hub::{Admission, CheckedEntry, HubSession, Input, Output};
-use liandong_proto::session::{generations_from_pb, head_from_pb, position_from_pb, refusal};
+use liandong_proto::session::{generations_from_pb, position_from_pb, refusal};
 use liandong_proto::state::RecordState;
-use prost::Message as _;
 use sync::refusal::Code;
 
-use super::disk::{Beside, Disk};
-use super::hub::{Driver, Running};
-use super::invariants::{Broken, Invariant};
+use super::disk::Disk;
+use super::hub::Driver;
+use super::invariants::Broken;
 use super::link::{Parcel, UNREAD};
 use super::planted::Planted;
-use super::world::{Event, World, clock};
+use super::world::{Event, World};
 
 /// Small, so that everything takes several turns.
 const LIMITS: sync::Limits = sync::Limits { batch_bytes: 600, push_window: 4, deliver_window: 4 };
-/// The most entries of a commit.
-pub const ROUND_ENTRIES: usize = 8;
 
 impl World {
-    pub(super) fn hub_start(&mut self) -> Result<(), Broken> {
-        let hub = &mut self.hub;
-        if hub.running.is_some() {
-            return Ok(());
-        }
-        let now_ms = clock(self.now_ms, hub.offset_ms);
-        let opened = Running::open(
-            &mut hub.disk,
-            &hub.province,
-            now_ms,
-            self.planted,
-            &mut self.sights,
-            &mut self.random,
-        );
-        match opened {
-            Ok(running) => hub.running = Some(running),
-            // It is tried again, as a service manager does.
-            Err(error) if error.class() == Class::Full && hub.disk.full => {
-                self.after(1_000, Event::HubStart);
-                return Ok(());
-            }
-            // It stays as it is until somebody looks.
-            Err(error) if error.class() == Class::Damaged && hub.disk.is_damaged() => return Ok(()),
-            Err(error) => {
-                let what = format!("the hub does not start: {error}");
-                return Err(Broken::new(Invariant::NothingUnexplained, what));
-            }
-        }
-        self.check_receipts()
-    }
-
-    /// The process ends, and with it what was not synced.
-    pub fn hub_crashes(&mut self) {
-        self.hub_stops();
-        self.counts.fault("hub crash");
-        let pause = self.takes(2_000);
-        self.after(pause, Event::HubStart);
-    }
-
-    /// The same, and nobody starts it again.
-    pub fn hub_stops(&mut self) {
-        self.hub.running = None;
-        self.hub.disk.crash(&mut self.random);
-        self.hub.life += 1;
-        let links: Vec<u64> = self.links.keys().copied().collect();
-        for link in links {
-            self.cut(link, false);
-            self.hub_learns(link);
-        }
-    }
-
     pub(super) fn hub_learns(&mut self, link: u64) {
         if let Some(known) = self.links.get_mut(&link) {
             known.hub_reads = false;
@@ -314,200 +255,6 @@ impl World {
         known.down_at = known.down_at.max(now_ms + delay);
         let due = known.down_at - now_ms;
         self.after(due, Event::Down(link));
-        Ok(())
-    }
-
-    /// The hub holds, durably, what a receipt speaks of.
-    fn check_receipt(&mut self, link: u64, receipt: &sync::Receipt) -> Result<(), Broken> {
-        let Some(hub) = self.hub.running.as_ref() else { return Ok(()) };
-        let Some(origin) = hub.drivers.get(&link).and_then(|driver| driver.session.origin()) else {
-            return Ok(());
-        };
-        let head = head_from_pb(receipt.up_to.as_ref());
-        self.counts.receipts += 1;
-        self.hub.receipts.insert(origin, head);
-        // Of what cannot be read nobody can say.
-        let found = locate(&self.hub.disk.durable(), origin, &[head]);
-        if found.is_err() || matches!(found, Ok(found) if found == Some(head)) {
-            return Ok(());
-        }
-        let what = format!("a receipt for entry {} of {}, which is not durable", head.seq, origin.site);
-        Err(Broken::new(Invariant::ReceiptIsDurable, what))
-    }
-
-    /// After a start the hub holds all that it has given receipts for.
-    fn check_receipts(&self) -> Result<(), Broken> {
-        let Some(hub) = &self.hub.running else { return Ok(()) };
-        for (origin, head) in &self.hub.receipts {
-            let held = hub.published.registry.head(*origin);
-            if held.seq < head.seq || (held.seq == head.seq && held.hash != head.hash) {
-                let what = format!("of {} entry {} is gone, which has a receipt", origin.site, head.seq);
-                return Err(Broken::new(Invariant::ReceiptIsDurable, what));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whoever is welcomed is no copy of one that has had a session since.
-    fn check_nonce(&mut self, link: u64, origin: Origin, nonce: Bytes) -> Result<(), Broken> {
-        let Some(known) = self.links.get(&link) else { return Ok(()) };
-        let image = self.nodes[known.node].image;
-        let before = self.admitted.insert(origin, nonce);
-        if before.is_none_or(|before| self.image_knows(image, &before)) {
-            return Ok(());
-        }
-        let what = format!("a copy of {} is let in beside another", origin.site);
-        Err(Broken::new(Invariant::CopiesAreToldApart, what))
-    }
-
-    /// What a node says to have applied is durable there, as it was sent.
-    fn check_applied(&mut self, link: u64, place: u64) -> Result<(), Broken> {
-        let Some(known) = self.links.get_mut(&link) else { return Ok(()) };
-        let node = &self.nodes[known.node];
-        if known.image != node.image {
-            // What was said was said of another disk.
-            return Ok(());
-        }
-        while let Some((_, deliver)) = known.told.pop_front_if(|(up_to, _)| *up_to <= place) {
-            let sent = deliver.encode_to_vec();
-            if !node.disk.newest_durable(record_kind::RECEIVED).take(30).any(|payload| *payload == sent) {
-                let what =
-                    format!("{} says that it has applied {place}, and it is not durable there", node.site);
-                return Err(Broken::new(Invariant::AppliedIsDurable, what));
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets the judge have a look, unless two rounds are on their way already.
-    pub(super) fn kick_judge(&mut self) {
-        let life = self.hub.life;
-        let pause = self.takes(10);
-        self.after(pause, Event::HubJudge(life));
-    }
-
-    pub(super) fn hub_judges(&mut self) -> Result<(), Broken> {
-        let life = self.hub.life;
-        let now_ms = clock(self.now_ms, self.hub.offset_ms);
-        let Some(hub) = self.hub.running.as_mut() else { return Ok(()) };
-        if !hub.queue.has_work() || hub.rounds.len() >= 2 {
-            return Ok(());
-        }
-        hub.ground.set_now(now_ms);
-        let jobs = hub.queue.take(ROUND_ENTRIES).unwrap_or_default();
-        let served: Vec<SiteCode> = jobs
-            .iter()
-            .filter_map(|job| if let Job::Pushed(pushed) = job { Some(pushed.origin.site) } else { None })
-            .collect();
-        let round = hub.judge.step(jobs, hub.published_round());
-        let round = round.map_err(|error| {
-            Broken::new(Invariant::NothingUnexplained, format!("the committer stops: {error}"))
-        })?;
-        hub.rounds.push_back(round);
-        let is_first = hub.rounds.len() == 1;
-        for (site, (waiting, rounds)) in &mut hub.waits {
-            let taken = served.iter().filter(|it| *it == site).count() as u64;
-            *waiting = waiting.saturating_sub(taken);
-            *rounds = if taken > 0 || *waiting == 0 { 0 } else { *rounds + 1 };
-            // Three entries of each of the others come first, at the most.
-            let bound = (3 * self.nodes.len()).div_ceil(ROUND_ENTRIES) as u64 + 1;
-            if *rounds > bound {
-                let what = format!("a push of {site} has waited for {rounds} rounds");
-                return Err(Broken::new(Invariant::BacklogDelaysNobody, what));
-            }
-        }
-        if is_first {
-            let pause = self.takes(20);
-            self.after(pause, Event::HubAppend(life));
-        }
-        self.kick_judge();
-        Ok(())
-    }
-
-    /// The writer takes the next round.
-    pub(super) fn hub_appends(&mut self) -> Result<(), Broken> {
-        let life = self.hub.life;
-        let Some(hub) = self.hub.running.as_mut() else { return Ok(()) };
-        let Some(round) = hub.rounds.front().filter(|_| hub.appended.is_none()) else { return Ok(()) };
-        let entries: u64 = round.told.at.hub_seq + 1 - round.mark;
-        match self.hub.disk.append(&round.batch, Beside::Places(self.next_place)) {
-            Ok(end) => hub.appended = Some(end),
-            Err(_) => {
-                // As `Writer::with_space`: nothing is acknowledged meanwhile, nothing is lost.
-                self.after(1_000, Event::HubAppend(life));
-                return Ok(());
-            }
-        }
-        self.next_place += entries;
-        let pause = self.takes(30);
-        self.after(pause, Event::HubSync(life));
-        if self.planted == Some(Planted::ReceiptBeforeSync) {
-            return self.hub_tells();
-        }
-        Ok(())
-    }
-
-    pub(super) fn hub_syncs(&mut self) -> Result<(), Broken> {
-        if self.chance(300) {
-            self.hub_crashes();
-            return Ok(());
-        }
-        self.hub.disk.sync();
-        if self.planted == Some(Planted::ReceiptBeforeSync) {
-            return Ok(());
-        }
-        self.hub_tells()
-    }
-
-    /// As `Writer::write` behind its sync, and `Writer::tell`.
-    fn hub_tells(&mut self) -> Result<(), Broken> {
-        let life = self.hub.life;
-        let Some(hub) = self.hub.running.as_mut() else { return Ok(()) };
-        let (Some(round), Some(end)) = (hub.rounds.pop_front(), hub.appended.take()) else { return Ok(()) };
-        let Round { number, rows, told, .. } = round;
-        let agreements = agreements::changed(&rows);
-        stage_row(hub.index(), &told.row, rows, end).expect("memory");
-        let touched = hub.follow(&self.hub.disk, end.offset as usize, &mut self.sights)?;
-        let heads = hub.published.take(&told, agreements);
-        hub.publish(number);
-        self.counts.commits += 1;
-        if hub.published.registry.members.unconfirmed_since().is_some() {
-            // Whose session was the newest is not known any more.
-            self.admitted.clear();
-        }
-        for key in touched {
-            hub.truth.check(key, hub.index(), &self.sights)?;
-        }
-        let mut inputs: Vec<(SiteCode, Input)> = Vec::new();
-        told.answers.into_iter().for_each(|answer| answer());
-        told.mirrored.into_iter().chain(told.registered).for_each(|answer| answer(Ok(())));
-        for site in told.again {
-            let why =
-                refusal(Code::Unavailable, "", "something has changed at the hub, the session begins anew");
-            inputs.push((site, Input::Stop(why)));
-        }
-        for (site, up_to) in heads {
-            let (at, commit_hash) = (told.at, told.commit_hash);
-            inputs.push((site, Input::Committed { up_to, at, commit_hash }));
-        }
-        inputs.extend(told.moved.into_iter().map(|site| (site, Input::FeedMoved)));
-        for site in told.void {
-            inputs.push((site, Input::Stop(liandong_hub::registry::not_a_member())));
-        }
-        if let Some(site) = told.broken.first() {
-            let what = format!("what {site} pushed does not follow what the hub holds");
-            return Err(Broken::new(Invariant::NothingUnexplained, what));
-        }
-        for (site, input) in inputs {
-            let Some(link) = self.hub.running.as_ref().and_then(|hub| hub.sessions.get(&site)).copied()
-            else {
-                continue;
-            };
-            self.hub_input(link, input)?;
-        }
-        self.after(0, Event::HubAnswers(life));
-        self.after(1, Event::HubAppend(life));
-        self.kick_judge();
         Ok(())
     }
 }

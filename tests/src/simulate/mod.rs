@@ -4,8 +4,10 @@
 //! fold, feed, registry and replay. The simulator has the rest: disks ([`disk`]), links ([`link`]), and the drivers
 //! ([`uplink`], [`listen`]). [`truth`] works out what should be; [`invariants`] names what must hold after every step.
 
+mod checks;
 pub mod clerks;
 pub mod cli;
+mod committer;
 pub mod disk;
 pub mod faults;
 pub mod hub;
@@ -15,6 +17,7 @@ mod listen;
 pub mod node;
 pub mod operator;
 pub mod planted;
+mod process;
 pub mod shadow;
 pub mod taking;
 #[cfg(test)]
@@ -32,7 +35,7 @@ use planted::Planted;
 use world::World;
 
 /// What was simulated.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Events.
     pub steps: u64,

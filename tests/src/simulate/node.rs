@@ -35,6 +35,9 @@ use super::planted::Planted;
 use super::shadow::Shadow;
 use super::truth::{Key, Sights};
 
+/// What the hub's writers had seen of the records of a delivery.
+pub type Seen = Arc<Vec<(Key, Sight)>>;
+
 /// What a city keeps beside its log.
 #[derive(Clone)]
 pub struct Secrets {
@@ -95,7 +98,7 @@ pub struct Running {
     /// Older epochs that the hub lacks, while they are handed in.
     pub hand: Option<Hand>,
     /// With a bug: what was confirmed too early.
-    pub late: VecDeque<(sync::Deliver, Arc<Vec<(Key, Sight)>>)>,
+    pub late: VecDeque<(sync::Deliver, Seen)>,
     /// Head and cursor that were found to be equal with the hub.
     pub compared: (u64, u64),
 }
@@ -217,13 +220,12 @@ impl Running {
         for put in puts {
             let before = self.author.head;
             let known = put.record.and_then(|record| self.state((put.kind, record)));
-            let (mut state, check) = known.map_or((None, None), |(state, check)| (Some(state), Some(check)));
-            if planted == Some(Planted::FeedWideBase)
-                && let Some(state) = state.as_mut().filter(|state| state.hub_seq > 0)
-            {
-                state.hub_seq = self.row.hub_seq;
+            let (state, check) = known.map_or((None, None), |(state, check)| (Some(state), Some(check)));
+            let mut seen = state.clone();
+            if let Some(seen) = seen.as_mut().filter(|_| planted == Some(Planted::FeedWideBase)) {
+                seen.hub_seq = self.row.hub_seq;
             }
-            let made = match self.author.write(put, state.as_ref(), &By::default(), now_ms) {
+            let made = match self.author.write(put, seen.as_ref(), &By::default(), now_ms) {
                 Ok(Verdict::Write(made, record)) => (made, record),
                 Ok(Verdict::Answer(answer)) => {
                     answers.push(Ok(answer));
@@ -295,7 +297,12 @@ impl Running {
     }
 
     /// As `Site::welcomed`.
-    pub fn welcomed(&mut self, disk: &mut Disk, generations: &Generations) -> Result<(), SiteError> {
+    pub fn welcomed(
+        &mut self,
+        disk: &mut Disk,
+        generations: &Generations,
+        planted: Option<Planted>,
+    ) -> Result<(), SiteError> {
         let start = |start: sync::GenerationStart| log::HistoryStart {
             generation: start.generation,
             first_hub_seq: start.first_hub_seq,
@@ -304,7 +311,10 @@ impl Running {
             log::Welcomed { generations: generations_to_pb(generations).into_iter().map(start).collect() };
         let (cursor, until) = (self.cursor(), disk.end());
         let key = self.author.keys().city.clone();
-        let staged = forget_lost(generations, cursor, disk, until, &self.index, (&key, &self.lineage))?;
+        let mut staged = forget_lost(generations, cursor, disk, until, &self.index, (&key, &self.lineage))?;
+        if planted == Some(Planted::LostKept) {
+            staged.clear();
+        }
         let end = self.note(disk, record_kind::WELCOMED, &learned.encode_to_vec())?;
         learn(&mut self.row, learned);
         self.author.generations = generations.clone();

@@ -11,6 +11,8 @@ use liandong_proto::schema::{self, Merge};
 use liandong_proto::session::hub::CheckedEntry;
 use liandong_proto::state::{Reason, RecordState};
 
+use super::invariants::Invariant;
+
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Planted {
@@ -44,11 +46,17 @@ pub enum Planted {
     ReaderWaits,
     /// A raw value is sent where a token belongs.
     RawValueSent,
+    /// A node goes on showing what a restored hub has lost.
+    LostKept,
+    /// What a takeover makes again counts as having seen all of the older epochs.
+    TakeoverSawAll,
+    /// All cities wait in one lane.
+    OneLane,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 15] = [
+    pub const ALL: [Planted; 18] = [
         Planted::ReceiptBeforeSync,
         Planted::SavedBeforeSync,
         Planted::CopyLetIn,
@@ -64,7 +72,41 @@ impl Planted {
         Planted::RankIgnored,
         Planted::ReaderWaits,
         Planted::RawValueSent,
+        Planted::LostKept,
+        Planted::TakeoverSawAll,
+        Planted::OneLane,
     ];
+
+    /// Whether it shows in this invariant, and is not found by chance.
+    pub fn shows_in(self, invariant: Invariant) -> bool {
+        use Invariant::{EveryPairListed, RightOneShown, SanctionStands, TombstonesStand};
+        match self {
+            Planted::ReceiptBeforeSync => invariant == Invariant::ReceiptIsDurable,
+            Planted::SavedBeforeSync => invariant == Invariant::PutIsDurable,
+            Planted::CopyLetIn => invariant == Invariant::CopiesAreToldApart,
+            Planted::CursorEarly | Planted::LostKept => invariant == Invariant::DigestsEqual,
+            Planted::AppliedBeforeSync => invariant == Invariant::AppliedIsDurable,
+            Planted::OwnByReceipt | Planted::TombstoneDropped => invariant == Invariant::OwnEditsShown,
+            Planted::ReaderWaits => invariant == Invariant::ReaderNeverWaits,
+            Planted::RawValueSent => invariant == Invariant::NothingRawLeaves,
+            Planted::OneLane => invariant == Invariant::BacklogDelaysNobody,
+            Planted::LatestOnReview => invariant == RightOneShown,
+            Planted::RankIgnored => invariant == SanctionStands,
+            // What counts as seen decides all of these.
+            Planted::FeedWideBase
+            | Planted::StampForOrder
+            | Planted::BaseIgnored
+            | Planted::GenerationAsIs
+            | Planted::TakeoverSawAll => {
+                matches!(invariant, EveryPairListed | RightOneShown | SanctionStands | TombstonesStand)
+            }
+        }
+    }
+
+    /// Whether a rebuild, which runs without the bug, comes out otherwise by that alone.
+    pub fn shows_in_rebuilds(self) -> bool {
+        matches!(self, Planted::OwnByReceipt | Planted::TombstoneDropped | Planted::LostKept)
+    }
 
     /// What the hub's judge says with the bug.
     pub fn judge(self, fold: &Fold<'_>, entry: &Accepting<'_>, mut verdicts: Verdicts) -> Verdicts {
@@ -101,6 +143,7 @@ impl Planted {
                 *base = Position { generation, hub_seq: if is_later { u64::MAX } else { 0 } };
             }
             Planted::GenerationAsIs if base.hub_seq > 0 => base.generation = generation,
+            Planted::TakeoverSawAll => entry.header.seen.clear(),
             _ => {}
         }
         entry
@@ -139,6 +182,9 @@ impl fmt::Display for Planted {
             Planted::RankIgnored => "rank ignored",
             Planted::ReaderWaits => "reader waits on its writer",
             Planted::RawValueSent => "raw value sent",
+            Planted::LostKept => "lost state kept",
+            Planted::TakeoverSawAll => "takeover saw all",
+            Planted::OneLane => "one lane for all",
         })
     }
 }

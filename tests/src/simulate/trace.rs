@@ -2,7 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::node::Uplink;
+use bytes::Bytes;
+use liandong_node::rows;
+use liandong_proto::id::{RecordId, SiteCode};
+use liandong_proto::state::RecordState;
+
+use super::hub;
+use super::node::{Running, Uplink};
 use super::world::World;
 
 impl World {
@@ -64,4 +70,30 @@ impl World {
         }
         out
     }
+}
+
+/// How a node and the hub show the first of some records.
+pub(super) fn different(
+    site: SiteCode,
+    node: &Running,
+    hub: Option<&hub::Running>,
+    records: &[(u32, Bytes)],
+) -> String {
+    let first = records.first().and_then(|(kind, id)| Some((*kind, RecordId::from_slice(id)?)));
+    let (Some(key), Some(hub)) = (first, hub) else { return format!("{site} and the hub") };
+    let theirs = hub.index().get(&rows::record(key.0, key.1)).expect("memory");
+    let theirs = theirs.and_then(|item| RecordState::decode(&item.value).ok());
+    let shown = |state: Option<RecordState>| {
+        state.map(|it| {
+            let fields: Vec<_> = it.fields.iter().map(|(tag, raw)| (tag, raw.to_vec())).collect();
+            let held: Vec<_> = it
+                .held
+                .iter()
+                .map(|held| (held.tag, held.reason, held.by.origin.site, held.by.seq))
+                .collect();
+            (it.home, it.deleted(), it.hub_seq, fields, held)
+        })
+    };
+    let (ours, theirs) = (shown(node.shown(key)), shown(theirs));
+    format!("{site} shows {} records otherwise, first {key:?}: {ours:?}, the hub {theirs:?}", records.len())
 }

@@ -4,94 +4,31 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use liandong_node::rows;
 use liandong_node::site::{Class, SiteError};
 use liandong_node::uplink::line;
-use liandong_proto::id::{RecordId, SiteCode};
 use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::session::head_to_pb;
 use liandong_proto::session::node::{Comparison, Input, NodeSession, Output};
-use liandong_proto::state::RecordState;
-use prost::Message as _;
-use rand::RngExt as _;
 use sync::diverged::Cause;
 use sync::refusal::Code;
 
-use super::clerks::{MEMBER, RAW, TRANSFER};
 use super::disk::Sight;
 use super::invariants::{Broken, Invariant};
 use super::link::{Link, Parcel};
 use super::node::{Hand, Running, Uplink};
 use super::planted::Planted;
+use super::trace;
 use super::truth::Key;
 use super::world::{Event, World, clock};
 
 /// The longest pause between two tries; a real node's is a minute, and nothing hangs on that.
-const RETRY_MS: u64 = 3_000;
-const TICK_MS: u64 = 700;
+pub(super) const RETRY_MS: u64 = 3_000;
+pub(super) const TICK_MS: u64 = 700;
 
 impl World {
     /// A node's clock.
     pub fn node_now(&self, n: usize) -> u64 {
         clock(self.now_ms, self.nodes[n].offset_ms)
-    }
-
-    pub(super) fn node_start(&mut self, n: usize) -> Result<(), Broken> {
-        let now_ms = self.node_now(n);
-        let node = &mut self.nodes[n];
-        if node.running.is_some() || node.taking.is_some() || node.retired {
-            return Ok(());
-        }
-        if self.others_of(n).into_iter().any(|other| self.nodes[other].taking.is_some()) {
-            self.after(2_000, Event::NodeStart(n));
-            return Ok(());
-        }
-        let node = &mut self.nodes[n];
-        let running = match Running::open(&node.disk, &node.secrets, now_ms, &mut self.random) {
-            Ok(running) if !node.disk.is_damaged() => running,
-            // It stays as it is until somebody looks.
-            Err(error) if error.class() == Class::Damaged && node.disk.is_damaged() => return Ok(()),
-            opened => {
-                let said = opened.err().map_or("with a damaged log".into(), |error| format!("not: {error}"));
-                let what = format!("{} starts {said}", node.site);
-                return Err(Broken::new(Invariant::NothingUnexplained, what));
-            }
-        };
-        if let Some(acked) = node.acked
-            && (running.origin(), running.author.head.seq) < (running.origin(), acked.seq)
-        {
-            let what = format!("{} has lost entry {}, which was said to be saved", node.site, acked.seq);
-            return Err(Broken::new(Invariant::PutIsDurable, what));
-        }
-        running.check(running.records(MEMBER).into_iter().chain(running.records(TRANSFER)))?;
-        node.running = Some(running);
-        let life = node.life;
-        self.after(1, Event::NodeConnects(n, life));
-        self.after(TICK_MS, Event::NodeTick(n, life));
-        Ok(())
-    }
-
-    /// The process ends; with a power cut, so does what was not synced.
-    pub fn node_crashes(&mut self, n: usize) {
-        let pause = self.takes(RETRY_MS);
-        self.node_stops(n);
-        self.counts.fault("node crash");
-        self.after(pause, Event::NodeStart(n));
-    }
-
-    /// The same, and nobody starts it again.
-    pub fn node_stops(&mut self, n: usize) {
-        self.take_ends(n);
-        let running = self.nodes[n].running.take();
-        if let Some(Running { uplink: Uplink::Connected(link, _) | Uplink::HandingIn(link, ..), .. }) =
-            running
-        {
-            self.cut(link, true);
-        }
-        let node = &mut self.nodes[n];
-        node.disk.crash(&mut self.random);
-        node.life += 1;
     }
 
     pub(super) fn node_connects(&mut self, n: usize) -> Result<(), Broken> {
@@ -210,7 +147,8 @@ impl World {
         self.node_input(n, Input::Appended(head))
     }
 
-    /// Something of this site failed. As `uplink::run`: a full disk has space again some time, all else needs a person.
+    /// Something of this site failed. As `uplink::run`: a full disk has space again some time, all else
+    /// needs a person.
     fn node_errs(&mut self, n: usize, error: &SiteError) -> Result<(), Broken> {
         let node = &self.nodes[n];
         let is_explained = match error.class() {
@@ -222,7 +160,8 @@ impl World {
             let what = format!("{} fails: {error}", node.site);
             return Err(Broken::new(Invariant::NothingUnexplained, what));
         }
-        self.node_hangs_up(n, Some(false));
+        let stopped = (error.class() != Class::Full).then_some(false);
+        self.node_hangs_up(n, stopped);
         Ok(())
     }
 
@@ -335,7 +274,7 @@ impl World {
                 // The session that follows sees to these.
                 _ if hands_in => continue,
                 Output::Welcomed(generations) => {
-                    if let Err(error) = running.welcomed(&mut node.disk, &generations) {
+                    if let Err(error) = running.welcomed(&mut node.disk, &generations, self.planted) {
                         return self.node_errs(n, &error);
                     }
                     continue;
@@ -357,7 +296,7 @@ impl World {
                     continue;
                 }
                 Output::Compared(Comparison::Different(records)) => {
-                    let what = different(node.site, running, self.hub.running.as_ref(), &records);
+                    let what = trace::different(node.site, running, self.hub.running.as_ref(), &records);
                     return Err(Broken::new(Invariant::DigestsEqual, what));
                 }
                 Output::HubKeys(_) | Output::PersistOwn { .. } => continue,
@@ -474,56 +413,6 @@ impl World {
         let what = format!("{site} is refused: {:?}: {}", refusal.code(), refusal.en);
         Err(Broken::new(Invariant::NothingUnexplained, what))
     }
-
-    pub(super) fn send_up(&mut self, link: u64, mut up: sync::Up) -> Result<(), Broken> {
-        if let (Some(Planted::RawValueSent), Some(sync::up::Message::Push(push))) =
-            (self.planted, up.message.as_mut())
-        {
-            push.entries[0].open = prost::bytes::Bytes::from_static(RAW[0]);
-        }
-        let bytes = up.encode_to_vec();
-        if RAW.iter().any(|raw| bytes.windows(raw.len()).any(|window| window == *raw)) {
-            let what = "a message to the hub holds a raw value";
-            return Err(Broken::new(Invariant::NothingRawLeaves, what));
-        }
-        let delay = self.delay();
-        let now_ms = self.now_ms;
-        let Some(known) = self.links.get_mut(&link).filter(|link| !link.cut) else { return Ok(()) };
-        known.up.push_back(up);
-        known.up_at = known.up_at.max(now_ms + delay);
-        let due = known.up_at - now_ms;
-        self.after(due, Event::Up(link));
-        Ok(())
-    }
-
-    /// How long a message takes.
-    pub(super) fn delay(&mut self) -> u64 {
-        if self.chance(50) {
-            self.counts.fault("message delayed");
-            return self.takes(4_000);
-        }
-        self.takes(120)
-    }
-
-    /// Cuts a connection: each end learns of it at its own time.
-    pub(super) fn cut(&mut self, link: u64, by_node: bool) {
-        let Some(known) = self.links.get_mut(&link).filter(|link| !link.cut) else { return };
-        known.cut = true;
-        let (up, down) = (known.up.len(), known.down.len());
-        let (up, down) = (self.random.random_range(0..=up), self.random.random_range(0..=down));
-        let (hub_learns, node_learns) = (self.takes(2_000), self.takes(2_000));
-        if let Some(known) = self.links.get_mut(&link) {
-            known.up.truncate(up);
-            known.down.truncate(down);
-            known.node_reads &= !by_node;
-        }
-        self.after(hub_learns, Event::HubLearns(link));
-        self.after(if by_node { 0 } else { node_learns }, Event::NodeLearns(link));
-    }
-
-    pub(super) fn forget(&mut self, link: u64) {
-        self.links.retain(|number, known| *number != link || known.hub_reads || known.node_reads);
-    }
 }
 
 fn session_of(uplink: &mut Uplink) -> Option<&mut NodeSession> {
@@ -531,29 +420,4 @@ fn session_of(uplink: &mut Uplink) -> Option<&mut NodeSession> {
         Uplink::Connected(_, session) | Uplink::HandingIn(_, session, _) => Some(session),
         _ => None,
     }
-}
-
-fn different(
-    site: SiteCode,
-    node: &Running,
-    hub: Option<&super::hub::Running>,
-    records: &[(u32, Bytes)],
-) -> String {
-    let first = records.first().and_then(|(kind, id)| Some((*kind, RecordId::from_slice(id)?)));
-    let (Some(key), Some(hub)) = (first, hub) else { return format!("{site} and the hub") };
-    let theirs = hub.index().get(&rows::record(key.0, key.1)).expect("memory");
-    let theirs = theirs.and_then(|item| RecordState::decode(&item.value).ok());
-    let shown = |state: Option<RecordState>| {
-        state.map(|it| {
-            let fields: Vec<_> = it.fields.iter().map(|(tag, raw)| (tag, raw.to_vec())).collect();
-            let held: Vec<_> = it
-                .held
-                .iter()
-                .map(|held| (held.tag, held.reason, held.by.origin.site, held.by.seq))
-                .collect();
-            (it.home, it.deleted(), it.hub_seq, fields, held)
-        })
-    };
-    let (ours, theirs) = (shown(node.shown(key)), shown(theirs));
-    format!("{site} shows {} records otherwise, first {key:?}: {ours:?}, the hub {theirs:?}", records.len())
 }

@@ -35,7 +35,7 @@ pub fn comes_to(told: &TakenOver) -> Said {
         (counted(fetched, "change"), counted(again, "change"), counted(erased, "record"));
     let mut said = say!(
         "从枢纽取回 {fetched} 条本机没有的改动，在新一段日志中重新提交只有本机才有的 {again} 条",
-        "{lacks} that this machine lacks come from the hub, and {own} that it alone has are made again"
+        "from the hub: {lacks} that this machine lacks; made again: {own} that it alone has"
     );
     if erased > 0 {
         said.zh.push_str(&format!("；{erased} 条记录已在别处删除，本机也将彻底删除"));

@@ -157,3 +157,43 @@ fn differing(ours: &[pb::BucketDigests], theirs: &[pb::BucketDigests]) -> Vec<(u
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Phase, Standing};
+    use super::*;
+    use crate::id::{Epoch, Origin, SiteCode};
+    use crate::position::Generations;
+    use crate::sign::SigningKey;
+
+    const YEAR_MS: u64 = 31_557_600_000;
+
+    fn live() -> NodeSession {
+        let signer = SigningKey::new(&[1; 32]);
+        let hub_key = signer.verifying();
+        let (mut session, _) = NodeSession::start(Standing {
+            origin: Origin { site: SiteCode(440_100), epoch: Epoch([1; 16]) },
+            nonces: Vec::new(),
+            head: Head::default(),
+            cursor: Position::default(),
+            generations: Generations::default(),
+            restore: false,
+            anchor: None,
+            receipt: Bytes::new(),
+            signer,
+            hub_key,
+        });
+        session.phase = Phase::Live;
+        session
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_does_not_put_a_comparison_off_for_years() {
+        let (mut session, mut out) = (live(), Vec::new());
+        session.touch(50 * YEAR_MS);
+        session.maybe_compare(40 * YEAR_MS, &mut out);
+        assert_eq!(out, [], "what was put off stays so for a while");
+        session.maybe_compare(40 * YEAR_MS + MOST_PUT_OFF_MS, &mut out);
+        assert_eq!(out, [Output::Digest(Ask::Kinds)]);
+    }
+}
