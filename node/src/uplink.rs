@@ -364,10 +364,7 @@ struct Driver {
 
 impl Driver {
     async fn on(&mut self, input: Input) -> Result<(), UplinkError> {
-        if let Input::Received(pb::Down { message: Some(pb::down::Message::Welcome(welcome)) }) = &input {
-            let clocks = (welcome.hub_time_ms, now_ms());
-            self.site.set_link(|state| state.hub_clock = clocks);
-        }
+        line::hear_clock(&self.site, &input);
         let outputs = self.session.on(input, now_ms());
         self.carry_out(outputs).await?;
         // A welcome says it as well as a receipt does, and outlives a receipt that a crash has lost.

@@ -157,3 +157,11 @@ fn carry_out(
     }
     Ok(())
 }
+
+/// Notes what the hub's clock says when a session begins, and this machine's then: for whoever compares them.
+pub fn hear_clock(site: &Site, input: &Input) {
+    if let Input::Received(pb::Down { message: Some(pb::down::Message::Welcome(welcome)) }) = input {
+        let clocks = (welcome.hub_time_ms, now_ms());
+        site.set_link(|state| state.hub_clock = clocks);
+    }
+}
