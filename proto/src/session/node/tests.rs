@@ -1,3 +1,5 @@
+//! The node's half: places for a locate, and receipts that come early.
+
 use super::*;
 use crate::id::{Epoch, Origin};
 use crate::session::generations_to_pb;
