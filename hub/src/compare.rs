@@ -11,9 +11,8 @@ use liandong_node::site::{SiteError, view};
 use liandong_proto::digest::{self, SetDigest};
 use liandong_proto::id::{Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
-use liandong_proto::schema;
 use liandong_proto::session::hub::{Ask, Compared};
-use liandong_proto::session::node::{Ask as Level, Digests, differing};
+use liandong_proto::session::node::{Ask as Level, Digests};
 use liandong_proto::state::RecordState;
 
 use crate::audience;
@@ -61,16 +60,8 @@ impl Hub {
             return Ok(None);
         }
         let mut out = Compared::default();
-        if !ask.against.is_empty() {
-            // Each costs a table of sums: known kinds, each once.
-            let mut kinds: Vec<u32> = ask.against.iter().map(|buckets| buckets.kind).collect();
-            kinds.retain(|kind| schema::kind(*kind).is_some());
-            kinds.sort_unstable();
-            kinds.dedup();
-            let Digests::Buckets(ours) = self.level(origin, &Level::Buckets(kinds))? else { return Ok(None) };
-            let mut wanted = differing(&ours, &ask.against);
-            wanted.extend(differing(&ask.against, &ours));
-            if let Digests::Records(records) = self.level(origin, &Level::Records(wanted))? {
+        if !ask.records_of.is_empty() {
+            if let Digests::Records(records) = self.level(origin, &Level::Records(ask.records_of.clone()))? {
                 out.records = records;
             }
         } else {

@@ -120,10 +120,21 @@ impl Hub {
         };
         let (has_news, answers) = self.with_erasures(known);
         if !has_news {
-            return Ok(answers);
+            return Ok(self.signed_now(answers));
         }
         self.shared.note_proofs(Prover::City(identity, proofs.clone()))?;
-        Ok(self.with_erasures(|erasures| erasures.answers(&proofs)))
+        Ok(self.signed_now(self.with_erasures(|erasures| erasures.answers(&proofs))))
+    }
+
+    /// The hub's own proofs, by the key that it signs with now: whoever has joined since knows no other.
+    pub(crate) fn signed_now(&self, proofs: Vec<ErasureProof>) -> Vec<ErasureProof> {
+        let signer = self.shared.signer();
+        let key = signer.verifying();
+        let anew = |proof: ErasureProof| match (erasure::check(&key, &proof), erasure::read(&proof)) {
+            (Err(_), Some(erased)) => erasure::prove(&signer, &erased),
+            _ => proof,
+        };
+        proofs.into_iter().map(anew).collect()
     }
 
     fn with_erasures<T>(&self, read: impl FnOnce(&Erasures) -> T) -> T {

@@ -48,7 +48,7 @@ impl Hub {
     pub(crate) fn kept_keys(&self, site: SiteCode) -> pb::KeysResponse {
         let row = self.row(site);
         let linking_keys = Some(row.linking_key).filter(|file| !file.is_empty()).into_iter().collect();
-        let erased = self.read(|published| published.registry.erasures.by_others(site));
+        let erased = self.signed_now(self.read(|published| published.registry.erasures.by_others(site)));
         pb::KeysResponse { linking_keys, key_ring: row.key_ring, held: self.held_log(site), erased }
     }
 

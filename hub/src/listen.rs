@@ -17,7 +17,7 @@ use liandong_node::audit::{Note, What};
 use liandong_node::now::now_ms;
 use liandong_node::site::SiteError;
 use liandong_node::trust::limits;
-use liandong_proto::id::{Origin, SiteCode};
+use liandong_proto::id::{Origin, RecordId, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::pb::trust::v1::enrolment_server::EnrolmentServer;
 use liandong_proto::pb::trust::v1::membership_server::MembershipServer;
@@ -400,8 +400,9 @@ impl Driver {
                 }
                 Output::Restore { after_seq } => self.restore(after_seq),
                 Output::Verdict(verdict) => {
-                    if let Err(records) = &verdict {
-                        tracing::error!(site = %self.site, records, "city and hub show records differently");
+                    for (kind, record) in verdict.as_ref().err().into_iter().flatten() {
+                        let record = RecordId::from_slice(record).unwrap_or_default();
+                        tracing::error!(site = %self.site, kind, %record, "city and hub show this record differently");
                     }
                     let mut cities = locked(&self.hub.shared.cities);
                     let city = cities.entry(self.site).or_default();

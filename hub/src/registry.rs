@@ -44,9 +44,9 @@ fn takes_the_place(hello: &sync::Hello, living: Origin, row: &pb::OriginRow) -> 
     hello.anchor.as_ref().and_then(Anchor::from_pb) == Some(end)
 }
 
-/// Whether a node's epoch goes on from entries of another.
+/// Whether a node's epoch goes on from another, of which there may be entries, or of those before it.
 fn goes_on(hello: &sync::Hello) -> bool {
-    hello.anchor.as_ref().is_some_and(|anchor| anchor.seq > 0)
+    hello.anchor.is_some()
 }
 
 /// Whether a node has been welcomed in a life of the order that this hub knows nothing of: it was restored from a

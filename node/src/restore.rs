@@ -1,9 +1,9 @@
-//! Fetching a lost site's own entries from the hub: a session that asks for them and does nothing else.
+//! Fetching a site's own entries from the hub, for one that has lost its log or part of it: a session that asks for them and does nothing else.
 
 use std::time::Duration;
 
 use liandong_proto::entry::{Anchor, Entry, Head};
-use liandong_proto::id::{Epoch, Origin, SiteCode};
+use liandong_proto::id::{Epoch, Origin};
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::pb::trust::v1::membership_client::MembershipClient;
 use liandong_proto::pb::trust::v1::{HeldLog, KeysRequest, KeysResponse};
@@ -40,24 +40,22 @@ pub async fn kept(membership: &Membership) -> Result<KeysResponse, UplinkError> 
     Ok(MembershipClient::new(channel).keys(request).await.map_err(refused_or_cut)?.into_inner())
 }
 
-/// Has `take` take in all that the hub holds of a site, in order.
+/// Asks the hub for the entries of an origin behind a head, and of the epochs before it; `take` gets them as they come.
 ///
 /// # Errors
 /// [`UplinkError`]; what has come so far is of no use then, and is fetched again.
 pub async fn fetch(
-    site: SiteCode,
-    epoch: Epoch,
+    (origin, after): (Origin, Head),
     membership: &Membership,
     paths: &Paths,
     take: impl FnMut(&[Entry]) -> Result<(), SiteError>,
 ) -> Result<(), UplinkError> {
-    fetch_within(limits::RESTORE_SILENCE, site, epoch, membership, paths, take).await
+    fetch_within(limits::RESTORE_SILENCE, (origin, after), membership, paths, take).await
 }
 
 async fn fetch_within(
     silence: Duration,
-    site: SiteCode,
-    epoch: Epoch,
+    (origin, head): (Origin, Head),
     membership: &Membership,
     paths: &Paths,
     mut take: impl FnMut(&[Entry]) -> Result<(), SiteError>,
@@ -67,9 +65,9 @@ async fn fetch_within(
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES);
     let (mut session, outputs) = NodeSession::start(Standing {
-        origin: Origin { site, epoch },
+        origin,
         nonces: vec![random::<16>().to_vec().into()],
-        head: Head::default(),
+        head,
         cursor: Position::default(),
         generations: Generations::default(),
         restore: true,
@@ -136,8 +134,9 @@ mod tests {
     use tokio_rustls::TlsAcceptor;
 
     use super::*;
-    use crate::site::{RecoveryKey, Restoring, Site};
+    use crate::site::Site;
     use crate::trust::HUB_NAME;
+    use liandong_proto::id::SiteCode;
 
     const SITE: SiteCode = SiteCode(440_100);
 
@@ -179,15 +178,11 @@ mod tests {
     #[tokio::test]
     async fn a_hub_that_hangs_is_waited_for_until_its_time_is_over() {
         let dir = tempfile::tempdir().expect("a directory");
-        let other = dir.path().join("other");
-        Site::init(&other, SITE).expect("a site is made");
-        let key = RecoveryKey::of(&Paths::new(&other)).expect("a key");
-        let new = dir.path().join("new");
-        let mut restoring = Restoring::begin(&new, SITE, &key).expect("begun");
-        let (member, paths) = (hanging().await, Paths::new(&new));
+        Site::init(dir.path(), SITE).expect("a site is made");
+        let (member, paths) = (hanging().await, Paths::new(dir.path()));
         let silence = Duration::from_millis(300);
-        let fetched =
-            fetch_within(silence, SITE, Epoch([1; 16]), &member, &paths, |entries| restoring.append(entries));
+        let origin = Origin { site: SITE, epoch: Epoch([1; 16]) };
+        let fetched = fetch_within(silence, (origin, Head::default()), &member, &paths, |_| Ok(()));
         let fetched = tokio::time::timeout(Duration::from_secs(60), fetched).await.expect("it gives up");
         assert!(matches!(fetched, Err(UplinkError::Silent(_))), "{fetched:?}");
     }

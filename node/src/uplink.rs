@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+use liandong_proto::id::RecordId;
 use liandong_proto::pb::node::v1::{Comparison as Verdict, Link};
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::session::node::{Comparison, Input, NodeSession, Output};
@@ -61,8 +63,8 @@ pub enum UplinkError {
         "the hub has said nothing for {0} seconds: it hangs or the line is down; look at its log, and try again"
     )]
     Silent(u64),
-    /// Keys of this site have changed; the session begins anew.
-    #[error("keys have changed, the session begins anew")]
+    /// Keys of this site have changed, or records were put right; the session begins anew.
+    #[error("keys have changed or records were put right, the session begins anew")]
     Again,
     /// The hub's final no.
     #[error("the hub refused: {}", .0.en)]
@@ -98,7 +100,7 @@ impl UplinkError {
                     SiteBusy | Unavailable | Frozen | NotAMember | NoAgreement | Signature
                 )
             }
-            // A full disk has space again as soon as somebody frees some.
+            // Space may be freed at any time.
             UplinkError::Site(error) => error.class() == Class::Full,
             UplinkError::Diverged(_) => false,
         }
@@ -188,7 +190,7 @@ fn report(site: &Site, error: &UplinkError) {
         }
         UplinkError::Refused(refusal) => (Link::Refused, format!("省级枢纽拒绝：{}", refusal.zh)),
         UplinkError::Site(error) if error.class() == Class::Full => {
-            (Link::Offline, format!("磁盘已满，同步暂停；腾出空间后自动继续，已保存的都在：{error}"))
+            (Link::Offline, format!("本机磁盘已满，同步暂停，腾出空间后自动继续：{error}"))
         }
         UplinkError::Site(error) => (Link::Refused, format!("本站点出错，同步已停止：{error}")),
         _ => (Link::Offline, "暂时无法连接省级枢纽；本地工作不受影响，恢复后自动同步".to_owned()),
@@ -285,8 +287,15 @@ async fn drive(
     let (session, outputs) = NodeSession::start(standing);
     let (up, outbound) = mpsc::unbounded_channel();
     let (answers, mut answered) = mpsc::unbounded_channel();
-    let mut driver =
-        Driver { site: Arc::clone(site), session, up, answers, reader: PushReader::default(), confirmed };
+    let mut driver = Driver {
+        site: Arc::clone(site),
+        session,
+        up,
+        answers,
+        reader: PushReader::default(),
+        confirmed,
+        sent: 0,
+    };
     driver.carry_out(outputs).await?;
     let request = tonic::Request::new(UnboundedReceiverStream::new(outbound));
     let mut inbound = client.session(request).await.map_err(refused_or_cut)?.into_inner();
@@ -347,6 +356,8 @@ struct Driver {
     reader: PushReader,
     /// What the site knows the hub to hold.
     confirmed: u64,
+    /// Bytes of entries that this connection has carried.
+    sent: u64,
 }
 
 impl Driver {
@@ -384,7 +395,9 @@ impl Driver {
                 }
                 Output::HubKeys(keys) => self.pin(&keys)?,
                 Output::Read { after, max_bytes } => {
-                    let (entries, last) = self.reader.read(&self.site, after, max_bytes as usize)?;
+                    let most = limits::stride(self.sent, max_bytes as usize);
+                    let (entries, last) = self.reader.read(&self.site, after, most)?;
+                    self.sent += entries.iter().map(|entry| entry.encoded_len() as u64).sum::<u64>();
                     queue.extend(self.session.on(Input::Read(entries, last), now_ms()));
                 }
                 Output::Heads(places) => {
@@ -406,7 +419,7 @@ impl Driver {
                         Some(Cow::Borrowed(&state.fields))
                     })?))
                 }),
-                Output::Compared(comparison) => self.compared(comparison),
+                Output::Compared(comparison) => self.compared(comparison).await?,
                 Output::PersistOwn { .. } => {
                     // Only a session that asked for a restore gets here, and the uplink never asks.
                 }
@@ -442,13 +455,23 @@ impl Driver {
         });
     }
 
-    fn compared(&self, comparison: Comparison) {
+    /// What differs is held against the log; where the index was at fault, the session begins anew and compares again.
+    async fn compared(&self, comparison: Comparison) -> Result<(), UplinkError> {
+        let mut healed = 0;
         let (verdict, covered) = match comparison {
             Comparison::Equal { own_head, cursor } => (Verdict::Equal, (own_head, cursor.hub_seq)),
             Comparison::Different(records) => {
+                let named = |(kind, record): (u32, Bytes)| Some((kind, RecordId::from_slice(&record)?));
+                let records: Vec<(u32, RecordId)> = records.into_iter().filter_map(named).collect();
                 for (kind, record) in &records {
-                    let record = liandong_proto::id::hex(record);
                     tracing::error!(kind, %record, "node and hub show this record differently");
+                }
+                let site = Arc::clone(&self.site);
+                healed = blocking(move || site.heal(&records)).await?.len();
+                if healed == 0 {
+                    tracing::error!(
+                        "this site shows them as its log has them: the fault is the hub's; run rebuild there"
+                    );
                 }
                 (Verdict::Different, (0, 0))
             }
@@ -458,6 +481,7 @@ impl Driver {
             state.compared = covered;
             state.compared_at_ms = now_ms();
         });
+        if healed > 0 { Err(UplinkError::Again) } else { Ok(()) }
     }
 }
 

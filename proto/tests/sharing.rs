@@ -11,7 +11,7 @@ use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode};
 use liandong_proto::merge::{self, Change, Lineage};
 use liandong_proto::pb::record::v1::{Consent, ConsentBasis, ConsentGroup, Member};
 use liandong_proto::schema::{Field, Kind, Share};
-use liandong_proto::share::{LinkingKey, Projection, Withdrawn, is_draft, is_token, leaks, project};
+use liandong_proto::share::{LinkingKey, Projection, Withdrawn, again, is_draft, is_token, leaks, project};
 use liandong_proto::stamp::Stamp;
 use liandong_proto::state::RecordState;
 use liandong_proto::validate::{self, View};
@@ -256,6 +256,40 @@ fn without_consent_later_edits_stay_sealed_and_a_new_consent_opens_the_fields() 
     let open = ["mobile=(token)", "employer=甲", "post=主任", "-consents"];
     let projection = project(member(), &before.set, &cleared, Some(&key()));
     assert_eq!(show(&projection.open), open);
+}
+
+/// Two machines of a city have parted; one is told by the other's log what its edits were not told of.
+#[test]
+fn an_edit_made_again_goes_as_far_as_the_record_lets_it_now() {
+    let made =
+        |before: &[(&str, &str)], change: &Patch| project(member(), &patch(before, &[]).set, change, None);
+    let anew = |before: &Patch, was: &Projection, key: Option<&LinkingKey>| {
+        again(member(), &before.set, was, key).map(|it| (show(&it.open), show(&it.sealed)))
+    };
+    let texts = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    let active = [("name", "陈志强"), ("status", "ACTIVE")];
+    let edit = made(&active, &patch(&[("employer", "甲"), ("post", "社工")], &[]));
+    assert_eq!(anew(&patch(&active, &[]), &edit, None), None, "it stays as it was");
+
+    // Consent to it was withdrawn at the other machine.
+    let withdrawn = given(ConsentGroup::Employment, "2026-01-01", "2026-02-01");
+    let told = with_consents(&active, &vec![withdrawn]);
+    let now = anew(&told, &edit, None).expect("split anew");
+    assert_eq!(now, (texts(&["-employer", "-post"]), texts(&["employer=甲", "post=社工"])));
+
+    // The draft that was edited here has been submitted there.
+    let draft = [("name", "陈志强"), ("status", "DRAFT")];
+    let edit = made(
+        &draft,
+        &patch(&[("post", "社工"), ("mobile", MOBILE), ("address", "某路 1 号")], &["employer"]),
+    );
+    assert_eq!(anew(&patch(&draft, &[]), &edit, None), None, "it is one yet");
+    let submitted = patch(&active, &[]);
+    let (open, sealed) = anew(&submitted, &edit, Some(&key())).expect("split anew");
+    assert_eq!(open, ["mobile=(token)", "post=社工", "-employer"]);
+    assert_eq!(sealed, [&format!("mobile={MOBILE}")[..], "address=某路 1 号", "-employer", "-post"]);
+    let (open, _) = anew(&submitted, &edit, None).expect("split anew");
+    assert_eq!(open, ["post=社工", "-mobile", "-employer"], "no old token goes on naming it");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What the tests, the benches and the demonstration share.
 
 pub mod bench;
+pub mod chaos;
 pub mod cluster;
 pub mod federation;
+pub mod line;
 pub mod roster;
 pub mod simulate;

@@ -20,7 +20,7 @@ const NAME: &str = "欧阳须删除";
 const REASON: &str = "与欧阳本人核实过";
 const DAY: &str = "2031-07-23";
 
-fn holds(dir: &Path, what: &str) -> Option<String> {
+pub fn holds(dir: &Path, what: &str) -> Option<String> {
     for entry in fs::read_dir(dir).expect("a directory") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {

@@ -3,8 +3,12 @@
 mod access;
 mod agreement;
 mod audit;
+mod chaos;
+mod compared;
 mod concurrent;
 mod consent;
+mod damaged;
+mod disk_full;
 mod doors;
 mod erase;
 mod federation;

@@ -5,6 +5,7 @@ use liandong_proto::pb::node::v1::Link;
 use liandong_proto::pb::record::v1 as pb;
 use serde_json::Value;
 
+use crate::erase::{holds, proved};
 use crate::province::{GUANGZHOU, MEMBER, PATIENCE, Province, copy, linked, member, open_findings};
 
 async fn put(province: &Province, n: u32, id: Option<RecordId>, post: &str) -> RecordId {
@@ -144,6 +145,88 @@ async fn of_two_copies_one_lives_and_what_both_changed_is_shown_with_both_values
     province.equal().await;
     let waited = tokio::time::timeout(PATIENCE, async { at_the_hub(&province, id).await });
     assert_eq!(waited.await.expect("in time").0, 4);
+}
+
+/// What is for the city alone is not judged by the hub; and what must not be there does not come back with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_city_sees_is_named_and_neither_erasures_nor_consent_are_undone() {
+    const WORKS_AT: &str = "须留在本市的单位";
+    const GONE: &str = "陈须删除";
+    let mut province = Province::running(&[GUANGZHOU]).await;
+    let door = province.door(GUANGZHOU).await;
+    let named = pb::Member { name: GONE.into(), ..member(3) };
+    let mut ids = Vec::new();
+    for member in [member(1), member(2), named] {
+        ids.push(door.put(MEMBER, None, &member).await.expect("written"));
+    }
+    let [noted, withdrawn, erased] = ids[..] else { panic!("three members") };
+    province.equal().await;
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    let twin = copied(&province, "twin");
+
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    let door = province.door(GUANGZHOU).await;
+    let remarks = |text: &str| pb::Member { remarks: text.into(), ..pb::Member::default() };
+    door.put(MEMBER, Some(noted), &remarks("那边的话")).await.expect("written");
+    let consent = pb::Consent {
+        group: pb::ConsentGroup::Employment as i32,
+        basis: pb::ConsentBasis::Consent as i32,
+        given_on: "2026-01-01".into(),
+        withdrawn_on: "2026-02-01".into(),
+        ..pb::Consent::default()
+    };
+    let consents = pb::Member { consents: vec![consent], ..pb::Member::default() };
+    door.put(MEMBER, Some(withdrawn), &consents).await.expect("written");
+    let erase = async |province: &Province, id: RecordId| {
+        let id = id.to_string();
+        let erase = ["record", "erase", &id, "--kind", "member", "--reason", "本人申请", "--yes"];
+        province.node(GUANGZHOU).answer(&erase).await.expect("erased");
+    };
+    erase(&province, erased).await;
+    province.equal().await;
+    proved(province.hub(), 1).await;
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+
+    changed_for(&province, &twin, "first");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    let door = province.door(GUANGZHOU).await;
+    linked(&door, Link::Diverged).await;
+    door.put(MEMBER, Some(noted), &remarks("这边的话")).await.expect("written");
+    let employer = pb::Member { employer: WORKS_AT.into(), ..pb::Member::default() };
+    door.put(MEMBER, Some(withdrawn), &employer).await.expect("written");
+    put(&province, 3, Some(erased), "主任").await;
+    let never_sent = put(&province, 4, None, "社工").await;
+    erase(&province, never_sent).await;
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+
+    let told = answer(&province, &["takeover", "--yes"]).await;
+    let both = serde_json::json!([{ "kind": "member", "id": noted.to_string(), "fields": ["remarks"] }]);
+    assert_eq!((&told["changed_on_both_sides"], &told["erased"]), (&both, &1.into()), "{told}");
+    assert_eq!((&told["fetched"], &told["again"]), (&3.into(), &2.into()), "{told}");
+    let dir = province.node(GUANGZHOU).data_dir.clone();
+    assert_eq!(holds(&dir, GONE), None, "the command has erased what the hub had sent");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    linked(&province.door(GUANGZHOU).await, Link::Connected).await;
+    province.equal().await;
+    proved(province.hub(), 1).await;
+    let read = |fields: bytes::Bytes| <pb::Member as prost::Message>::decode(fields).expect("a member");
+    let door = province.door(GUANGZHOU).await;
+    let shown = async |id| read(door.get(MEMBER, id).await.expect("a call").expect("there").fields);
+    assert_eq!(shown(noted).await.remarks, "这边的话");
+    assert_eq!(shown(withdrawn).await.employer, WORKS_AT);
+    assert_eq!(door.list(MEMBER, &[]).await.expect("a list").len(), 2);
+    let id = noted.to_string();
+    let history = ["record", "history", &id, "--kind", "member", "--json"];
+    let history = province.node(GUANGZHOU).answer(&history).await.expect("listed");
+    assert!(history.contains("那边的话") && history.contains("这边的话"), "{history}");
+    for what in [WORKS_AT, GONE] {
+        assert_eq!(holds(&province.hub().data_dir, what), None, "{what} is not at the hub");
+    }
+    for home in [province.node(GUANGZHOU), province.hub()] {
+        let found = home.answer(&["verify", "--json"]).await.expect("read");
+        let found: Value = serde_json::from_str(&found).expect("JSON");
+        assert_eq!(found["sound"], true, "{found}");
+    }
 }
 
 /// The hub is put back from a backup that knows nothing of the epoch that lives, and not all of the one before, or nothing.

@@ -195,3 +195,15 @@ fn check_damaged(dir: &Path, what: &str) -> bool {
     }
     refused > 0 || opened.rebuilt.is_some() || rounds < 3
 }
+
+/// A hub that is killed while it makes its index leaves a journal, and nothing that says it is a store.
+#[test]
+fn a_store_whose_making_was_cut_short_is_made_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (store, whole) = (dir.path().join("store"), dir.path().join("whole"));
+    drop(open(&whole, CACHE).expect("opens"));
+    fs::create_dir_all(store.join("keyspaces")).expect("made");
+    fs::copy(whole.join("0.jnl"), store.join("0.jnl")).expect("copied");
+    let (_index, opened) = open_index(dir.path());
+    assert!(opened.rebuilt.is_some_and(|rebuilt| rebuilt.kept.is_some()));
+}

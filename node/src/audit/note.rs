@@ -124,6 +124,7 @@ pub fn labels(what: What) -> Text {
         What::Verified => ("检查日志和索引", "verified"),
         What::Rebuilt => ("重建索引", "rebuilt"),
         What::Restored => ("恢复站点", "restored"),
+        What::Repaired => ("修复日志", "log repaired"),
         What::AuditRead => ("查阅审计日志", "audit log read"),
         What::AuditExported => ("导出审计日志", "audit log exported"),
         What::AuditVerified => ("检查审计日志", "audit log verified"),

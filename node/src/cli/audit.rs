@@ -31,7 +31,7 @@ use crate::log::{DirLock, LogError};
 use crate::say;
 use crate::site::{Paths, SiteError};
 
-pub use acts::{rebuilt, restored, started, stopped, taken_over};
+pub use acts::{rebuilt, repaired, restored, started, stopped, taken_over};
 
 /// What to do with the audit log.
 #[derive(Debug, clap::Subcommand)]

@@ -212,7 +212,7 @@ impl From<SiteError> for Failure {
 
 /// No rebuild helps here: it reads the log as well.
 const LOG_DAMAGED: &str =
-    "日志损坏；请原样保留整个数据目录，不要删改，从备份恢复，或联系省级枢纽的维护人员：";
+    "日志损坏；请原样保留整个数据目录，不要删改：停下程序，运行 repair 修复，或放回备份：";
 const INDEX_ENDED: &str = "索引写不进去了，日志里的都在；请先看磁盘是否正常，再重新启动：";
 const INDEX_DAMAGED: &str = "索引损坏，日志里的都在；重新启动会由日志重建索引：";
 
@@ -224,7 +224,7 @@ fn of_class(class: Class) -> &'static str {
         Class::Locked => "数据目录正被另一个进程使用，请等它结束或停止它：",
         Class::Full => "磁盘已满，没有保存；请腾出空间后重试：",
         Class::Damaged => {
-            "存储的数据有损坏；请原样保留整个数据目录，先运行 verify：只是索引损坏的，重新启动会重建；日志损坏的，从备份恢复或联系省级枢纽的维护人员："
+            "存储的数据有损坏；请原样保留整个数据目录，先运行 verify：只是索引损坏的，重新启动会重建；日志损坏的，停下程序后运行 repair，或放回备份："
         }
         Class::Internal => "内部错误，请重试；仍不行请把这一行发给维护人员：",
     }

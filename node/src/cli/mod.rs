@@ -19,6 +19,7 @@ pub mod progress;
 mod rebuild;
 pub mod record;
 mod recovery;
+mod repair;
 mod restore;
 pub mod run;
 pub mod screen;
@@ -102,6 +103,9 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// 由日志重建索引 · Make the index again from the log
     Rebuild,
+    /// 修复损坏的日志：读得出的全部保留，本市的条目从省级枢纽取回 · Repair a damaged log: all that can be read stays, own
+    /// entries come back from the hub
+    Repair(repair::RepairArgs),
     /// 配置样例与检查 · Template and check of the settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -160,6 +164,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
             return takeover::run(&args, &Setup::load(global, Vec::new(), screen)?).await;
         }
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
+        Command::Repair(args) => return repair::run(&args, &Setup::load(global, Vec::new(), screen)?).await,
         Command::Audit(command) => {
             let setup = Setup::load(global, Vec::new(), screen)?;
             logs::start_quietly(&setup.config.log, &setup.screen)?;
@@ -195,6 +200,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Restore(_)
         | Command::Takeover(_)
         | Command::Rebuild
+        | Command::Repair(_)
         | Command::Audit(_)
         | Command::ApiToken(_)
         | Command::LinkingKey(_)

@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
+use liandong_proto::entry::Head;
+use liandong_proto::id::Origin;
 use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::schema::Text;
 use serde_json::json;
@@ -68,13 +70,13 @@ pub async fn run(args: &RestoreArgs, global: &Global, screen: &mut Screen) -> Re
         let (epoch, head, anchor) = held_of(&held)?;
         restoring.take_proofs(&kept(&membership).await?.erased, &membership.hub_key()?);
         let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
-        let fetched = fetch(site, epoch, &membership, &paths, |entries| {
+        let asked = (Origin { site, epoch }, Head::default());
+        let fetched = fetch(asked, &membership, &paths, |entries| {
             restoring.append(entries)?;
-            let done = restoring.entries();
-            bar.at(done, head.seq.max(done));
+            bar.at(restoring.entries(), head.seq.max(restoring.entries()));
             Ok(())
-        })
-        .await;
+        });
+        let fetched = fetched.await;
         bar.finish();
         fetched?;
         restoring.finish(epoch, head, anchor)?;

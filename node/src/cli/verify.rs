@@ -79,9 +79,9 @@ pub async fn run(door: &Door, args: &VerifyArgs, screen: &Screen) -> Result<Exit
             let faults = found.zh.len();
             let count = counted(faults as u64, "fault");
             say!(
-                "发现 {faults} 处损坏；本地工作请先停下，联系维护人员。索引的问题可用 rebuild 重建，日志的损坏要从备份或省级枢纽恢复：",
-                "{count} found; stop working here and tell whoever maintains this. Faults of the \
-                 index are mended by rebuild, damage to the log needs a backup or the hub:"
+                "发现 {faults} 处损坏；本地工作请先停下，联系维护人员。索引的问题可用 rebuild 重建，日志的损坏可用 repair 修复（停下程序后），或放回备份：",
+                "{count} found; stop working here and tell whoever maintains this. Faults of the index are mended by \
+                 rebuild, damage to the log by repair (with the program stopped) or a backup:"
             )
         };
         let pins = screen.lang.pick(&found.pins_zh, &found.pins_en).iter().map(String::as_str);

@@ -10,6 +10,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
 use super::end::End;
 use super::overlay::Overlay;
 use super::pace::Pace;
@@ -150,6 +152,23 @@ impl Index {
                 tracing::error!(kept = %kept.display(), %error, "the index from before cannot be put back in its place");
             }
         })
+    }
+
+    /// One row of an index that is not in use, if it can be read: for whoever asks what it still knows. `None` for
+    /// whatever is wrong with it.
+    pub fn peek(dir: &Path, engine: &Engine, key: &[u8]) -> Option<Bytes> {
+        let store = dir.join(STORE);
+        let store = Guarded::open(|| engine(&store)).ok().filter(|_| store.exists())?;
+        let sealed = store.get(key).ok()??;
+        unseal(key, &sealed).ok().map(|item| item.value)
+    }
+
+    /// Moves an index that nobody has open out of the way, as a damaged one; where it is then.
+    ///
+    /// # Errors
+    /// [`IndexError::File`].
+    pub fn set_aside(dir: &Path) -> Result<Option<PathBuf>, IndexError> {
+        dir.exists().then(|| move_aside(dir).map_err(failed(dir))).transpose()
     }
 
     /// Says that the store is as a clean stop leaves it.

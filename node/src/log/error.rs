@@ -23,8 +23,8 @@ pub enum LogError {
     },
     /// Something that had been durable cannot be read.
     #[error(
-        "log damaged: {path} at byte {offset}: {what}; keep the whole directory as it is (rebuild reads the log too \
-         and cannot help), restore it from a backup, or ask the hub's operator"
+        "log damaged: {path} at byte {offset}: {what}; change nothing in the directory (rebuild reads the log too and \
+         cannot help): stop the program and run repair, or put back a backup"
     )]
     Damaged {
         /// The segment.

@@ -47,6 +47,7 @@ mod pos;
 mod reader;
 mod recover;
 mod rewrite;
+mod salvage;
 mod scan;
 mod segment;
 mod sync;
@@ -66,6 +67,7 @@ pub use lock::DirLock;
 pub use pos::Pos;
 pub use reader::{Reader, Record};
 pub use rewrite::Edit;
+pub use salvage::{Hole, Salvaged, salvage};
 pub use verify::Verified;
 pub use view::{LogView, Records};
 

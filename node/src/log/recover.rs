@@ -154,7 +154,7 @@ impl Tail {
 }
 
 /// The first preface after `at` which says that more than `at` bytes were synced: where, and how many.
-fn proof(file: &File, number: u64, at: u64, length: u64) -> std::io::Result<Option<(u64, u64)>> {
+pub(super) fn proof(file: &File, number: u64, at: u64, length: u64) -> std::io::Result<Option<(u64, u64)>> {
     let mut from = at + 1;
     while from + PREFACE_BYTES <= length {
         let count = CHUNK_BYTES.min(length - from) as usize;

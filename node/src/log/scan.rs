@@ -66,6 +66,11 @@ impl Scan {
         }
     }
 
+    /// Where the batch around the next thing ends, as far as that is known.
+    pub fn batch_end(&self) -> Option<u64> {
+        self.batch.map(|(_, end)| end)
+    }
+
     /// Looks at the next thing, and goes past it if it is a preface or a record.
     ///
     /// Allocates at most a chunk, or the length of a frame that fits before the limit.

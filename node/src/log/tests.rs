@@ -8,6 +8,7 @@ mod lock;
 pub(crate) mod power_loss;
 mod rewrite;
 mod round_trip;
+mod salvage;
 mod space;
 mod tail;
 

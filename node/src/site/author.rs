@@ -267,11 +267,16 @@ impl Author {
             anchor: if seq == 1 { self.anchor } else { None },
             seen: Vec::new(),
         };
-        let open = projection.open.to_open(self.random.random());
+        let open = self.open(&projection.open);
         let sealed = self.seal(&projection.sealed, seq);
         let (entry, head) = entry::make(header.clone(), open, sealed);
         self.head = head;
         Made { entry, header, head, open: projection.open, sealed: projection.sealed }
+    }
+
+    /// The open part of an entry.
+    pub(super) fn open(&mut self, patch: &Patch) -> bytes::Bytes {
+        patch.to_open(self.random.random())
     }
 
     /// The sealed part of an entry at a place of the own log.

@@ -15,7 +15,6 @@ use liandong_proto::pb::node::v1 as node_pb;
 use liandong_proto::sign::{Erased, VerifyingKey};
 use prost::Message as _;
 
-use super::takeover::remove_kept;
 use super::{By, Put, Site, SiteError, locked, record_kind};
 use crate::index::{Index, Staged};
 use crate::log::Batch;
@@ -139,7 +138,7 @@ impl Site {
                 "the site is being closed; the next start goes on erasing".into(),
             ));
         };
-        remove_kept(&self.paths)?;
+        self.paths.remove_kept()?;
         self.index.scrub()?;
         let signer = locked(&self.signer).clone();
         let proofs: Vec<ErasureProof> = open

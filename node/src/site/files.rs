@@ -10,9 +10,6 @@ use liandong_proto::sign::SigningKey;
 
 use super::SiteError;
 
-/// What the names of logs begin with that another has taken the place of.
-pub const PARTED: &str = "log.parted-";
-
 /// Where the files of a site are.
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -29,16 +26,6 @@ impl Paths {
     /// The log: the truth.
     pub fn log(&self) -> PathBuf {
         self.dir.join("log")
-    }
-
-    /// A log that is being made, to take the place of the one there is. Whole once that has gone.
-    pub fn next_log(&self) -> PathBuf {
-        self.dir.join("log.next")
-    }
-
-    /// Where the log is kept whose place another has taken.
-    pub fn parted_log(&self, now_ms: u64) -> PathBuf {
-        self.dir.join(format!("{PARTED}{now_ms}"))
     }
 
     /// The index: can be thrown away.

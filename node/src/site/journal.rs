@@ -27,6 +27,8 @@ pub mod record_kind {
     pub const ERASED: u8 = 7;
     /// What leaves the site was accepted: `RulesAccepted`.
     pub const ACCEPTED: u8 = 8;
+    /// A damaged log was made anew: `Repaired`.
+    pub const REPAIRED: u8 = 9;
     /// At the hub, a commit: `Commit`.
     pub const COMMIT: u8 = 16;
     /// At the hub, a start: `GenerationStart`.
@@ -56,6 +58,8 @@ pub enum Record {
     Erased(pb::ErasureProof),
     /// What leaves the site was accepted.
     Accepted(pb::RulesAccepted),
+    /// The log was damaged and was made anew.
+    Repaired(pb::Repaired),
 }
 
 impl Record {
@@ -74,6 +78,7 @@ impl Record {
             record_kind::CONFIRMED => decode(payload).map(Record::Confirmed),
             record_kind::ERASED => decode(payload).map(Record::Erased),
             record_kind::ACCEPTED => decode(payload).map(Record::Accepted),
+            record_kind::REPAIRED => decode(payload).map(Record::Repaired),
             other => Err(format!("a record of kind {other}, which no node of this version writes")),
         };
         read.map_err(|why| SiteError::corrupt(format!("log record at {:?}", raw.pos), why))

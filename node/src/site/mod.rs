@@ -8,6 +8,7 @@ mod deliver;
 mod erase;
 mod error;
 mod files;
+mod heal;
 mod history;
 mod journal;
 mod keyring;
@@ -17,10 +18,12 @@ mod linking;
 mod lost;
 mod open;
 mod outbound;
+mod places;
 mod records;
 mod recovery;
 mod refusal;
 mod renew;
+mod repair;
 mod restore;
 mod takeover;
 #[cfg(test)]
@@ -65,8 +68,9 @@ pub use lost::forget_lost;
 pub use open::{Replay, SiteOptions, clock_of, generations_of, head_of, origin_of};
 pub use records::{By, Findings, OnProgress, Page, Pin, Progress, Put, PutAnswer, Query, Records, Shown};
 pub use recovery::RecoveryKey;
+pub use repair::{Repair, Repaired};
 pub use restore::{Line, Restoring};
-pub use takeover::{Alone, TakenOver, Takeover};
+pub use takeover::{Alone, Both, Held, TakenOver, Takeover};
 pub use verify::counted;
 
 /// A running site.

@@ -1,5 +1,6 @@
 //! Making, opening and replaying a site.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -24,7 +25,7 @@ use super::deliver::{Fold, confirm, learn};
 use super::files::{make_private_dir, write_key};
 use super::keyring::read_city_ring;
 use super::outbound::accept;
-use super::takeover::change_places;
+use super::repair::note_repair;
 use super::{
     Author, Keys, LinkState, LinkingRing, OnProgress, Paths, Progress, Record, Renewal, Site, SiteError,
     Touched, Wire, Writer, begin, fold_own, forget_lost, patches, proved, record_kind,
@@ -182,12 +183,12 @@ impl Taken {
     fn new(options: &SiteOptions) -> Result<Taken, SiteError> {
         let paths = Paths::new(&options.data_dir);
         paths.check_layout()?;
-        change_places(&paths)?;
-        if !paths.log().exists() {
+        if !paths.has_log() {
             return Err(SiteError::NoSite(options.data_dir.clone()));
         }
         let lock = DirLock::acquire(&options.data_dir)?;
         paths.note_layout()?;
+        paths.settle_log()?;
         let signer = paths.signing()?;
         let linking = LinkingRing::read(&paths, options.linking_key.as_deref())?;
         let keys = Keys { city: read_city_ring(&paths)?, linking: linking.in_use().cloned() };
@@ -270,6 +271,8 @@ pub fn generations_of(row: &pb::SiteRow) -> liandong_proto::position::Generation
 pub struct Replay<'a> {
     /// Where the site stands.
     pub row: pb::SiteRow,
+    /// Only these records are folded, where they are named.
+    pub only: Option<HashSet<(u32, RecordId)>>,
     /// Which epochs go on from which.
     pub lineage: Lineage,
     key: &'a CityRing,
@@ -284,7 +287,8 @@ impl<'a> Replay<'a> {
     pub fn new(row: pb::SiteRow, key: &'a CityRing) -> Replay<'a> {
         let mut lineage = Lineage::default();
         row.line.iter().for_each(|opened| note_epoch(&mut lineage, opened));
-        Replay { row, lineage, key, touched: Touched::default(), checks: Vec::new(), gone: Vec::new() }
+        let (touched, checks, gone) = Default::default();
+        Replay { row, only: None, lineage, key, touched, checks, gone }
     }
 
     /// Folds the log from a place to its end into an index.
@@ -333,8 +337,14 @@ impl<'a> Replay<'a> {
             Record::Own(entry) => {
                 let header =
                     Header::decode(&entry.header).map_err(|e| SiteError::corrupt("an own entry", e))?;
-                let (open, sealed) = patches(&entry, &header, self.key)?;
+                self.row.seq = header.seq;
+                self.row.hash = Bytes::copy_from_slice(&sha256(&entry.header));
+                self.row.stamp = self.row.stamp.max(header.stamp.0);
                 let key = (header.kind, header.record);
+                if self.only.as_ref().is_some_and(|only| !only.contains(&key)) {
+                    return Ok(());
+                }
+                let (open, sealed) = patches(&entry, &header, self.key)?;
                 if header.op == Op::Erase {
                     // A row that waits must be seen first.
                     self.flush(index, raw.pos)?;
@@ -357,11 +367,12 @@ impl<'a> Replay<'a> {
                     self.gone.extend(begin(index, key, header.origin, header.seq)?);
                 }
                 self.touched.insert(key, state);
-                self.row.seq = header.seq;
-                self.row.hash = Bytes::copy_from_slice(&sha256(&entry.header));
-                self.row.stamp = self.row.stamp.max(header.stamp.0);
             }
-            Record::Received(deliver) => {
+            Record::Received(mut deliver) => {
+                if let Some(only) = &self.only {
+                    let key = |item: &sync::Item| Some((item.kind, RecordId::from_slice(&item.record)?));
+                    deliver.items.retain(|item| key(item).is_some_and(|key| only.contains(&key)));
+                }
                 let mut fold = Fold::new(origin_of(&self.row)?, self.key, &self.lineage, self.row.mark_base);
                 let staged = fold.deliver(&deliver, log, raw.pos, index)?;
                 self.gone.extend(staged);
@@ -391,6 +402,7 @@ impl<'a> Replay<'a> {
                 confirm(&mut self.row, &receipt);
             }
             Record::Accepted(accepted) => accept(&mut self.row, &accepted),
+            Record::Repaired(repaired) => note_repair(&mut self.row, repaired),
         }
         Ok(())
     }

@@ -144,6 +144,11 @@ impl Restoring {
         }
     }
 
+    /// What has come so far.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// Notes a record that is known to be erased.
     pub(super) fn erased(&mut self, key: (u32, RecordId)) {
         self.line.missing.erased(key);

@@ -4,40 +4,39 @@
 //! A person decides which machine is to live. Its log is written anew beside the old one: what the hub holds, then a new
 //! epoch that is anchored to the end of that, and in it once more what this machine alone has. Each of those entries
 //! keeps its base and its time, and says up to where its writer had seen the line: what the other machine wrote meanwhile
-//! is concurrent with it, and both values are shown. Then the logs change places; the old one is kept.
+//! is concurrent with it, and both values are shown. What never leaves the city is not judged by the hub: fields of that
+//! sort that both have changed are named to whoever takes over. Then the logs change places; the old one is kept.
 
-use std::collections::HashSet;
-use std::fs;
+mod alone;
+
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use liandong_proto::entry::{Anchor, Encoded, Entry, Head, Header, MOST_SEEN, Op};
+use liandong_proto::entry::{Anchor, Entry, Head};
 use liandong_proto::erasure::ErasureProof;
-use liandong_proto::id::{Epoch, Hash, Origin, SiteCode, sha256};
+use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode};
 use liandong_proto::share::CityRing;
 use liandong_proto::sign::VerifyingKey;
 
-use super::deliver::erased_by;
-use super::files::PARTED;
 use super::keyring::read_city_ring;
-use super::{Author, Keys, Paths, Record, Restoring, SiteError, lacks, patches, record_kind};
-use crate::log::{self, Batch, DirLock, Log, LogView, Pos};
+use super::linking::LinkingRing;
+use super::places::remove;
+use super::{Author, Keys, Paths, Record, Restoring, SiteError};
+use crate::log::{self, DirLock, Log, Pos};
 use crate::now::{generator, now_ms};
-use crate::payload;
 
-/// Entries in one batch.
-const BATCH: usize = 1_024;
+pub use alone::{Alone, Held};
 
 /// A site that is being taken over. Nothing of what it has is touched before [`Takeover::finish`].
 pub struct Takeover {
-    _lock: DirLock,
     paths: Paths,
     old: Log,
     site: SiteCode,
     key: CityRing,
     restoring: Restoring,
-    /// Entries that the hub holds, by the hash of their headers.
-    held: HashSet<Hash>,
+    held: Held,
+    unfinished: Unfinished,
+    // Given back last.
+    _lock: DirLock,
 }
 
 /// What a takeover comes to.
@@ -47,21 +46,25 @@ pub struct TakenOver {
     pub fetched: u64,
     /// Entries that this machine alone has, made again in the new epoch.
     pub again: u64,
+    /// Records that this machine shows and that were erased from the other: how many.
+    pub erased: u64,
+    /// What only the city sees and both have changed: what this machine has is shown.
+    pub both: Vec<Both>,
     /// Where the log that was is kept; nothing before it is done.
     pub kept: PathBuf,
 }
 
-/// What a machine alone has, and the hub does not.
-#[derive(Default)]
-pub struct Alone {
-    /// Its entries, in order.
-    pub entries: Vec<(Entry, Header)>,
-    /// The last entry that both have.
-    pub seen: Option<Anchor>,
-    matched: u64,
-    /// Records of the log that are not of its chain, and go along.
-    notes: Vec<log::Record>,
-    erased: payload::Erased,
+/// Sealed fields of a record that were changed on both sides: its kind, its id, and the tags.
+pub type Both = ((u32, RecordId), Vec<u32>);
+
+/// The log that is being made; it goes where the takeover comes to nothing.
+struct Unfinished(Option<PathBuf>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // What cannot be removed now is by the next start.
+        let _ = self.0.as_deref().map(remove);
+    }
 }
 
 impl Takeover {
@@ -72,20 +75,21 @@ impl Takeover {
     pub fn begin(dir: &Path) -> Result<Takeover, SiteError> {
         let paths = Paths::new(dir);
         paths.check_layout()?;
-        change_places(&paths)?;
-        if !paths.log().exists() {
+        if !paths.has_log() {
             return Err(SiteError::NoSite(dir.to_path_buf()));
         }
         let lock = DirLock::acquire(dir)?;
         paths.note_layout()?;
+        paths.settle_log()?;
         let (old, _) = Log::open(&paths.log(), log::Options::default())?;
         let first = old.read(Pos::default()).next().transpose()?;
         let Some(Record::Opened(opened)) = first.as_ref().map(Record::read).transpose()? else {
             return Err(SiteError::corrupt("the log", "it does not begin with an epoch"));
         };
         let (site, key) = (SiteCode(opened.site), read_city_ring(&paths)?);
+        let unfinished = Unfinished(Some(paths.next_log()));
         let restoring = Restoring::beside(&paths, site, key.clone())?;
-        Ok(Takeover { _lock: lock, paths, old, site, key, restoring, held: HashSet::new() })
+        Ok(Takeover { paths, old, site, key, restoring, held: Held::default(), unfinished, _lock: lock })
     }
 
     /// Which site it is.
@@ -109,8 +113,7 @@ impl Takeover {
     /// As [`Restoring::append`].
     pub fn append(&mut self, entries: &[Entry]) -> Result<(), SiteError> {
         self.restoring.append(entries)?;
-        self.held.extend(entries.iter().map(|entry| sha256(&entry.header)));
-        Ok(())
+        entries.iter().try_for_each(|entry| self.held.note(entry, &self.key))
     }
 
     /// What it would come to, once all has come that the hub holds.
@@ -118,10 +121,15 @@ impl Takeover {
     /// # Errors
     /// [`SiteError`].
     pub fn preview(&self) -> Result<TakenOver, SiteError> {
-        let alone = Alone::read(&self.old, &self.held)?;
+        self.told(&Alone::read(&self.old, &self.held)?)
+    }
+
+    fn told(&self, alone: &Alone) -> Result<TakenOver, SiteError> {
         Ok(TakenOver {
-            fetched: self.held.len() as u64 - alone.matched,
+            fetched: alone.fetched(&self.held),
             again: alone.entries.len() as u64,
+            erased: alone.erased_elsewhere(&self.held),
+            both: alone.both(self.restoring.log(), &self.key)?,
             kept: PathBuf::new(),
         })
     }
@@ -139,176 +147,27 @@ impl Takeover {
         anchor: Option<Anchor>,
     ) -> Result<TakenOver, SiteError> {
         let alone = Alone::read(&self.old, &self.held)?;
-        let fetched = self.held.len() as u64 - alone.matched;
+        let told = self.told(&alone)?;
         alone.erased.iter().for_each(|key| self.restoring.erased(*key));
         let (new, anchor) = self.restoring.end(epoch, held, anchor)?;
         self.go_on(Origin { site: self.site, epoch: new }, anchor, &alone)?;
         let kept = self.paths.parted_log(now_ms());
-        let Takeover { _lock, paths, old, restoring, .. } = self;
+        let Takeover { paths, old, restoring, mut unfinished, _lock, .. } = self;
         drop((old, restoring));
         // It is made again from the log.
         remove(&paths.index())?;
-        paths.replace(&paths.log(), &kept)?;
-        change_places(&paths)?;
-        Ok(TakenOver { fetched, again: alone.entries.len() as u64, kept })
+        unfinished.0 = None;
+        paths.change_logs(&kept)?;
+        Ok(TakenOver { kept, ..told })
     }
 
     /// Writes what goes on in the new epoch, durable before this returns.
     fn go_on(&mut self, origin: Origin, anchor: Anchor, alone: &Alone) -> Result<(), SiteError> {
-        let keys = Keys { city: self.key.clone(), linking: None };
-        let mut author = Author::new(origin, keys, generator());
+        let linking = LinkingRing::read(&self.paths, None)?.in_use().cloned();
+        let mut author = Author::new(origin, Keys { city: self.key.clone(), linking }, generator());
         author.anchor = Some(anchor);
-        alone.go_on(&mut author, anchor, &mut |batch, mark| self.restoring.write(batch, mark))?;
+        let mut merged = alone.merged(self.restoring.log(), &self.key)?;
+        alone.go_on(&mut author, &mut merged, &mut |batch, mark| self.restoring.write(batch, mark))?;
         self.restoring.sync()
-    }
-}
-
-impl Alone {
-    /// Reads the log of a machine; `held` are the entries that the hub holds, by the hash of their headers.
-    ///
-    /// # Errors
-    /// [`SiteError::Corrupt`] for a log that lacks what was not erased.
-    pub fn read(old: &dyn LogView, held: &HashSet<Hash>) -> Result<Alone, SiteError> {
-        let mut alone = Alone::default();
-        let mut lacking = Vec::new();
-        let mut welcomed = None;
-        for raw in old.read(Pos::default()) {
-            let raw = raw?;
-            match Record::read(&raw)? {
-                Record::Own(entry) => {
-                    let header = Header::decode(&entry.header)
-                        .map_err(|error| SiteError::corrupt("an own entry", error))?;
-                    let hash = sha256(&entry.header);
-                    let key = (header.kind, header.record);
-                    if header.op == Op::Erase {
-                        alone.erased.insert(key);
-                    }
-                    if held.contains(&hash) {
-                        alone.matched += 1;
-                        alone.seen = Some(Anchor { epoch: header.origin.epoch, seq: header.seq, hash });
-                        continue;
-                    }
-                    let (open, sealed) = lacks(&header, &entry.open, &entry.sealed);
-                    if open || sealed {
-                        lacking.push((key, header.seq));
-                        continue;
-                    }
-                    alone.entries.push((entry, header));
-                }
-                Record::Received(deliver) => {
-                    let gone = deliver.items.iter().filter(|item| erased_by(item).is_some());
-                    alone.erased.extend(gone.filter_map(|item| {
-                        Some((item.kind, liandong_proto::id::RecordId::from_slice(&item.record)?))
-                    }));
-                }
-                Record::Erased(_) | Record::Accepted(_) => alone.notes.push(raw),
-                Record::Welcomed(_) => welcomed = Some(raw),
-                Record::Opened(_) | Record::Tried(_) | Record::Confirmed(_) => {}
-            }
-        }
-        if let Some((_, seq)) = lacking.iter().find(|(key, _)| !alone.erased.contains(key)) {
-            let why = format!("entry {seq} lacks a payload, and its record was not erased");
-            return Err(SiteError::corrupt("the log", why));
-        }
-        alone.entries.retain(|(_, header)| {
-            header.op == Op::Erase || !alone.erased.contains(&(header.kind, header.record))
-        });
-        alone.notes.extend(welcomed);
-        Ok(alone)
-    }
-
-    /// Writes in the epoch of `author`, which goes on from `anchor`, what goes on there: batches, each with the seq of its
-    /// first entry.
-    ///
-    /// # Errors
-    /// [`SiteError`], also of `write`.
-    pub fn go_on(
-        &self,
-        author: &mut Author,
-        anchor: Anchor,
-        write: &mut dyn FnMut(&Batch, u64) -> Result<(), SiteError>,
-    ) -> Result<(), SiteError> {
-        // Of nothing that both have, its writer has seen nothing.
-        let seen = self.seen.unwrap_or(Anchor { epoch: anchor.epoch, seq: 0, hash: [0; 32] });
-        let key = author.keys().city.clone();
-        let mut notes = Batch::new();
-        self.notes.iter().for_each(|raw| notes.push(raw.kind, &[&raw.payload]));
-        write(&notes, 1)?;
-        for chunk in self.entries.chunks(BATCH) {
-            let (mut batch, mark) = (Batch::new(), author.head.seq + 1);
-            for (entry, header) in chunk {
-                let (_, sealed) = patches(entry, header, &key)?;
-                let made = author.again(entry, header, &sealed, seen);
-                batch.push(record_kind::OWN, &Encoded::new(&made).parts());
-            }
-            write(&batch, mark)?;
-        }
-        Ok(())
-    }
-}
-
-/// Gives a log that is whole the place of the one that has gone. A crash may have come between both steps; without a kept
-/// log it came before them, and what stands beside is half a log.
-///
-/// # Errors
-/// [`SiteError::File`].
-pub(super) fn change_places(paths: &Paths) -> Result<(), SiteError> {
-    let (log, next) = (paths.log(), paths.next_log());
-    if log.exists() || !next.exists() || kept(paths)?.is_empty() {
-        return Ok(());
-    }
-    paths.replace(&next, &log)
-}
-
-/// Removes the logs that takeovers have kept: what they hold of an erased record would stay in them.
-///
-/// # Errors
-/// [`SiteError::File`].
-pub(super) fn remove_kept(paths: &Paths) -> Result<(), SiteError> {
-    kept(paths)?.iter().try_for_each(|dir| remove(dir))?;
-    remove(&paths.next_log())
-}
-
-fn kept(paths: &Paths) -> Result<Vec<PathBuf>, SiteError> {
-    let failed = |source| SiteError::File { path: paths.dir.clone(), source };
-    let is_kept = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(PARTED);
-    let all: Result<Vec<_>, _> = fs::read_dir(&paths.dir).map_err(failed)?.collect();
-    Ok(all.map_err(failed)?.iter().filter(|entry| is_kept(entry)).map(fs::DirEntry::path).collect())
-}
-
-fn remove(dir: &Path) -> Result<(), SiteError> {
-    match fs::remove_dir_all(dir) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(SiteError::File { path: dir.to_path_buf(), source })
-        }
-        _ => Ok(()),
-    }
-}
-
-impl Author {
-    /// An entry of an older epoch once more, as the next one of this: with its base and its time, and up to where its writer
-    /// had seen the older epochs.
-    fn again(
-        &mut self,
-        entry: &Entry,
-        header: &Header,
-        sealed: &liandong_proto::entry::Patch,
-        seen: Anchor,
-    ) -> Entry {
-        let seq = self.head.seq + 1;
-        // Made again before, it names what its first writer had seen, and what both had of the epoch that this was in.
-        let is_new = header.seen.is_empty() || seen.epoch == header.origin.epoch;
-        let header = Header {
-            origin: self.origin,
-            seq,
-            prev: (self.head.seq > 0).then_some(self.head.hash),
-            anchor: if seq == 1 { self.anchor } else { None },
-            seen: header.seen.iter().copied().chain(is_new.then_some(seen)).take(MOST_SEEN).collect(),
-            ..header.clone()
-        };
-        let sealed: Bytes = self.seal(sealed, seq);
-        let (entry, head) = liandong_proto::entry::make(header, entry.open.clone(), sealed);
-        self.head = head;
-        entry
     }
 }

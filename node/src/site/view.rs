@@ -212,7 +212,8 @@ pub fn digests(
                     let sums = sums
                         .iter()
                         .flat_map(|set| <[u8; 16]>::try_from(&set.bytes()[..16]).unwrap_or_default());
-                    sync::BucketDigests { kind: *kind, sums: sums.collect::<Vec<u8>>().into() }
+                    let sums = sums.collect::<Vec<u8>>().into();
+                    sync::BucketDigests { kind: *kind, sums, differing: Vec::new() }
                 })
                 .collect(),
         ),

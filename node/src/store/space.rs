@@ -29,6 +29,10 @@ pub fn file_error(dir: &Path, needed: u64, error: &io::Error) -> StoreError {
         ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::NotFound => {
             StoreError::Corrupt(error.to_string())
         }
+        // What a process has left that was killed while it made the store, or what is none of the engine's.
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+            StoreError::Corrupt(error.to_string())
+        }
         // An engine's own words, in the clothes of an I/O error.
         _ if error.raw_os_error().is_none() && error.kind() == ErrorKind::Other => {
             StoreError::Corrupt(error.to_string())

@@ -119,5 +119,16 @@ pub const PROVING_AT_ONCE: u64 = 16;
 pub const PROVING_PAUSE: Duration = Duration::from_secs(1);
 /// A restore gives up after such a silence: a hub that works sends something in this time.
 pub const RESTORE_SILENCE: Duration = Duration::from_secs(120);
+/// What a batch holds at first, in bytes, and which part of what its connection has carried it holds at the most. A batch
+/// that is cut in the middle is sent again: on a line that breaks often it has to be small, and on one that holds it
+/// soon is as large as a batch may be.
+const BATCH_AT_FIRST: u64 = 8 << 10;
+const BATCH_PART: u64 = 32;
+
+/// How many bytes the next batch may hold, on a connection that has carried `sent`.
+pub fn stride(sent: u64, most: usize) -> usize {
+    most.min((sent / BATCH_PART).max(BATCH_AT_FIRST) as usize)
+}
+
 /// What a node asks of the hub beside a session is answered by then.
 pub const ERRAND: Duration = Duration::from_secs(30);

@@ -67,7 +67,6 @@ fn item(source: &mut Source, own: Origin, records: &[RecordId], written: u64) ->
         site: source.pick(&[CITY, OTHER]).0,
         epoch: Bytes::copy_from_slice(&source.pick(&[own.epoch, Epoch([3; 16])]).0),
         seq: source.edge(),
-        ..log::EntryRef::default()
     });
     let what = match source.below(8) {
         0 => Some(pb::item::What::Withdrawn(pb::Withdrawn {})),

@@ -112,8 +112,8 @@ pub enum Output {
         /// Begin behind this entry.
         after_seq: u64,
     },
-    /// A comparison ended: equal, or how many records differ.
-    Verdict(Result<(), usize>),
+    /// A comparison ended: equal, or which records differ (kind, id).
+    Verdict(Result<(), Vec<(u32, Bytes)>>),
     /// The session is over.
     Close,
 }

@@ -19,8 +19,8 @@ use crate::sign::{BadSignature, Receipted, SigningKey, VerifyingKey};
 use pb::down::Message as Down;
 use pb::up::Message as Up;
 
+pub use compare::COMPARE_EVERY_MS;
 use compare::CompareState;
-pub use compare::{COMPARE_EVERY_MS, differing};
 
 /// What the node is when it says hello.
 #[derive(Clone, Debug)]

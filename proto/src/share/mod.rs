@@ -4,6 +4,7 @@
 //! fields only inside the city's own ciphertext. The raw values of the last two stand in `sealed`, which
 //! the hub stores and cannot read: it is the city's backup.
 
+mod again;
 mod consent;
 mod ring;
 pub mod rules;
@@ -14,6 +15,7 @@ use crate::entry::Patch;
 use crate::fields::{self, Fields, FieldsBuilder, Value};
 use crate::schema::{Kind, Share, Type};
 
+pub use again::again;
 pub use consent::Withdrawn;
 pub use ring::{CityRing, open_ring, seal_ring};
 pub use seal::{CityKey, SealError, Sealed};

@@ -48,13 +48,8 @@ fn changes_are_judged_and_merged() {
         for hub_seq in 1..=CHANGES {
             let Some((patch, number)) = sent(source) else { continue };
             size += patch.set.bytes().len() + 4 * patch.cleared.len();
-            let older = |source: &mut Source| Anchor {
-                epoch: Epoch([source.pick(&[1, 2, 3]); 16]),
-                seq: source.edge(),
-                hash: source.array(),
-            };
-            let again = if source.percent(20) { 1 + source.below(3) } else { 0 };
-            let seen: Vec<Anchor> = (0..again).map(|_| older(source)).collect();
+            let anchors = if source.percent(20) { source.below(3) } else { 0 };
+            let seen: Vec<Anchor> = (0..anchors).map(|_| valid::older(source)).collect();
             let change = Change {
                 origin: valid::origin(source),
                 seq: source.edge(),

@@ -69,7 +69,11 @@ fn digests(source: &mut Source) -> pb::Compare {
             })
             .collect(),
         buckets: (0..source.below(3))
-            .map(|_| pb::BucketDigests { kind: kind(source), sums: source.bytes(200).into() })
+            .map(|_| pb::BucketDigests {
+                kind: kind(source),
+                sums: source.bytes(200).into(),
+                differing: (0..source.below(many)).map(|_| source.edge() as u32).collect(),
+            })
             .collect(),
         records: (0..source.below(many))
             .map(|_| pb::RecordDigest {

@@ -1,7 +1,7 @@
 //! Valid things to begin with: entries, patches and states with every part in them.
 
 use bytes::Bytes;
-use liandong_proto::entry::{self, Anchor, Entry, Head, Header, Op, Patch};
+use liandong_proto::entry::{self, Anchor, Entry, Head, Header, MOST_SEEN, Op, Patch};
 use liandong_proto::fields::{Fields, FieldsBuilder};
 use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode};
 use liandong_proto::position::Position;
@@ -77,17 +77,9 @@ pub fn entry(source: &mut Source, origin: Origin, after: Head, records: u8) -> (
     let seal =
         |source: &mut Source| CityKey::new(&[6; 32]).seal(&patch, origin, after.seq + 1, source.array());
     let sealed = if source.percent(30) { seal(source) } else { Bytes::new() };
-    let older = |source: &mut Source| Anchor {
-        epoch: Epoch([source.pick(&[1, 2, 3]); 16]),
-        seq: source.edge(),
-        hash: source.array(),
-    };
     let anchor = (after.seq == 0 && source.percent(20)).then(|| older(source));
-    let seen = if source.percent(10) {
-        (0..1 + source.below(3)).map(|_| older(source)).collect()
-    } else {
-        Vec::new()
-    };
+    let anchors = if source.percent(10) { 1 + source.below(MOST_SEEN) } else { 0 };
+    let seen = (0..anchors).map(|_| older(source)).collect();
     let header = Header {
         origin,
         seq: after.seq + 1,
@@ -150,4 +142,9 @@ pub fn state(source: &mut Source) -> RecordState {
 
 pub fn linking_key() -> LinkingKey {
     LinkingKey::new(&[8; 32])
+}
+
+/// A place in an older epoch.
+pub fn older(source: &mut Source) -> Anchor {
+    Anchor { epoch: Epoch([source.pick(&[1, 2, 3]); 16]), seq: source.edge(), hash: source.array() }
 }

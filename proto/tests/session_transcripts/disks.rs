@@ -11,7 +11,7 @@ use liandong_proto::merge::{self, Change, Lineage};
 use liandong_proto::pb::sync::v1 as pb;
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::session::hub::{self, CheckedEntry, Compared, FeedBatch};
-use liandong_proto::session::node::{self, Digests, differing};
+use liandong_proto::session::node::{self, Digests};
 use liandong_proto::stamp::Stamp;
 use liandong_proto::state::{RecordState, Setter, held_from_wire, held_to_pb};
 use liandong_proto::validate::{self, View};
@@ -155,10 +155,8 @@ impl Hub {
         if !ask.buckets_of.is_empty() {
             compared.buckets = buckets.clone();
         }
-        if !ask.against.is_empty() {
-            let mut wanted = differing(&buckets, &ask.against);
-            wanted.extend(differing(&ask.against, &buckets));
-            compared.records = record_digests(&items, &wanted);
+        if !ask.records_of.is_empty() {
+            compared.records = record_digests(&items, &ask.records_of);
         }
         Some(compared)
     }
@@ -245,7 +243,7 @@ fn bucket_digests(items: &[(RecordId, Hash)]) -> Vec<pb::BucketDigests> {
     let mut sums = vec![SetDigest::default(); digest::BUCKETS];
     items.iter().for_each(|(record, item)| sums[digest::bucket(*record)].add(item));
     let sums: Vec<u8> = sums.iter().flat_map(|set| set.bytes()[..16].to_vec()).collect();
-    vec![pb::BucketDigests { kind: KIND, sums: sums.into() }]
+    vec![pb::BucketDigests { kind: KIND, sums: sums.into(), ..pb::BucketDigests::default() }]
 }
 
 fn record_digests(items: &[(RecordId, Hash)], wanted: &[(u32, u16)]) -> Vec<pb::RecordDigest> {

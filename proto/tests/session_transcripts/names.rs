@@ -82,7 +82,7 @@ impl Names {
                 format!("locate {}", names.join(" "))
             }
             Output::Compare(ask) => {
-                let depth = match (ask.buckets_of.is_empty(), ask.against.is_empty()) {
+                let depth = match (ask.buckets_of.is_empty(), ask.records_of.is_empty()) {
                     (true, true) => "kinds",
                     (false, _) => "buckets",
                     _ => "records",
@@ -91,7 +91,7 @@ impl Names {
             }
             Output::Restore { after_seq } => format!("read own entries behind {after_seq}"),
             Output::Verdict(Ok(())) => "note: equal".into(),
-            Output::Verdict(Err(records)) => format!("note: {records} records differ"),
+            Output::Verdict(Err(records)) => format!("note: {} records differ", records.len()),
             Output::Close => "close".into(),
         }
     }

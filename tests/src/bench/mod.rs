@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `sync` | the phases and their clock |
 //! | `hostile` | single changes of one city while others attack the hub |
+//! | `compare` | a comparison of node and hub, with a record altered and without |
 //! | `group` | a hub and its nodes as children, asked all at once |
 //! | `peer` | questions and answers over the pipes of a child: one JSON text a line |
 //! | `node`, `hub` | what a child does |
 //! | `members` | the records |
 //! | `figures` | the result, as a table or as JSON |
 
+mod compare;
 mod figures;
 mod group;
 mod hostile;
@@ -18,6 +20,8 @@ mod members;
 mod node;
 mod peer;
 mod sync;
+
+pub(crate) use members::Members;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -30,6 +34,8 @@ use liandong_node::cli::screen::Screen;
 use liandong_node::say;
 use liandong_node::site::SiteError;
 use liandong_node::text::Lang;
+
+use crate::cluster::stand_in;
 
 /// Why a measurement could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +82,27 @@ struct Args {
 enum What {
     /// 各市写入、上报、省级汇总 · Cities write, push, and the province merges
     Sync(SyncArgs),
+    /// 节点与枢纽的比较：耗时与线路上的字节 · A comparison of node and hub: its time, and its bytes on the wire
+    Compare(CompareArgs),
     /// 枢纽受攻击时，守规矩的城市 · An honest city while the hub is under attack
     Hostile(HostileArgs),
+}
+
+/// What to compare.
+#[derive(Debug, Clone, clap::Args)]
+struct CompareArgs {
+    /// 记录数 · How many records
+    #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(u32).range(1..))]
+    records: u32,
+    /// 随机种子 · Seed of the records
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// 数据放在哪里；默认为临时目录 · Where the data go; a temporary directory unless given. Removed at the end
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// 以 JSON 输出 · Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// What to measure under attack.
@@ -129,6 +154,9 @@ struct SyncArgs {
 /// The program; the first of `args` is its name.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(exit) = stand_in(&args[1.min(args.len())..]) {
+        return exit;
+    }
     match args.get(1).and_then(|word| word.to_str()) {
         Some(node::SUBCOMMAND) => return node::serve(args.get(2)),
         Some(hub::SUBCOMMAND) => return hub::serve(args.get(2)),
@@ -137,11 +165,16 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Args { what } = Args::parse_from(args);
     let lang = Lang::of_locale(|name| std::env::var(name).ok());
     let (json, parent) = match &what {
+        What::Compare(args) => (args.json, args.dir.clone()),
         What::Sync(args) => (args.json, args.dir.clone()),
         What::Hostile(args) => (args.json, args.dir.clone()),
     };
     let screen = Screen::new(lang, json, false);
     let measured = in_directory(parent, |dir| match &what {
+        What::Compare(args) => {
+            let figures = compare::run(args, dir, &screen).map_err(failure)?;
+            screen.answer(&figures.json(), || figures.text())
+        }
         What::Sync(args) => {
             let figures = sync::run(args, dir, &screen).map_err(failure)?;
             screen.answer(&figures.json(), || figures.text())

@@ -37,7 +37,7 @@ impl Home {
             socket: data_dir.join(socket),
             data_dir,
             log: dir.join("logs").join(format!("{site}.log")),
-            program: Program { path: program.to_path_buf(), subcommand },
+            program: Program { path: program.to_path_buf(), subcommand, by: Vec::new() },
         }
     }
 

@@ -14,6 +14,7 @@ mod process;
 mod socket;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -144,6 +145,8 @@ pub struct Cluster {
     by_hand: Option<SiteCode>,
     /// Whether the nodes' settings name the linking key.
     links: bool,
+    /// Where nodes reach the hub, if that is another place than the one where it listens.
+    way: Option<String>,
 }
 
 impl Cluster {
@@ -172,7 +175,7 @@ impl Cluster {
         let place = |site: SiteCode| Place::new(program, dir, site);
         let hub = place(SiteCode::PROVINCE);
         let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
-        Ok(Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, by_hand: None, links: true })
+        Ok(Cluster { dir: dir.to_path_buf(), hub, nodes, ports: None, by_hand: None, links: true, way: None })
     }
 
     /// The directory with everything in it.
@@ -188,6 +191,22 @@ impl Cluster {
     /// Nodes started from now on have no linking key but one that comes over the hub.
     pub fn forget_linking_key(&mut self) {
         self.links = false;
+    }
+
+    /// Hub and nodes run by these commands from now on.
+    pub fn live_on(&mut self, hub: &[OsString], nodes: &[OsString]) {
+        self.hub.home.program.by = hub.to_vec();
+        self.nodes.values_mut().for_each(|node| node.home.program.by = nodes.to_vec());
+    }
+
+    /// The hub listens at this address from its next start on, wherever there is room.
+    pub fn listen_at(&mut self, address: &str) {
+        self.ports = Some(Ports { sync: address.to_owned(), enrolment: address.to_owned() });
+    }
+
+    /// Nodes started from now on reach the hub at this host and port, which somebody passes on to where it listens.
+    pub fn reach_hub_at(&mut self, way: &str) {
+        self.way = Some(way.to_owned());
     }
 
     /// The hub.
@@ -288,7 +307,8 @@ impl Cluster {
         let unattended = self.by_hand != Some(city);
         let key = format!("linking_key = {:?}\n", self.linking_key().display().to_string());
         let key = if self.links { &key } else { "" };
-        format!("{key}accept_outbound_unattended = {unattended}\n[sync]\nretry_max_s = 1\n")
+        let way = self.way.as_ref().map(|way| format!("hub = {way:?}\n")).unwrap_or_default();
+        format!("{key}{way}accept_outbound_unattended = {unattended}\n[sync]\nretry_max_s = 1\n")
     }
 
     /// The hub, if it can invite anybody now.

@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
 use super::ClusterError;
+use crate::line::{AIR, carry_air};
 
 /// Subcommand that stands for `liandong-node`.
 pub const SITE_NODE: &str = "site-node";
@@ -27,6 +28,9 @@ pub const TIED: &str = "--tied";
 /// out) begin with another word.
 pub fn stand_in(args: &[OsString]) -> Option<ExitCode> {
     let (word, mut rest) = args.split_first()?;
+    if word == AIR {
+        return Some(carry_air(rest.first()));
+    }
     let (program, main_with): (&str, fn(Vec<OsString>) -> ExitCode) = match word.to_str()? {
         SITE_NODE => ("liandong-node", |args| liandong_node::cli::main_with(args)),
         SITE_HUB => ("liandong-hub", |args| liandong_hub::cli::main_with(args)),
@@ -59,6 +63,8 @@ pub struct Program {
     pub path: PathBuf,
     /// [`SITE_NODE`] or [`SITE_HUB`].
     pub subcommand: &'static str,
+    /// A command that runs it, with its arguments; nothing: it runs where its parent does.
+    pub by: Vec<OsString>,
 }
 
 /// A child that stays.
@@ -71,13 +77,21 @@ pub struct Process {
 }
 
 impl Program {
+    fn begin(&self) -> Command {
+        let Some((first, rest)) = self.by.split_first() else { return Command::new(&self.path) };
+        let mut command = Command::new(first);
+        command.args(rest).arg(&self.path);
+        command
+    }
+
     /// Starts a child that stays; its standard error goes to the end of `log`.
     ///
     /// # Errors
     /// [`ClusterError::File`].
     pub fn spawn(&self, name: &str, args: Vec<OsString>, log: &Path) -> Result<Process, ClusterError> {
         let file = OpenOptions::new().create(true).append(true).open(log).map_err(ClusterError::file(log))?;
-        let mut child = Command::new(&self.path)
+        let mut child = self
+            .begin()
             .args([self.subcommand, TIED])
             .args(args)
             .stdin(Stdio::piped())
@@ -96,7 +110,7 @@ impl Program {
     /// # Errors
     /// [`ClusterError::File`] when it cannot be started.
     pub async fn command(&self, args: Vec<OsString>) -> Result<Output, ClusterError> {
-        let mut command = Command::new(&self.path);
+        let mut command = self.begin();
         command.arg(self.subcommand).args(args).stdin(Stdio::null()).kill_on_drop(true);
         command.process_group(0);
         command.output().await.map_err(ClusterError::file(&self.path))

@@ -26,7 +26,7 @@ use liandong_proto::merge::Verdicts;
 use liandong_proto::pb::log::v1 as log;
 use liandong_proto::position::{GenerationStart, Generations};
 use liandong_proto::session::hub::{Ask, Compared, FeedBatch, HubSession, Input};
-use liandong_proto::session::node::{Ask as Level, Digests, differing};
+use liandong_proto::session::node::{Ask as Level, Digests};
 use liandong_proto::share::{CityKey, CityRing};
 use liandong_proto::sign::SigningKey;
 use liandong_proto::stamp::{Clock, Stamp};
@@ -244,12 +244,10 @@ impl Running {
             return None;
         }
         let mut out = Compared::default();
-        if !ask.against.is_empty() {
-            let kinds = ask.against.iter().map(|buckets| buckets.kind).collect();
-            let Digests::Buckets(ours) = self.level(origin.site, &Level::Buckets(kinds)) else { return None };
-            let mut wanted = differing(&ours, &ask.against);
-            wanted.extend(differing(&ask.against, &ours));
-            if let Digests::Records(records) = self.level(origin.site, &Level::Records(wanted)) {
+        if !ask.records_of.is_empty() {
+            if let Digests::Records(records) =
+                self.level(origin.site, &Level::Records(ask.records_of.clone()))
+            {
                 out.records = records;
             }
             return Some(out);

@@ -1,12 +1,10 @@
 //! Making a site's log again from what the hub holds: `liandong_node::restore` and `Site::takeover`, with events in place of
 //! a runtime. It may be cut off anywhere, and is begun anew then.
 
-use std::collections::HashSet;
-
 use liandong_node::log::Batch;
-use liandong_node::site::{Alone, Author, Keys, Line, Record, SiteError, record_kind};
+use liandong_node::site::{Alone, Author, Held, Keys, Line, Record, SiteError, record_kind};
 use liandong_proto::entry::{Anchor, Head, Header};
-use liandong_proto::id::{Epoch, Hash, Origin, sha256};
+use liandong_proto::id::{Epoch, Origin, sha256};
 use liandong_proto::pb::sync::v1::refusal::Code;
 use liandong_proto::position::{Generations, Position};
 use liandong_proto::session::node::{Input, NodeSession, Output, Standing};
@@ -35,7 +33,7 @@ struct Fetch {
     session: NodeSession,
     line: Line,
     disk: Disk,
-    held: HashSet<Hash>,
+    held: Held,
     end: (Epoch, Head, Option<Anchor>),
 }
 
@@ -94,7 +92,7 @@ impl World {
         let link = self.next_link;
         self.next_link += 1;
         self.links.insert(link, Link::new(n, node.image));
-        let fetch = Fetch { link, session, line, disk: Disk::default(), held: HashSet::new(), end };
+        let fetch = Fetch { link, session, line, disk: Disk::default(), held: Held::default(), end };
         if let Some(taking) = node.taking.as_mut() {
             taking.under_way = Some(fetch);
         }
@@ -137,9 +135,11 @@ impl World {
             match output {
                 Output::Send(up) => self.send_up(link, up)?,
                 Output::PersistOwn { entries, last } => {
+                    let ring = self.nodes[n].secrets.city.clone();
                     let Some(fetch) = self.fetching(n) else { return Ok(()) };
-                    fetch.held.extend(entries.iter().map(|entry| sha256(&entry.header)));
-                    let batch = fetch.line.take(&entries).map_err(|error| self.unsound(n, &error))?;
+                    let noted = entries.iter().try_for_each(|entry| fetch.held.note(entry, &ring));
+                    let batch = noted.and_then(|()| fetch.line.take(&entries));
+                    let batch = batch.map_err(|error| self.unsound(n, &error))?;
                     let Some(fetch) = self.fetching(n) else { return Ok(()) };
                     fetch.append(&batch);
                     if last {
@@ -224,7 +224,8 @@ fn write_again(
     let keys = Keys { city: secrets.city.clone(), linking: None };
     let mut author = Author::new(origin, keys, draws);
     author.anchor = Some(anchor);
-    alone.go_on(&mut author, anchor, &mut |batch, _| {
+    let mut merged = alone.merged(&fetch.disk, &secrets.city)?;
+    alone.go_on(&mut author, &mut merged, &mut |batch, _| {
         fetch.append(batch);
         Ok(())
     })
@@ -240,7 +241,7 @@ fn note_again(disk: &Disk, origin: Origin, anchor: Anchor, alone: &Alone, sights
         _ => None,
     });
     let new = new.filter(|(header, _)| header.origin == origin);
-    let seen = alone.seen.unwrap_or(Anchor { epoch: anchor.epoch, seq: 0, hash: [0; 32] });
+    let seen = alone.seen_to(anchor);
     for ((header, hash), (first, _)) in new.zip(&alone.entries) {
         sights.note_again(&header, hash, sha256(&first.header), seen);
     }

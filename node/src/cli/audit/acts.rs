@@ -47,3 +47,8 @@ pub fn taken_over(audit: &Arc<Audit>, caller: &Caller, changes: u64) {
 pub fn restored(audit: &Arc<Audit>, caller: &Caller, records: u64) {
     audit.note_behind(Note { count: records, ..by(What::Restored, caller) });
 }
+
+/// A damaged log was made anew: how many entries came back, and what could not be read.
+pub fn repaired(audit: &Arc<Audit>, caller: &Caller, fetched: u64, places: String) {
+    audit.note_behind(Note { count: fetched, detail: places, ..by(What::Repaired, caller) });
+}

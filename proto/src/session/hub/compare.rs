@@ -1,12 +1,14 @@
 //! The hub's half of a comparison: answered only while nothing is on its way to the node.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 
 use super::{HubSession, Output, send};
+use crate::digest::BUCKETS;
 use crate::entry::Head;
 use crate::pb::sync::v1 as pb;
+use crate::schema;
 use crate::session::{head_from_pb, position_from_pb};
 use pb::down::Message as Down;
 
@@ -30,8 +32,8 @@ pub struct Ask {
     pub feed_head: u64,
     /// Kinds whose buckets are wanted.
     pub buckets_of: Vec<u32>,
-    /// The node's buckets: records of those that differ are wanted.
-    pub against: Vec<pb::BucketDigests>,
+    /// Buckets that the node says differ: their records are wanted. Each once, of kinds that there are.
+    pub records_of: Vec<(u32, u16)>,
 }
 
 impl HubSession {
@@ -42,9 +44,9 @@ impl HubSession {
         if self.comparing.is_some() || !idle || own_head != self.committed || place < self.sent {
             return out.push(later());
         }
-        let against = compare.buckets.clone();
+        let records_of = wanted(&compare.buckets);
         self.comparing = Some(compare);
-        out.push(Output::Compare(Ask { own_head, feed_head: self.sent, buckets_of: Vec::new(), against }));
+        out.push(Output::Compare(Ask { own_head, feed_head: self.sent, buckets_of: Vec::new(), records_of }));
     }
 
     pub(super) fn compared(&mut self, ours: Option<Compared>, out: &mut Vec<Output>) {
@@ -60,13 +62,14 @@ impl HubSession {
         let kinds = differing_kinds(&theirs.kinds, &ours.kinds);
         if !theirs.buckets.is_empty() {
             answer.records = different_records(&theirs.records, &ours.records);
-            out.push(Output::Verdict(Err(answer.records.len())));
+            let named = answer.records.iter().map(|item| (item.kind, item.record.clone())).collect();
+            out.push(Output::Verdict(Err(named)));
         } else if kinds.is_empty() {
             out.push(Output::Verdict(Ok(())));
             answer.verdict = pb::compare::Verdict::Equal as i32;
         } else if ours.buckets.is_empty() {
             let own_head = head_from_pb(theirs.own_head.as_ref());
-            let ask = Ask { own_head, feed_head: self.sent, buckets_of: kinds, against: Vec::new() };
+            let ask = Ask { own_head, feed_head: self.sent, buckets_of: kinds, records_of: Vec::new() };
             self.comparing = Some(theirs);
             return out.push(Output::Compare(ask));
         } else {
@@ -74,6 +77,16 @@ impl HubSession {
         }
         out.push(send(Down::Compare(answer)));
     }
+}
+
+/// A peer may name anything, and any number of times.
+fn wanted(named: &[pb::BucketDigests]) -> Vec<(u32, u16)> {
+    let mut out = BTreeSet::new();
+    for buckets in named.iter().filter(|buckets| schema::kind(buckets.kind).is_some()) {
+        let known = buckets.differing.iter().filter(|bucket| (**bucket as usize) < BUCKETS);
+        out.extend(known.map(|bucket| (buckets.kind, *bucket as u16)));
+    }
+    out.into_iter().collect()
 }
 
 fn later() -> Output {

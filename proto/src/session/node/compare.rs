@@ -23,8 +23,9 @@ pub(super) struct CompareState {
     changed: bool,
     asked_at_ms: u64,
     not_before_ms: u64,
-    own_buckets: Vec<pb::BucketDigests>,
     hub_buckets: Vec<pb::BucketDigests>,
+    /// Which buckets differ.
+    differing: Vec<pb::BucketDigests>,
 }
 
 impl CompareState {
@@ -82,13 +83,13 @@ impl NodeSession {
         match digests {
             Digests::Kinds(kinds) => compare.kinds = kinds,
             Digests::Buckets(buckets) => {
-                let wanted = differing(&buckets, &self.compare.hub_buckets);
-                self.compare.own_buckets = buckets;
+                let wanted = differing(&buckets, &std::mem::take(&mut self.compare.hub_buckets));
+                self.compare.differing = named(&buckets, &wanted);
                 out.push(Output::Digest(Ask::Records(wanted)));
                 return;
             }
             Digests::Records(records) => {
-                compare.buckets = std::mem::take(&mut self.compare.own_buckets);
+                compare.buckets = std::mem::take(&mut self.compare.differing);
                 compare.records = records;
             }
         }
@@ -132,8 +133,17 @@ impl NodeSession {
     }
 }
 
+/// The buckets of some kinds that differ, as a message names them.
+fn named(kinds: &[pb::BucketDigests], wanted: &[(u32, u16)]) -> Vec<pb::BucketDigests> {
+    let of =
+        |kind: u32| wanted.iter().filter(move |(of, _)| *of == kind).map(|(_, bucket)| u32::from(*bucket));
+    let named =
+        |kind: u32| pb::BucketDigests { kind, differing: of(kind).collect(), ..pb::BucketDigests::default() };
+    kinds.iter().map(|buckets| named(buckets.kind)).collect()
+}
+
 /// (kind, bucket) for every bucket whose sums are not equal.
-pub fn differing(ours: &[pb::BucketDigests], theirs: &[pb::BucketDigests]) -> Vec<(u32, u16)> {
+fn differing(ours: &[pb::BucketDigests], theirs: &[pb::BucketDigests]) -> Vec<(u32, u16)> {
     let mut out = Vec::new();
     for their in theirs {
         let our = ours.iter().find(|our| our.kind == their.kind);

@@ -1,0 +1,155 @@
+//! `repair`: makes a damaged log anew; own entries come back from the hub, and what the hub had delivered comes again.
+
+use liandong_proto::schema::Text;
+use serde_json::json;
+
+use super::door::blocking;
+use super::exit::{Exit, Failure};
+use super::{Setup, logs, run};
+use crate::restore::fetch;
+use crate::say;
+use crate::site::{Paths, Records as _, Repair, Repaired, Site, SiteError};
+use crate::text::{Said, counted};
+use crate::trust::Membership;
+use crate::uplink::UplinkError;
+
+/// Flags of `repair`.
+#[derive(Debug, clap::Args)]
+pub struct RepairArgs {
+    /// 末尾损坏且尚未上报的条目，谁也没有：舍去 · Go on without damaged entries at the end that nobody holds
+    #[arg(long)]
+    accept_loss: bool,
+}
+
+/// Repairs the log. The site must not be in use.
+///
+/// # Errors
+/// When another process has the site, the hub cannot be asked for entries that are missing, or does not have them.
+/// Nothing is changed then.
+pub async fn run(args: &RepairArgs, setup: &Setup) -> Result<Exit, Failure> {
+    let screen = &setup.screen;
+    logs::start_quietly(&setup.config.log, screen)?;
+    let options = run::options(&setup.config, &setup.data_dir);
+    let bar = screen.bar(Text { zh: "检查日志", en: "checking the log" });
+    let (work, looked) = (bar.clone(), options.clone());
+    let looked = blocking(move || Repair::look(&looked, &mut |progress| work.on(progress))).await;
+    bar.finish();
+    let mut repair = looked?.map_err(refused)?;
+    if repair.holes().is_empty() {
+        screen.answer(&json!({ "repaired": false, "places": [] }), || {
+            screen.lang.pick("日志完好，无需修复", "the log is sound: there is nothing to repair").into()
+        })?;
+        return Ok(Exit::Done);
+    }
+    if let Some(asked) = repair.asks().map_err(refused)?
+        && let Some(mut membership) = Membership::load(repair.paths())?
+    {
+        membership.hub = setup.config.hub.clone().unwrap_or(membership.hub);
+        let paths = Paths::new(&setup.data_dir);
+        let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
+        let fetched = fetch(asked, &membership, &paths, |entries| {
+            repair.take(entries)?;
+            bar.at(repair.fetched(), 0);
+            Ok(())
+        });
+        let fetched = fetched.await;
+        bar.finish();
+        fetched.map_err(unreached)?;
+    }
+    let bar = screen.bar(Text { zh: "由日志重建索引", en: "making the index again from the log" });
+    let (work, caller, accepted) = (bar.clone(), setup.caller.clone(), args.accept_loss);
+    let repaired = blocking(move || {
+        let done = repair.finish(&caller.author, accepted)?;
+        let site = Site::open(&options, &mut |progress| work.on(progress))?;
+        site.try_erasures();
+        let status = site.status()?;
+        let places = done.holes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        super::audit::repaired(site.audit(), &caller, done.fetched, places);
+        site.close()?;
+        Ok((done, status.counts.iter().map(|count| count.records).sum()))
+    });
+    let repaired = repaired.await;
+    bar.finish();
+    let (done, records) = repaired?.map_err(refused)?;
+    tell(&done, records, setup)?;
+    Ok(Exit::Done)
+}
+
+fn tell(done: &Repaired, records: u64, setup: &Setup) -> Result<(), Failure> {
+    let screen = &setup.screen;
+    let places: Vec<String> = done.holes.iter().map(ToString::to_string).collect();
+    let json = json!({
+        "repaired": true,
+        "places": places,
+        "kept": done.records,
+        "fetched": done.fetched,
+        "without_payload": done.bare,
+        "lost": done.lost.map(|(first, last)| json!([first, last])),
+        "delivered_again": done.again,
+        "damaged_log": done.kept,
+        "records": records,
+    });
+    screen.answer(&json, || {
+        let (fetched, kept) = (done.fetched, done.kept.display());
+        let (own, shown) = (counted(fetched, "own entry"), counted(records, "record"));
+        let mut lines = vec![say!(
+            "日志已修复：从省级枢纽取回本市条目 {fetched} 条；索引已重建，{records} 条记录\n损坏的日志保留在 {kept}，含个人信息，无需时请删除",
+            "the log is repaired: {own} came back from the hub; the index was made again, {shown}\nthe damaged log is kept in \
+             {kept}: it holds personal data, remove it when nobody needs it"
+        )];
+        if done.again {
+            lines.push(say!(
+                "省级下发的内容可能也在损坏之列：下次同步时会重新下发",
+                "what the hub had delivered may have been damaged as well: it comes again with the next sync"
+            ));
+        }
+        if let Some((first, last)) = done.lost {
+            lines.push(say!(
+                "条目 {first} 至 {last} 已经丢失，请补录",
+                "entries {first} to {last} are lost: enter them again"
+            ));
+        }
+        if !done.bare.is_empty() {
+            let list = done.bare.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            lines.push(say!(
+                "条目 {list} 的内容省级枢纽没有保存（曾因含原始号码被丢弃），请核对并补录",
+                "the hub had dropped the content of entries {list} on arrival: look at their records and enter it again"
+            ));
+        }
+        let places = places.join("\n  ");
+        lines.push(say!("损坏处：\n  {places}", "what was damaged:\n  {places}"));
+        lines.iter().map(|said| said.in_lang(screen.lang)).collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// What the repair itself says stands in both languages already.
+fn refused(error: SiteError) -> Failure {
+    let SiteError::Refused(text) = &error else { return error.into() };
+    let (zh, en) = text.split_once(" · ").unwrap_or((text, text));
+    Failure { exit: Exit::Damaged, said: Said::new(zh, en) }
+}
+
+fn unreached(error: UplinkError) -> Failure {
+    let en = error.to_string();
+    match error {
+        UplinkError::Site(error) => refused(error),
+        UplinkError::Refused(refusal) => Failure {
+            exit: Exit::Denied,
+            said: Said::new(
+                format!("枢纽拒绝了，没有改动任何内容：{}；请联系省协会后重试", refusal.zh),
+                format!(
+                    "the hub refused, and nothing was changed: {}; speak to the province, then try again",
+                    refusal.en
+                ),
+            ),
+        },
+        _ => Failure {
+            exit: Exit::Unreachable,
+            said: say!(
+                "连不上省级枢纽，缺的条目取不回来，没有改动任何内容：{en}；请在联网后重新运行 repair",
+                "the hub cannot be reached, so what is missing cannot come back, and nothing was changed: {en}; run repair \
+                 again once it can be reached"
+            ),
+        },
+    }
+}

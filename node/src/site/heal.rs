@@ -1,0 +1,84 @@
+//! Records that this site and the hub show differently: each is made again from the log and held against what the index
+//! has. Where the two differ the log is right. Nothing is taken over from the hub.
+
+use std::collections::HashSet;
+use std::fs;
+use std::sync::Arc;
+
+use liandong_proto::id::RecordId;
+use liandong_proto::pb::audit::v1::What;
+use liandong_proto::pb::log::v1 as pb;
+
+use super::open::{Replay, read_state};
+use super::{Site, SiteError, locked};
+use crate::audit::Note;
+use crate::index::{Index, IndexOptions, Pace, Staged};
+use crate::log::Pos;
+use crate::rows;
+use crate::store::MemoryStore;
+
+/// So many ids are named in the audit log.
+const NAMED: usize = 10;
+/// Bytes of rows that wait to be looked at.
+const OVERLAY: usize = 8 << 20;
+
+impl Site {
+    /// Holds records against the log, and puts right those that the index has otherwise: which they were. Each is named in
+    /// the program's log, and all in the audit log. Writers wait meanwhile; readers do not.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn heal(&self, records: &[(u32, RecordId)]) -> Result<Vec<(u32, RecordId)>, SiteError> {
+        let dir = self.paths.dir.join("index.check");
+        let failed = |source| SiteError::File { path: dir.clone(), source };
+        let aside = Index::open(IndexOptions {
+            dir: dir.clone(),
+            engine: Box::new(|_| Ok(Arc::new(MemoryStore::default()))),
+            overlay_bytes: OVERLAY,
+            pace: Pace::default(),
+            before_apply: Box::new(|_| Ok(())),
+            in_log: Box::new(|_| true),
+        })?
+        .0;
+        let healed = locked(&self.writer).whole(|writer| {
+            let key = writer.author.keys().city.clone();
+            let mut replay = Replay::new(pb::SiteRow::default(), &key);
+            replay.only = Some(records.iter().copied().collect::<HashSet<_>>());
+            replay.run(&*self.log, Pos::default(), &aside, &mut |_| {})?;
+            let (mut staged, mut healed) = (Vec::new(), Vec::new());
+            for (kind, record) in records {
+                let key = rows::record(*kind, *record);
+                let new = read_state(&aside, (*kind, *record))?.map(|(state, _)| state.encode().into());
+                let shown = self.index.get(&key)?;
+                if shown.as_ref().map(|shown| &shown.value) != new.as_ref() {
+                    healed.push((*kind, *record));
+                    staged.push(Staged { key, old: shown.map(|shown| shown.check), new });
+                }
+            }
+            if !staged.is_empty() {
+                self.stage(writer, staged, self.log.end());
+            }
+            Ok::<_, SiteError>(healed)
+        })?;
+        aside.close()?;
+        fs::remove_dir_all(&dir).map_err(failed)?;
+        self.tell_healed(&healed);
+        Ok(healed)
+    }
+
+    fn tell_healed(&self, healed: &[(u32, RecordId)]) {
+        for (kind, record) in healed {
+            tracing::warn!(kind, %record, "this record was not shown as the log has it: it is made again from the log");
+        }
+        if healed.is_empty() {
+            return;
+        }
+        let named: Vec<String> =
+            healed.iter().take(NAMED).map(|(kind, record)| format!("{kind}/{record}")).collect();
+        self.audit.note_behind(Note {
+            count: healed.len() as u64,
+            detail: named.join(" "),
+            ..Note::city(What::Repaired, self.code())
+        });
+    }
+}
