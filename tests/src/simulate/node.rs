@@ -95,10 +95,13 @@ pub struct Running {
     /// Older epochs that the hub lacks, while they are handed in.
     pub hand: Option<Hand>,
     /// With a bug: what was confirmed too early.
-    pub late: VecDeque<(sync::Deliver, Arc<Vec<(Key, Sight)>>)>,
+    pub late: VecDeque<(sync::Deliver, Seen)>,
     /// Head and cursor that were found to be equal with the hub.
     pub compared: (u64, u64),
 }
+
+/// Which places are part of each record of a delivery.
+pub type Seen = Arc<Vec<(Key, Sight)>>;
 
 /// Older epochs on their way to a hub that lacks them.
 #[derive(Default)]
