@@ -50,10 +50,13 @@ impl World {
         let Some(up) = known.up.pop_front() else { return Ok(()) };
         self.counts.messages += 1;
         let identity = self.identity(n);
+        // Places that a cursor passes before what stands there is told are rare where much is told at once.
+        let batch_bytes = if self.planted == Some(Planted::FeedWideBase) { 100 } else { LIMITS.batch_bytes };
+        let limits = sync::Limits { batch_bytes, ..LIMITS };
         let Some(hub) = self.hub.running.as_mut() else { return Ok(()) };
         let driver = hub.drivers.entry(link).or_insert_with(|| Driver {
             identity,
-            session: HubSession::new(identity.site, LIMITS),
+            session: HubSession::new(identity.site, limits),
             known: Arc::default(),
             nonce: None,
             registered: false,
