@@ -1,7 +1,7 @@
 //! The uplink: drives the node's half of a session over tonic. One match over its outputs.
 
-pub mod compared;
-mod line;
+mod compared;
+pub mod line;
 mod proofs;
 mod singly;
 

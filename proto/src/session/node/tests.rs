@@ -1,3 +1,5 @@
+//! Schedules of a session in which one thing overtakes another.
+
 use super::*;
 use crate::id::{Epoch, Origin};
 use crate::session::generations_to_pb;
