@@ -35,9 +35,6 @@ use super::planted::Planted;
 use super::shadow::Shadow;
 use super::truth::{Key, Sights};
 
-/// What the hub's writers had seen of the records of a delivery.
-pub type Seen = Arc<Vec<(Key, Sight)>>;
-
 /// What a city keeps beside its log.
 #[derive(Clone)]
 pub struct Secrets {
