@@ -91,6 +91,7 @@ impl Disk {
     /// What a backup holds: all that is durable.
     pub fn backup(&self) -> Disk {
         let mut copy = self.clone();
+        copy.full = false;
         copy.records.truncate(copy.synced);
         copy.ends.retain(|end| *end <= copy.synced);
         copy

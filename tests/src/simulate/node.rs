@@ -100,9 +100,6 @@ pub struct Running {
     pub compared: (u64, u64),
 }
 
-/// Which places are part of each record of a delivery.
-pub type Seen = Arc<Vec<(Key, Sight)>>;
-
 /// Older epochs on their way to a hub that lacks them.
 #[derive(Default)]
 pub struct Hand {
