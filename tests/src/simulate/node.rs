@@ -35,6 +35,9 @@ use super::planted::Planted;
 use super::shadow::Shadow;
 use super::truth::{Key, Sights};
 
+/// What the writers of a delivery's records had seen of each.
+pub type Seen = Arc<Vec<(Key, Sight)>>;
+
 /// What a city keeps beside its log.
 #[derive(Clone)]
 pub struct Secrets {
