@@ -24,7 +24,7 @@ use crate::caller::Caller;
 use crate::json::site_text;
 use crate::say;
 use crate::site::{OnProgress, SiteError};
-use crate::text::Said;
+use crate::text::{Said, counted};
 
 pub use create::{CreateArgs, create};
 pub use restore::{Between, RestoreArgs, restore};
@@ -177,7 +177,8 @@ fn text_of(file: &Path, manifest: &Manifest, is_encrypted: bool, screen: &Screen
     } else {
         manifest.head_seq.to_string()
     };
-    let mib = manifest.bytes().div_ceil(1 << 20);
+    let (files, mib) = (manifest.members.len(), manifest.bytes().div_ceil(1 << 20));
+    let content = counted(files as u64, "file");
     pairs([
         (say("文件", "file"), file.display().to_string()),
         (say("站点", "site"), site_text(manifest.site(), lang)),
@@ -191,7 +192,12 @@ fn text_of(file: &Path, manifest: &Manifest, is_encrypted: bool, screen: &Screen
             place,
         ),
         (say("密钥", "keys"), keys.to_owned()),
-        (say("内容", "content"), format!("{} / {mib} MiB", manifest.members.len())),
+        (
+            say("内容", "content"),
+            Said::new(format!("{files} 个文件，{mib} MiB"), format!("{content}, {mib} MiB"))
+                .in_lang(lang)
+                .to_owned(),
+        ),
     ])
 }
 
@@ -201,8 +207,9 @@ fn reached(checked: &Checked) -> Said {
     if records == 0 {
         return say!("只有密钥，没有日志", "keys alone, no log");
     }
+    let (in_log, in_audit) = (counted(records, "log record"), counted(audited, "audit record"));
     say!(
         "日志 {records} 条（条目到 {entries}），审计日志 {audited} 条，链完整",
-        "{records} log records (entries up to {entries}), {audited} audit records, both chains hold"
+        "{in_log} (entries up to {entries}), {in_audit}, both chains hold"
     )
 }

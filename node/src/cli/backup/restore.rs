@@ -16,7 +16,7 @@ use crate::cli::screen::Screen;
 use crate::cli::signals::Signals;
 use crate::now::random;
 use crate::say;
-use crate::text::Said;
+use crate::text::{Said, counted};
 
 /// Flags of `restore`.
 #[derive(Debug, Clone, clap::Args)]
@@ -183,6 +183,7 @@ fn told_of(
 ) -> Said {
     let (shown, name) = (dir.display(), program.name);
     let Said { zh, en } = reached(checked);
+    let count = counted(reopened.map_or(0, |reopened| reopened.records), "record");
     match reopened {
         Some(Reopened { faults, .. }) if !faults.is_empty() => {
             let zh = faults.iter().map(|(zh, _)| zh.as_str()).collect::<Vec<_>>().join("\n  ");
@@ -194,7 +195,7 @@ fn told_of(
         }
         Some(Reopened { records, .. }) if args.rehearse => say!(
             "演练成功：能打开，{records} 条记录；{zh}；签名、哈希和索引全部相符。临时目录已删除",
-            "the rehearsal went well: it opens, {records} records; {en}; signatures, hashes and index all agree. The temporary \
+            "the rehearsal went well: it opens, {count}; {en}; signatures, hashes and index all agree. The temporary \
              directory is removed"
         ),
         None if args.rehearse => say!(
@@ -206,7 +207,7 @@ fn told_of(
              已记下本枢纽由备份恢复：此前的邀请码作废，确认停用名单之前各市不能同步；缺的条目由各市重新推送。\n\
              原来的机器如果还在，请不要再启动。\n\
              下一步：{name} run --data-dir {shown}，核对后 {name} city confirm",
-            "restored into {shown}: {records} records; {en}\n\
+            "restored into {shown}: {count}; {en}\n\
              It is noted that this hub was restored: invitations so far are void, no city syncs before somebody has confirmed \
              who is cut off; what entries it lacks the cities push again.\n\
              If the old machine is still there, do not start it again.\n\
@@ -217,7 +218,7 @@ fn told_of(
              原来的机器如果还在，请不要再启动：两份同时写，枢纽只认一份。\n\
              下一步：{name} run --data-dir {shown}。备份之后如果还同步过，status 会显示已分叉、不再同步，本地工作照常：那时停下站点，\
              运行 {name} takeover --data-dir {shown}，从枢纽取回备份之后的条目，再 run",
-            "restored into {shown}: {records} records; {en}\n\
+            "restored into {shown}: {count}; {en}\n\
              If the old machine is still there, do not start it again: the hub knows one of two copies only.\n\
              Next: {name} run --data-dir {shown}. Where it has synced since this backup, status shows diverged and nothing \
              syncs, while local work goes on: stop it then, run {name} takeover --data-dir {shown}, which fetches what came \

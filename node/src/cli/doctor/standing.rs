@@ -10,7 +10,7 @@ use crate::backup::last_made;
 use crate::cli::table::moment;
 use crate::now::now_ms;
 use crate::say;
-use crate::text::Said;
+use crate::text::{Said, counted};
 
 /// Milliseconds of a day.
 pub const DAY_MS: u64 = 86_400_000;
@@ -62,11 +62,10 @@ fn not_running() -> Said {
 /// How a node stands with the hub.
 pub fn sync(status: &StatusResponse, is_running: bool, report: &mut Report) {
     let outbox = status.head_seq.saturating_sub(status.confirmed_seq);
+    let waiting = counted(outbox, "change");
     if !is_running {
-        let why = say!(
-            "站点没有运行，{outbox} 条改动等着上报",
-            "the site is not running; {outbox} changes wait to be sent"
-        );
+        let why =
+            say!("站点没有运行，{outbox} 条改动等着上报", "the site is not running; to be sent: {waiting}");
         return report.not_done("sync", why);
     }
     let last = moment(status.last_sync_ms);
@@ -81,10 +80,8 @@ pub fn sync(status: &StatusResponse, is_running: bool, report: &mut Report) {
     };
     match code {
         Some(code) => report.found("sync", code, why),
-        None => report.fine(
-            "sync",
-            say!("最近 {last}，待上报 {outbox} 条", "last at {last}, {outbox} changes wait to be sent"),
-        ),
+        None => report
+            .fine("sync", say!("最近 {last}，待上报 {outbox} 条", "last at {last}; to be sent: {waiting}")),
     }
     if outbox > 0 && status.last_sync_ms > 0 && now_ms().saturating_sub(status.last_sync_ms) > DAY_MS {
         let said = say!("{outbox} 条，最近同步 {last}", "{outbox} changes, the last sync was at {last}");
