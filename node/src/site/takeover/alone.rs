@@ -60,8 +60,11 @@ pub struct Alone {
     pub(super) erased: payload::Erased,
     /// The epoch that the log begins with.
     first: Option<Epoch>,
-    /// Entries that both have.
+    /// Entries that both have, and the last of each epoch.
     matched: HashSet<Hash>,
+    common: HashMap<Epoch, Anchor>,
+    /// Where the epochs of the log go on from.
+    line: HashMap<Epoch, Anchor>,
     /// Records of the log that are not of its chain, and go along.
     notes: Vec<log::Record>,
     /// Records that the log shows.
@@ -80,7 +83,11 @@ impl Alone {
         for raw in old.read(Pos::default()) {
             let raw = raw?;
             match Record::read(&raw)? {
-                Record::Opened(opened) => alone.first = alone.first.or(Epoch::from_slice(&opened.epoch)),
+                Record::Opened(opened) => {
+                    let epoch = Epoch::from_slice(&opened.epoch);
+                    alone.first = alone.first.or(epoch);
+                    alone.line.extend(epoch.zip(opened.anchor.as_ref().and_then(Anchor::from_pb)));
+                }
                 Record::Own(entry) => alone.own(entry, held, &mut lacking)?,
                 Record::Received(deliver) => {
                     for item in &deliver.items {
@@ -114,7 +121,27 @@ impl Alone {
             if header.op == Op::Erase { is_news(&key) } else { !erased.contains(&key) }
         });
         alone.notes.extend(welcomed);
+        let mut entries = std::mem::take(&mut alone.entries);
+        entries.iter_mut().for_each(|(_, header)| alone.tell_by_the_line(&mut header.seen));
+        alone.entries = entries;
         Ok(alone)
+    }
+
+    /// Puts what an entry that was made again before says of older epochs into terms of those that both still have: a hub
+    /// that was restored may know nothing of the others, nor what they went on from.
+    fn tell_by_the_line(&self, seen: &mut Vec<Anchor>) {
+        for anchor in seen.iter_mut() {
+            // A log has few epochs, and none twice.
+            for _ in 0..=self.line.len() {
+                if let Some(common) = self.common.get(&anchor.epoch) {
+                    *anchor = if common.seq < anchor.seq { *common } else { *anchor };
+                    break;
+                }
+                let Some(before) = self.line.get(&anchor.epoch) else { break };
+                *anchor = *before;
+            }
+        }
+        seen.dedup();
     }
 
     fn own(&mut self, entry: Entry, held: &Held, lacking: &mut Vec<(Key, u64)>) -> Result<(), SiteError> {
@@ -125,8 +152,10 @@ impl Alone {
             self.erased_here.insert(key);
         }
         if held.entries.contains(&hash) {
+            let here = Anchor { epoch: header.origin.epoch, seq: header.seq, hash };
             self.matched.insert(hash);
-            self.seen = Some(Anchor { epoch: header.origin.epoch, seq: header.seq, hash });
+            self.common.insert(here.epoch, here);
+            self.seen = Some(here);
             return Ok(());
         }
         let (open, sealed) = lacks(&header, &entry.open, &entry.sealed);
