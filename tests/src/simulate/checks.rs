@@ -43,12 +43,18 @@ impl World {
         Ok(())
     }
 
-    /// Whoever is welcomed is no copy of one that has had a session since.
-    pub(super) fn check_nonce(&mut self, link: u64, origin: Origin, nonce: Bytes) -> Result<(), Broken> {
+    /// Whoever is welcomed is no copy of one that has had a session since, where the hub tells copies apart.
+    pub(super) fn check_nonce(
+        &mut self,
+        link: u64,
+        origin: Origin,
+        nonce: Bytes,
+        is_told: bool,
+    ) -> Result<(), Broken> {
         let Some(known) = self.links.get(&link) else { return Ok(()) };
         let image = known.image;
         let before = self.admitted.insert(origin, nonce);
-        if before.is_none_or(|before| self.image_knows(image, &before)) {
+        if !is_told || before.is_none_or(|before| self.image_knows(image, &before)) {
             return Ok(());
         }
         let what = format!("a copy of {} is let in beside another", origin.site);

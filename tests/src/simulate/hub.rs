@@ -90,8 +90,10 @@ pub struct Driver {
     pub session: HubSession,
     /// The hub's history as the node knows it.
     pub known: Arc<Generations>,
-    /// Of its hello, where a copy would be told from it.
+    /// Of its hello.
     pub nonce: Option<Bytes>,
+    /// A copy would be told from it: it knows no life of the order that the hub has lost.
+    pub is_told: bool,
     /// It has taken the city's one place.
     pub registered: bool,
 }

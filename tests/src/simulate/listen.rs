@@ -59,6 +59,7 @@ impl World {
             session: HubSession::new(identity.site, limits),
             known: Arc::default(),
             nonce: None,
+            is_told: true,
             registered: false,
         });
         if !driver.registered && matches!(&up.message, Some(sync::up::Message::Hello(_))) {
@@ -85,10 +86,11 @@ impl World {
         let Some(hub) = self.hub.running.as_mut() else { return Ok(()) };
         let Some(driver) = hub.drivers.get_mut(&link) else { return Ok(()) };
         let welcomed = matches!(&input, Input::Admitted(Admission::Welcome { .. }));
+        let is_told = driver.is_told;
         let nonce = driver.nonce.clone().zip(driver.session.origin()).filter(|_| welcomed);
         let outputs = driver.session.on(input);
         if let Some((nonce, origin)) = nonce {
-            self.check_nonce(link, origin, nonce)?;
+            self.check_nonce(link, origin, nonce, is_told)?;
         }
         for output in outputs {
             if self.chance(2_500) {
@@ -113,7 +115,8 @@ impl World {
                 let here = hub.published.generations.starts();
                 let is_known = here.iter().any(|start| start.generation == known.current());
                 let is_told = known.current() == 0 || is_known;
-                driver.nonce = hello.nonces.last().filter(|_| is_told && !hello.restore).cloned();
+                driver.nonce = hello.nonces.last().filter(|_| !hello.restore).cloned();
+                driver.is_told = is_told;
                 driver.known = Arc::new(known);
                 if self.planted == Some(Planted::CopyLetIn) {
                     let origin = driver.session.origin();

@@ -2,7 +2,7 @@
 //!
 //! Real are the protocol's session halves, the merge, the node's author, folds and replay, and the hub's queue, judge,
 //! fold, feed, registry and replay. The simulator has the rest: disks ([`disk`]), links ([`link`]), and the drivers
-//! ([`uplink`], [`listen`]). [`truth`] works out what should be; [`invariants`] names what must hold after every step.
+//! (`uplink`, `listen`). [`truth`] works out what should be; [`invariants`] names what must hold after every step.
 
 mod checks;
 pub mod clerks;
