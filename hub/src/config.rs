@@ -63,7 +63,7 @@ pub static KEYS: &[Key] = &[
         },
         shape: Shape::Path,
         default: "",
-        example: "\"/srv/liandong-mirror\"",
+        example: "\"/mnt/mirror/liandong\"",
     },
     Key {
         name: "log.segment_mib",

@@ -277,6 +277,12 @@ fn an_edit_made_again_goes_as_far_as_the_record_lets_it_now() {
     let now = anew(&told, &edit, None).expect("split anew");
     assert_eq!(now, (texts(&["-employer", "-post"]), texts(&["employer=甲", "post=社工"])));
 
+    // Of a token the raw value stays, not the token.
+    let edit = project(member(), &patch(&active, &[]).set, &patch(&[("mobile", MOBILE)], &[]), Some(&key()));
+    let told = with_consents(&active, &vec![given(ConsentGroup::Contact, "2026-01-01", "2026-02-01")]);
+    let now = anew(&told, &edit, None).expect("split anew");
+    assert_eq!(now, (texts(&["-mobile"]), texts(&[&format!("mobile={MOBILE}")])));
+
     // The draft that was edited here has been submitted there.
     let draft = [("name", "陈志强"), ("status", "DRAFT")];
     let edit = made(

@@ -169,6 +169,11 @@ impl Follower {
         let (source, path) = (segment_path(self.log.dir(), number), segment_path(&self.dir, number));
         let source = File::open(&source).map_err(file(&source))?;
         let target = OpenOptions::new().write(true).open(&path).map_err(file(&path))?;
+        if target.metadata().map_err(file(&path))?.len() < from {
+            // A hole would make all behind it worthless. The next try looks at what is there.
+            let why = "it is shorter than it was left: another disk may have been mounted there";
+            return Err(file(&path)(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
         bytes(&source, &target, from, end).and_then(|()| target.sync_data()).map_err(file(&path))
     }
 

@@ -139,6 +139,31 @@ fn a_mirror_that_is_gone_stops_the_provinces_writes_and_nothing_else() {
     disks.check_equal();
 }
 
+/// The mirror's disk was away for a while, and something else stood in its place.
+#[test]
+fn what_an_older_mirror_lacks_is_filled_before_anything_is_appended() {
+    let disks = Disks::made();
+    let hub = disks.open();
+    write(&hub, "一").expect("written");
+    let older = disks.dir.path().join("older");
+    copy(&disks.mirror(), &older);
+    for title in ["二", "三"] {
+        write(&hub, title).expect("written");
+    }
+    let newer = disks.dir.path().join("newer");
+    fs::rename(disks.mirror(), &newer).expect("unmounted");
+    fs::rename(&older, disks.mirror()).expect("mounted");
+    // Whether or not the first is refused, nothing is answered that lies behind a hole.
+    while write(&hub, "四").is_err() {}
+    for title in ["一", "二", "三", "四"] {
+        assert!(contains(&disks.mirror().join(LOG), title), "{title}");
+    }
+    close(hub);
+    disks.check_equal();
+    let (log, _) = Log::open(&disks.mirror().join(LOG), log::Options::default()).expect("it opens");
+    assert!(log.read(Pos::START).all(|record| record.is_ok()));
+}
+
 #[test]
 fn a_mirror_that_has_more_than_the_log_is_not_written_over() {
     let disks = Disks::made();

@@ -206,7 +206,8 @@ impl Reader<'_> {
         let mut manifest = None;
         let decoder = zstd::Decoder::new(inside).map_err(broken(path))?;
         let mut archive = tar::Archive::new(decoder);
-        let entries = archive.entries().map_err(broken(path))?;
+        // Without the extensions of tar, which name things at any length.
+        let entries = archive.entries().map_err(broken(path))?.raw(true);
         for entry in entries {
             let is_first = self.members.is_empty();
             let mut entry = entry.map_err(broken(path))?;

@@ -43,7 +43,8 @@ pub fn again(kind: &Kind, before: &Fields, was: &Projection, key: Option<&Linkin
     let no_longer_sealed = was.sealed.cleared.iter().copied().chain(tags(&in_clear));
     Some(Projection {
         open: whole(open.patched(&in_clear, &[]).patched(&tokens.finish(), &[]), no_longer_open),
-        sealed: whole(sealed.patched(&closed, &[]), no_longer_sealed),
+        // The raw value of a token is there already.
+        sealed: whole(closed.patched(&sealed, &[]), no_longer_sealed),
     })
 }
 

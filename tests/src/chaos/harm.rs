@@ -79,7 +79,8 @@ fn flip(file: &File, at: u64, random: &mut SplitMix64) -> io::Result<()> {
 }
 
 /// Flips a byte of a record in a city's log: one that the hub can give back, or that comes again. False when there is none
-/// yet. The end of the log is spared: nothing proves there that it was synced.
+/// yet. The end of the log is spared: nothing proves there that it was synced. So are the marks of sessions: where a killed
+/// site's index does not know the newest one either, nothing tells the site from a copy of it, and a person has to decide.
 ///
 /// # Errors
 /// [`io::Error`].
@@ -98,7 +99,10 @@ pub fn log(data_dir: &Path, random: &mut SplitMix64) -> io::Result<bool> {
         |payload: &bytes::Bytes| Some(Header::decode(&Entry::decode(payload.clone()).ok()?.header).ok()?.seq);
     let may = |at: &usize| {
         let record = &records[*at];
-        at + 60 < records.len() && (record.kind != record_kind::OWN || seq(&record.payload) <= confirmed)
+        let is_mark = record.kind == record_kind::TRIED;
+        at + 60 < records.len()
+            && !is_mark
+            && (record.kind != record_kind::OWN || seq(&record.payload) <= confirmed)
     };
     let candidates: Vec<usize> = (0..records.len()).filter(may).collect();
     if candidates.is_empty() {

@@ -137,7 +137,11 @@ impl Alone {
                     *anchor = if common.seq < anchor.seq { *common } else { *anchor };
                     break;
                 }
-                let Some(before) = self.line.get(&anchor.epoch) else { break };
+                let Some(before) = self.line.get(&anchor.epoch) else {
+                    // Nothing of it is held: what the hub may hold there some day is another's.
+                    anchor.seq = 0;
+                    break;
+                };
                 *anchor = *before;
             }
         }
