@@ -63,7 +63,7 @@ pub static KEYS: &[Key] = &[
         },
         shape: Shape::Path,
         default: "",
-        example: "\"/mnt/mirror/liandong\"",
+        example: "\"/srv/mirror/liandong\"",
     },
     Key {
         name: "log.segment_mib",

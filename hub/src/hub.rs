@@ -151,7 +151,7 @@ impl Hub {
     /// [`SiteError`]; a damaged index is no error, it is made again from the log.
     pub fn open(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
         let taken = Taken::new(options)?;
-        Hub::begin(options, taken, progress)
+        Hub::begin(options, taken, progress)?.heed_put_back()
     }
 
     /// Makes the index again from the log alone. The log is read from end to end before the index there is gets

@@ -6,6 +6,9 @@
 //! of its order that it knows nothing of. No word of a city alone can lock the others out, and no life that was lost does so
 //! twice.
 
+use std::sync::Arc;
+use std::{fs, io};
+
 use liandong_node::audit::What;
 use liandong_node::site::SiteError;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
@@ -66,6 +69,21 @@ impl Hub {
         Ok(())
     }
 
+    /// Says so where `backup restore` has left word of it, before anybody is let in: whoever puts a backup back knows what it
+    /// is, and nobody has to think of saying so.
+    pub(crate) fn heed_put_back(self: Arc<Hub>) -> Result<Arc<Hub>, SiteError> {
+        let path = self.shared.paths.put_back();
+        match fs::read_to_string(&path) {
+            Ok(author) => {
+                self.say_restored(&author)?;
+                fs::remove_file(&path).map_err(|source| SiteError::File { path, source })?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(SiteError::File { path, source }),
+        }
+        Ok(self)
+    }
+
     /// Lets cities in again: somebody has looked at who is cut off.
     ///
     /// # Errors
@@ -87,7 +105,24 @@ mod tests {
     use liandong_proto::session::{generations_to_pb, head_to_pb, position_to_pb};
     use liandong_proto::sign::{Receipted, SigningKey};
 
+    use liandong_node::site::Paths;
+
     use super::*;
+    use crate::hub::HubOptions;
+
+    #[test]
+    fn a_hub_that_was_put_back_knows_it_however_the_restore_ended() {
+        let dir = tempfile::tempdir().expect("a directory");
+        Hub::init(dir.path(), None).expect("made");
+        let word = Paths::new(dir.path()).put_back();
+        std::fs::write(&word, "secretary-1").expect("written");
+        for _ in 0..2 {
+            let hub = Hub::open(&HubOptions::new(dir.path()), &mut |_| {}).expect("it opens");
+            assert!(hub.read(|now| now.registry.members.unconfirmed_since().is_some()), "nobody is let in");
+            assert!(!word.exists(), "the log says so now");
+            hub.close().expect("closed");
+        }
+    }
 
     const SITE: SiteCode = SiteCode(440_100);
     const ORIGIN: Origin = Origin { site: SITE, epoch: Epoch([1; 16]) };

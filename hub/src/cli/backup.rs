@@ -49,8 +49,6 @@ fn program() -> Program {
                 opened.faults = hub.verify(&[], progress)?.faults;
             } else {
                 audit::put_back(hub.audit(), &put_back.caller, put_back.made_at_ms);
-                // Whoever puts it back knows what it is: nobody has to think of saying so.
-                hub.say_restored(&put_back.caller.author)?;
             }
             opened.records = hub.status()?.counts.iter().map(|count| count.records).sum();
             hub.close()?;

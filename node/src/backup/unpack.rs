@@ -100,7 +100,11 @@ pub fn place(dir: &Path) -> Result<(), BackupError> {
         .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>())
         .map_err(BackupError::file(&unpacked))?;
     names.sort_by_key(|name| name == "log");
+    sync_dir(&unpacked)?;
     for name in names {
+        if name == "log" {
+            sync_dir(dir)?;
+        }
         let (from, to) = (unpacked.join(&name), dir.join(&name));
         fs::rename(&from, &to).map_err(BackupError::file(&to))?;
     }

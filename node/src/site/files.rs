@@ -28,6 +28,11 @@ impl Paths {
         self.dir.join("log")
     }
 
+    /// Says that a hub was put back from a backup, and by whom, until its log does.
+    pub fn put_back(&self) -> PathBuf {
+        self.dir.join("put-back")
+    }
+
     /// The index: can be thrown away.
     pub fn index(&self) -> PathBuf {
         self.dir.join("index")

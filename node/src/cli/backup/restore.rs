@@ -1,5 +1,7 @@
 //! `backup restore`: into an empty directory, or as a rehearsal into one that goes again.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -16,6 +18,7 @@ use crate::cli::screen::Screen;
 use crate::cli::signals::Signals;
 use crate::now::random;
 use crate::say;
+use crate::site::{Paths, SiteError};
 use crate::text::{Said, counted};
 
 /// Flags of `restore`.
@@ -68,6 +71,7 @@ pub async fn restore(
         return tried(&args, &opening, &dir, program, &mut signals, screen).await;
     }
     let (path, to, mine, was_there) = (args.file.clone(), dir.clone(), program.clone(), dir.exists());
+    let (is_rehearsal, author) = (args.rehearse, caller.author.clone());
     let what = Text { zh: "读取备份", en: "reading the backup" };
     let unpacked = patiently(what, screen, &mut signals, move |stopped, bar| {
         let (mut chain, whose) = ((mine.chain)(), |site| mine.own(site));
@@ -86,6 +90,9 @@ pub async fn restore(
                 between.map_or(Ok(Value::Null), |between| between(&to.join(UNPACKED), &mut checked, step))?;
             if checked.records == 0 {
                 return Err(keys_alone(mine.is_hub));
+            }
+            if mine.is_hub && !is_rehearsal {
+                say_put_back(&to.join(UNPACKED), &author)?;
             }
             place(&to)?;
             Ok(told)
@@ -172,6 +179,16 @@ async fn tried(
         said.in_lang(screen.lang).to_owned()
     })?;
     Ok(Exit::Done)
+}
+
+/// Before there is a hub that could be run: whoever runs it need not know where it came from.
+fn say_put_back(dir: &Path, author: &str) -> Result<(), Failure> {
+    let path = Paths::new(dir).put_back();
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(author.as_bytes())?;
+        file.sync_all()
+    });
+    Ok(written.map_err(|source| SiteError::File { path, source })?)
 }
 
 fn told_of(
