@@ -65,12 +65,7 @@ pub async fn run(command: BackupCommand, global: &Global, screen: &mut Screen) -
     match command {
         BackupCommand::Create(args) => {
             let setup = Setup::load(global, Vec::new(), screen)?;
-            let door = setup.door().await?;
-            let made = backup::create(&door, args, &setup.data_dir, &setup.screen).await;
-            let closed = door.close().await;
-            let exit = made?;
-            closed?;
-            Ok(exit)
+            backup::create(setup.door().await?, args, &setup.data_dir, &setup.screen).await
         }
         BackupCommand::Verify(args) => backup::verify(args, &program(), screen).await,
         BackupCommand::Restore(args) => {

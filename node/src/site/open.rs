@@ -182,13 +182,7 @@ struct Taken {
 impl Taken {
     fn new(options: &SiteOptions) -> Result<Taken, SiteError> {
         let paths = Paths::new(&options.data_dir);
-        paths.check_layout()?;
-        if !paths.has_log() {
-            return Err(SiteError::NoSite(options.data_dir.clone()));
-        }
-        let lock = DirLock::acquire(&options.data_dir)?;
-        paths.note_layout()?;
-        paths.settle_log()?;
+        let lock = paths.take()?;
         let signer = paths.signing()?;
         let linking = LinkingRing::read(&paths, options.linking_key.as_deref())?;
         let keys = Keys { city: read_city_ring(&paths)?, linking: linking.in_use().cloned() };

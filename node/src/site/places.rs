@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{Paths, SiteError};
+use crate::log::DirLock;
 
 /// What the names of kept logs begin with: those that have parted from the hub's, and damaged ones.
 const KEPT: [&str; 2] = ["log.parted-", "log.damaged-"];
@@ -26,9 +27,24 @@ impl Paths {
     }
 
     /// Whether there is a log, or one that may wait to take its place.
-    pub(super) fn has_log(&self) -> bool {
+    fn has_log(&self) -> bool {
         let waits = || self.next_log().exists() && self.kept_logs().is_ok_and(|kept| !kept.is_empty());
         self.log().exists() || waits()
+    }
+
+    /// Takes the directory of a site, which nobody else uses from then on, with its log in its place.
+    ///
+    /// # Errors
+    /// [`SiteError::NoSite`], [`SiteError::Newer`]: nothing is changed; that another process has it; [`SiteError::File`].
+    pub(super) fn take(&self) -> Result<DirLock, SiteError> {
+        self.check_layout()?;
+        if !self.has_log() {
+            return Err(SiteError::NoSite(self.dir.clone()));
+        }
+        let lock = DirLock::acquire(&self.dir)?;
+        self.note_layout()?;
+        self.settle_log()?;
+        Ok(lock)
     }
 
     /// Puts the next log, which is whole and durable, in the place of the log, which is kept.
@@ -45,7 +61,7 @@ impl Paths {
     ///
     /// # Errors
     /// [`SiteError::File`].
-    pub(super) fn settle_log(&self) -> Result<(), SiteError> {
+    fn settle_log(&self) -> Result<(), SiteError> {
         let (log, next) = (self.log(), self.next_log());
         if log.exists() {
             return remove(&next);

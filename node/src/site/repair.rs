@@ -73,13 +73,7 @@ impl Repair {
     /// [`SiteError::Refused`] for what is no damage of the disk: a chain that is broken where every byte is sound.
     pub fn look(options: &SiteOptions, progress: OnProgress<'_>) -> Result<Repair, SiteError> {
         let paths = Paths::new(&options.data_dir);
-        paths.check_layout()?;
-        if !paths.has_log() {
-            return Err(SiteError::NoSite(options.data_dir.clone()));
-        }
-        let lock = DirLock::acquire(&options.data_dir)?;
-        paths.note_layout()?;
-        paths.settle_log()?;
+        let lock = paths.take()?;
         let ring = read_city_ring(&paths)?;
         let (mut line, mut cut) = (Line::default(), 0);
         let (total, mut done) = (log_bytes(&paths.log()), 0);

@@ -18,6 +18,7 @@ use prost::Message as _;
 
 use super::files::{make_private_dir, write_key};
 use super::keyring::keep_older;
+use super::places::remove;
 use super::{Missing, Paths, RecoveryKey, SiteError, lacks, record_kind};
 use crate::log::{self, Batch, DirLock, Log};
 use crate::now::random;
@@ -81,12 +82,7 @@ impl Restoring {
     /// [`SiteError`]; what an attempt before has left is removed.
     pub(super) fn beside(paths: &Paths, site: SiteCode, key: CityRing) -> Result<Restoring, SiteError> {
         let next = paths.next_log();
-        match fs::remove_dir_all(&next) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(SiteError::File { path: next, source: error });
-            }
-            _ => {}
-        }
+        remove(&next)?;
         let (log, _) = Log::open(&next, log::Options::default())?;
         Ok(Restoring::new(None, log, site, key))
     }
@@ -139,7 +135,7 @@ impl Restoring {
     pub fn take_proofs(&mut self, proofs: &[ErasureProof], hub_key: &VerifyingKey) {
         for erased in proofs.iter().filter_map(|proof| erasure::check(hub_key, proof).ok()) {
             if erased.holder.is_province() {
-                self.line.missing.erased((erased.kind, erased.record));
+                self.erased((erased.kind, erased.record));
             }
         }
     }

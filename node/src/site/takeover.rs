@@ -74,13 +74,7 @@ impl Takeover {
     /// [`SiteError`]; the site is as it was.
     pub fn begin(dir: &Path) -> Result<Takeover, SiteError> {
         let paths = Paths::new(dir);
-        paths.check_layout()?;
-        if !paths.has_log() {
-            return Err(SiteError::NoSite(dir.to_path_buf()));
-        }
-        let lock = DirLock::acquire(dir)?;
-        paths.note_layout()?;
-        paths.settle_log()?;
+        let lock = paths.take()?;
         let (old, _) = Log::open(&paths.log(), log::Options::default())?;
         let first = old.read(Pos::default()).next().transpose()?;
         let Some(Record::Opened(opened)) = first.as_ref().map(Record::read).transpose()? else {

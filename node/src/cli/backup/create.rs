@@ -46,7 +46,15 @@ pub struct CreateArgs {
 ///
 /// # Errors
 /// [`Failure`]; no file is left behind then.
-pub async fn create(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) -> Result<Exit, Failure> {
+pub async fn create(door: Door, args: CreateArgs, dir: &Path, screen: &Screen) -> Result<Exit, Failure> {
+    let made = create_by(&door, args, dir, screen).await;
+    let closed = door.close().await;
+    let exit = made?;
+    closed?;
+    Ok(exit)
+}
+
+async fn create_by(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     // Nobody is asked for a passphrase that nothing would be encrypted with.
     let sealing = if args.dry_run { Sealing::None } else { args.seal.sealing(screen, &mut signals).await? };
