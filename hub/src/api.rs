@@ -1,5 +1,7 @@
 //! What only the hub answers on its socket: cities, and the settling of findings.
 
+mod releases;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use liandong_proto::sign::VerifyingKey;
 use liandong_proto::state::RecordState;
 use liandong_proto::validate;
 use pb::hub_server::{Hub as HubRpc, HubServer};
+use pb::releases_server::ReleasesServer;
 use prost::Message as _;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -32,7 +35,8 @@ use crate::hub::{Hub, locked};
 /// The hub's services: those of every site, and its own.
 pub async fn routes(hub: Arc<Hub>) -> Routes {
     let records: Arc<dyn Records> = hub.clone();
-    services(records).await.add_service(HubServer::new(Service { hub }))
+    let releases = ReleasesServer::new(releases::Service { hub: Arc::clone(&hub) });
+    services(records).await.add_service(HubServer::new(Service { hub })).add_service(releases)
 }
 
 /// Serves them on the hub's machine until `shutdown`.

@@ -197,8 +197,16 @@ impl Ca {
     /// # Errors
     /// [`CaError`].
     pub fn hub_identity(&self, now_ms: u64) -> Result<(String, String), CaError> {
+        self.server_identity(vec![HUB_NAME.to_owned()], now_ms)
+    }
+
+    /// Certificate chain and key of a port of the hub under other names or addresses, PEM.
+    ///
+    /// # Errors
+    /// [`CaError`].
+    pub fn server_identity(&self, names: Vec<String>, now_ms: u64) -> Result<(String, String), CaError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = lasting(CertificateParams::new(vec![HUB_NAME.to_owned()])?, now_ms, HUB_LIFE);
+        let mut params = lasting(CertificateParams::new(names)?, now_ms, HUB_LIFE);
         params.distinguished_name.push(DnType::CommonName, "liandong hub");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

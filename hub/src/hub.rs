@@ -38,6 +38,7 @@ use crate::failure::Failed;
 use crate::mirror::Mirror;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
+use crate::release::Releases;
 use crate::replay::Replay;
 use crate::sanctions::Sanctions;
 use crate::writer::Writer;
@@ -51,6 +52,7 @@ pub struct Shared {
     pub(crate) audit: Arc<Audit>,
     /// A second copy of both, where one is configured.
     pub(crate) mirror: Option<Mirror>,
+    pub(crate) releases: Releases,
     /// Vouches for cities and hub.
     pub(crate) ca: Ca,
     /// Signs receipts and commits.
@@ -194,6 +196,7 @@ impl Hub {
         let line = registry.members.rotations(SiteCode::PROVINCE);
         let (ca, signer) = (Ca::load(&paths)?, RwLock::new(crate::rekey::signer(&paths, &line)?));
         let shared = Arc::new(Shared {
+            releases: Releases::new(paths.dir.join("releases")),
             paths,
             log,
             audit,

@@ -2,6 +2,7 @@
 //! sends decisions back.
 
 pub mod agreements;
+pub mod analysts;
 pub mod api;
 pub mod audience;
 mod audited;
@@ -30,6 +31,7 @@ pub mod queue;
 mod records;
 pub mod registry;
 mod rekey;
+pub mod release;
 pub mod replay;
 pub mod restored;
 pub mod sanctions;

@@ -40,8 +40,9 @@ use crate::queue::{Job, Knock, Pushed};
 use gate::{Crowd, Gate, Members};
 use turn::{Turn, Turns};
 
-pub(crate) use connection::Peer;
+pub(crate) use connection::{Connection, Peer};
 pub(crate) use pace::Pace;
+pub(crate) use tls::{TlsError, acceptor};
 
 /// Why the hub cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -103,8 +104,8 @@ impl Listener {
         };
         *locked(&hub.shared.enrolment) = Some(self.enrolment_addr);
         let (chain, key) = hub.shared.ca.hub_identity(now_ms())?;
-        let strangers = tls::acceptor(&chain, &key, None)?;
-        let members = tls::acceptor(&chain, &key, Some(hub.shared.ca.der()))?;
+        let strangers = acceptor(&chain, &key, None, &["h2"])?;
+        let members = acceptor(&chain, &key, Some(hub.shared.ca.der()), &["h2"])?;
         let mut ended = stopping.clone();
         let enrolment = bounded()
             .add_service(

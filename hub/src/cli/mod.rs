@@ -10,9 +10,11 @@ mod from_mirror;
 mod init;
 mod linking_key;
 mod rebuild;
+mod release;
 mod restored;
 pub mod run;
 mod signing_key;
+mod token;
 
 use std::path::PathBuf;
 
@@ -63,6 +65,12 @@ pub enum Command {
     /// 查看和处理核对事项 · Read and settle findings
     #[command(subcommand)]
     Finding(finding::FindingCommand),
+    /// 数据集：发布后不再改动的编号版本 · Releases: numbered datasets that never change
+    #[command(subcommand)]
+    Release(release::ReleaseCommand),
+    /// 数据集的访问令牌 · Tokens for whoever reads releases
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// 审计日志：何人何时因何查阅、导出、变更 · The audit log: who read, exported or changed what, when and what for
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -144,6 +152,10 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         }
         Command::Backup(command) => return backup::run(command, global, screen).await,
         Command::Doctor(args) => return doctor::run(args, global, screen).await,
+        Command::Release(command) if !command.asks_the_hub() => {
+            return release::read(&command, &Setup::load(global, Vec::new(), screen)?);
+        }
+        Command::Token(command) => return token::run(&command, &Setup::load(global, Vec::new(), screen)?),
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         _ => {}
     }
@@ -154,6 +166,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::City(command) => city::run(&door, &command, &setup).await,
         Command::Record(command) => record::run(&door, command, &setup.author, &setup.screen).await,
         Command::Finding(command) => finding::run(&door, command, &setup).await,
+        Command::Release(command) => release::run(&door, &command, &setup).await,
         Command::Restored => restored::restored(&door, &setup).await,
         Command::Verify(args) => verify::run(&door, &args, &setup.screen).await,
         Command::SigningKey(command) => signing_key::run(&door, &command, &setup).await,
@@ -162,6 +175,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Init(_)
         | Command::Run(_)
         | Command::Rebuild
+        | Command::Token(_)
         | Command::Audit(_)
         | Command::Backup(_)
         | Command::Doctor(_)

@@ -22,12 +22,12 @@ pub enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// TLS with the hub's own chain and key. With an authority (DER), whoever connects has to show a certificate of it;
+/// TLS with the hub's own chain and key, for the protocols that `speaks` names (RFC 7301). With an authority (DER), whoever connects has to show a certificate of it;
 /// without one nobody shows anything.
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn acceptor(chain: &str, key: &str, authority: Option<&[u8]>) -> Result<TlsAcceptor, TlsError> {
+pub fn acceptor(chain: &str, key: &str, authority: Option<&[u8]>, speaks: &[&str]) -> Result<TlsAcceptor, TlsError> {
     let mut chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
     if authority.is_some() {
         // Members know the authority: on a line that breaks often its certificate would go with every connection.
@@ -47,7 +47,7 @@ pub fn acceptor(chain: &str, key: &str, authority: Option<&[u8]>) -> Result<TlsA
         }
     };
     let mut config = builder.with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = speaks.iter().map(|name| name.as_bytes().to_vec()).collect();
     // A session taken up again would show nothing.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

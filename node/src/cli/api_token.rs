@@ -7,7 +7,7 @@ use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::table::{Table, moment};
 use crate::api::access::token::{Kept, TokenError};
-use crate::api::access::{Scope, Tokens};
+use crate::api::access::{Scope, Scopes, Tokens};
 use crate::now::now_ms;
 use crate::say;
 use crate::site::{Paths, SiteError};
@@ -69,7 +69,7 @@ fn new(tokens: &Tokens, args: &NewArgs, screen: &Screen) -> Result<(), Failure> 
     let scopes = scopes.map_err(Failure::usage)?;
     let now_ms = now_ms();
     let until_ms = now_ms + args.days * DAY_MS;
-    let token = tokens.make(&args.name, scopes.clone(), now_ms, until_ms)?.text();
+    let token = tokens.make(&args.name, Scopes { scopes: scopes.clone() }, now_ms, until_ms)?.text();
     let (name, until) = (&args.name, moment(until_ms));
     let json = json!({ "name": name, "token": token, "scopes": scopes, "until_ms": until_ms });
     screen.answer(&json, || {
@@ -97,13 +97,14 @@ fn list(tokens: &Tokens, screen: &Screen) -> Result<(), Failure> {
             "OVER" => screen.lang.pick("已过期", "over"),
             _ => screen.lang.pick("有效", "good"),
         };
-        let scopes: Vec<String> = kept.scopes.iter().map(Scope::to_string).collect();
+        let scopes: Vec<String> = kept.grant.scopes.iter().map(Scope::to_string).collect();
         table.row([kept.name.clone(), standing.to_owned(), moment(kept.until_ms), scopes.join(" ")]);
     }
     screen.line(table.render().trim_end())
 }
 
-fn standing(kept: &Kept, now_ms: u64) -> &'static str {
+/// How a token stands now.
+pub fn standing<G>(kept: &Kept<G>, now_ms: u64) -> &'static str {
     match kept {
         Kept { revoked_ms: 1.., .. } => "REVOKED",
         Kept { until_ms, .. } if *until_ms <= now_ms => "OVER",
@@ -115,7 +116,7 @@ fn kept_json(kept: &Kept, now_ms: u64) -> Value {
     json!({
         "name": kept.name,
         "standing": standing(kept, now_ms),
-        "scopes": kept.scopes,
+        "scopes": kept.grant.scopes,
         "made_ms": kept.made_ms,
         "until_ms": kept.until_ms,
         "revoked_ms": kept.revoked_ms,

@@ -1,6 +1,6 @@
 //! The command line: commands speak to a site through its socket ([`door`]). The hub's uses most of it too.
 
-mod api_token;
+pub mod api_token;
 pub mod ask;
 pub mod audit;
 pub mod backup;

@@ -34,7 +34,7 @@ use caller::{Caller, Connection};
 use gate::{Gate, authenticate};
 
 pub use certificate::{Identity, NAME};
-pub use scope::{Need, Right, Scope};
+pub use scope::{Need, Right, Scope, Scopes};
 pub(crate) use token::Bearer;
 pub use token::Tokens;
 

@@ -36,6 +36,13 @@ pub struct Scope {
     right: Right,
 }
 
+/// What a token of another system allows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scopes {
+    /// Each alone is enough.
+    pub scopes: Vec<Scope>,
+}
+
 impl Scope {
     /// A right over one kind.
     pub const fn of(kind: u32, right: Right) -> Scope {

@@ -1,4 +1,4 @@
-//! The tokens of the city's other systems: made once, shown once, kept as hashes in one file.
+//! Tokens: those of a city's other systems, and at the hub those of whoever reads its releases. They are made once, shown once, kept as hashes in one file.
 //!
 //! A token is `ldt1.` and, in base64url (RFC 4648 §5), 32 random bytes and the first 4 bytes of SHA-256 over them, so
 //! that one that was cut short is noticed. The site keeps SHA-256 of it and no slow, salted hash: those are for
@@ -9,14 +9,17 @@
 
 use std::fs;
 use std::io;
+use std::marker::PhantomData;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use data_encoding::BASE64URL_NOPAD;
 use liandong_proto::id::{Hash, hex, sha256};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::scope::Scope;
+use super::scope::{Scope, Scopes};
 use crate::now::random;
 use crate::say;
 use crate::site::{Paths, SiteError, make_private_dir};
@@ -70,15 +73,26 @@ impl FromStr for Token {
     }
 }
 
+/// What a token allows.
+pub trait Grant: Clone + Serialize + DeserializeOwned {
+    /// The command that makes and revokes such tokens.
+    const COMMAND: &'static str;
+}
+
+impl Grant for Scopes {
+    const COMMAND: &'static str = "liandong-node api-token";
+}
+
 /// What the site keeps of a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct Kept<G = Scopes> {
     /// Of the system that has it. Never given out again: it stands in the history of records.
     pub name: String,
     /// SHA-256, hexadecimal.
     hash: String,
     /// What it allows.
-    pub scopes: Vec<Scope>,
+    #[serde(flatten)]
+    pub grant: G,
     /// When it was made, milliseconds since 1970.
     pub made_ms: u64,
     /// When it ends.
@@ -90,17 +104,21 @@ pub struct Kept {
 
 /// Who calls, and what it may.
 #[derive(Debug, Clone)]
-pub struct Bearer {
-    name: String,
-    scopes: Vec<Scope>,
+pub struct Bearer<G = Scopes> {
+    /// Name of the token.
+    pub name: String,
+    /// What it allows.
+    pub grant: G,
 }
 
 impl Bearer {
     /// Whether it may do that.
     pub fn may(&self, needed: Scope) -> bool {
-        self.scopes.iter().any(|scope| scope.covers(needed))
+        self.grant.scopes.iter().any(|scope| scope.covers(needed))
     }
+}
 
+impl<G> Bearer<G> {
     /// The author of everything that it writes.
     pub fn author(&self) -> String {
         author(&self.name)
@@ -115,14 +133,14 @@ fn author(name: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// It is none of this site's.
-    #[error("this site has given out no such token; make one with: liandong-node api-token new")]
-    Unknown,
+    #[error("no such token was given out here; make one with: {0} new")]
+    Unknown(&'static str),
     /// It is over.
-    #[error("the token {0} has ended; make a new one with: liandong-node api-token new")]
-    Over(String),
+    #[error("the token {0} has ended; make a new one with: {1} new")]
+    Over(String, &'static str),
     /// It was revoked.
-    #[error("the token {0} has been revoked; make a new one with: liandong-node api-token new")]
-    Revoked(String),
+    #[error("the token {0} has been revoked; make a new one with: {1} new")]
+    Revoked(String, &'static str),
     /// The file cannot be read, so nobody gets in.
     #[error(transparent)]
     Site(#[from] SiteError),
@@ -132,9 +150,9 @@ impl Refused {
     /// Whose token it is, if anybody's, and what is recorded of it.
     pub fn recorded(&self) -> (String, &'static str) {
         match self {
-            Refused::Over(name) => (author(name), "token over"),
-            Refused::Revoked(name) => (author(name), "token revoked"),
-            Refused::Unknown | Refused::Site(_) => (String::new(), "no such token"),
+            Refused::Over(name, _) => (author(name), "token over"),
+            Refused::Revoked(name, _) => (author(name), "token revoked"),
+            Refused::Unknown(_) | Refused::Site(_) => (String::new(), "no such token"),
         }
     }
 }
@@ -152,28 +170,36 @@ pub enum TokenError {
 
 /// The tokens of a site.
 #[derive(Debug, Clone)]
-pub struct Tokens {
-    paths: Paths,
+pub struct Tokens<G = Scopes> {
+    path: PathBuf,
+    grants: PhantomData<fn() -> G>,
 }
 
 impl Tokens {
-    /// Those of a site's directory.
+    /// Those of a city's other systems.
     pub fn new(paths: &Paths) -> Tokens {
-        Tokens { paths: paths.clone() }
+        Tokens::at(&paths.api_tokens())
+    }
+}
+
+impl<G: Grant> Tokens<G> {
+    /// Those that a file holds.
+    pub fn at(path: &Path) -> Tokens<G> {
+        Tokens { path: path.to_path_buf(), grants: PhantomData }
     }
 
     /// Who has this token.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn bearer(&self, text: &str, now_ms: u64) -> Result<Bearer, Refused> {
-        let token: Token = text.parse().map_err(|()| Refused::Unknown)?;
+    pub fn bearer(&self, text: &str, now_ms: u64) -> Result<Bearer<G>, Refused> {
+        let token: Token = text.parse().map_err(|()| Refused::Unknown(G::COMMAND))?;
         let hash = hex(&token.hash());
-        let kept = self.list()?.into_iter().find(|kept| kept.hash == hash).ok_or(Refused::Unknown)?;
+        let kept = self.list()?.into_iter().find(|kept| kept.hash == hash).ok_or(Refused::Unknown(G::COMMAND))?;
         match kept {
-            Kept { name, revoked_ms: 1.., .. } => Err(Refused::Revoked(name)),
-            Kept { name, until_ms, .. } if until_ms <= now_ms => Err(Refused::Over(name)),
-            Kept { name, scopes, .. } => Ok(Bearer { name, scopes }),
+            Kept { name, revoked_ms: 1.., .. } => Err(Refused::Revoked(name, G::COMMAND)),
+            Kept { name, until_ms, .. } if until_ms <= now_ms => Err(Refused::Over(name, G::COMMAND)),
+            Kept { name, grant, .. } => Ok(Bearer { name, grant }),
         }
     }
 
@@ -181,15 +207,15 @@ impl Tokens {
     ///
     /// # Errors
     /// [`SiteError`], also when others on this machine may read the file.
-    pub fn list(&self) -> Result<Vec<Kept>, SiteError> {
-        let path = self.paths.api_tokens();
+    pub fn list(&self) -> Result<Vec<Kept<G>>, SiteError> {
+        let path = &self.path;
         let failed = |source| SiteError::File { path: path.clone(), source };
-        let text = match fs::read(&path) {
+        let text = match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             read => read.map_err(failed)?,
         };
-        if fs::metadata(&path).map_err(failed)?.permissions().mode() & 0o077 != 0 {
-            return Err(SiteError::KeyExposed(path));
+        if fs::metadata(path).map_err(failed)?.permissions().mode() & 0o077 != 0 {
+            return Err(SiteError::KeyExposed(path.clone()));
         }
         serde_json::from_slice(&text).map_err(|error| SiteError::corrupt(path.display().to_string(), error))
     }
@@ -201,7 +227,7 @@ impl Tokens {
     pub fn make(
         &self,
         name: &str,
-        scopes: Vec<Scope>,
+        grant: G,
         now_ms: u64,
         until_ms: u64,
     ) -> Result<Token, TokenError> {
@@ -232,7 +258,7 @@ impl Tokens {
             kept.push(Kept {
                 name: name.to_owned(),
                 hash,
-                scopes,
+                grant,
                 made_ms: now_ms,
                 until_ms,
                 revoked_ms: 0,
@@ -255,19 +281,22 @@ impl Tokens {
                 }
                 Ok(is_new)
             }
-            None => refuse(say!(
-                "没有名为 {name} 的令牌；请用 api-token list 查看",
-                "there is no token named {name}; see them with api-token list"
-            )),
+            None => {
+                let command = G::COMMAND;
+                refuse(say!(
+                    "没有名为 {name} 的令牌；请用 {command} list 查看",
+                    "there is no token named {name}; see them with {command} list"
+                ))
+            }
         })
     }
 
     /// Changes the file as a whole, one process after the other.
     fn change<T>(
         &self,
-        change: impl FnOnce(&mut Vec<Kept>) -> Result<T, TokenError>,
+        change: impl FnOnce(&mut Vec<Kept<G>>) -> Result<T, TokenError>,
     ) -> Result<T, TokenError> {
-        let path = self.paths.api_tokens();
+        let path = &self.path;
         let failed = |source| SiteError::File { path: path.clone(), source };
         if let Some(dir) = path.parent().filter(|dir| !dir.exists()) {
             make_private_dir(dir)?;
@@ -280,7 +309,7 @@ impl Tokens {
         let changed = change(&mut kept)?;
         let text =
             serde_json::to_vec_pretty(&kept).map_err(|error| SiteError::corrupt("the tokens", error))?;
-        replace(&path, &text).map_err(failed)?;
+        replace(path, &text).map_err(failed)?;
         Ok(changed)
     }
 }
@@ -311,17 +340,17 @@ mod tests {
     fn a_token_opens_until_it_is_over_or_revoked_and_is_kept_as_a_hash() {
         let dir = tempfile::tempdir().expect("a directory");
         let tokens = Tokens::new(&Paths::new(dir.path()));
-        let scopes = || vec!["member:read".parse().expect("a scope")];
+        let scopes = || Scopes { scopes: vec!["member:read".parse().expect("a scope")] };
         let first = tokens.make("HR", scopes(), 1_000, 5_000).expect("made").text();
         let second = tokens.make("人事系统", scopes(), 1_000, 9_000).expect("made").text();
         let opens = |text: &str, now_ms| tokens.bearer(text, now_ms).map(|bearer| bearer.author());
         assert_eq!(opens(&first, 4_999).expect("it opens"), "token:HR");
-        assert!(matches!(opens(&first, 5_000), Err(Refused::Over(name)) if name == "HR"));
-        assert!(matches!(opens(&Token([1; SECRET]).text(), 2_000), Err(Refused::Unknown)));
-        assert!(matches!(opens("", 2_000), Err(Refused::Unknown)));
+        assert!(matches!(opens(&first, 5_000), Err(Refused::Over(name, _)) if name == "HR"));
+        assert!(matches!(opens(&Token([1; SECRET]).text(), 2_000), Err(Refused::Unknown(_))));
+        assert!(matches!(opens("", 2_000), Err(Refused::Unknown(_))));
         assert!(tokens.revoke("人事系统", 3_000).expect("revoked"));
         assert!(!tokens.revoke("人事系统", 3_500).expect("it was already"));
-        assert!(matches!(opens(&second, 3_001), Err(Refused::Revoked(name)) if name == "人事系统"));
+        assert!(matches!(opens(&second, 3_001), Err(Refused::Revoked(name, _)) if name == "人事系统"));
         assert!(matches!(tokens.revoke("absent", 1), Err(TokenError::No(_))));
         for name in ["HR", "人事系统", "", "a b", "a:b", &"x".repeat(NAME + 1)] {
             assert!(matches!(tokens.make(name, scopes(), 1, 2), Err(TokenError::No(_))), "{name}");

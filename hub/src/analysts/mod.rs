@@ -1,0 +1,89 @@
+//! Whoever reads releases: tokens with a role, a purpose and an end, and what each of them gets to see.
+
+mod grant;
+pub mod port;
+#[cfg(feature = "sql")]
+pub mod sql;
+pub mod web;
+
+use std::sync::Arc;
+
+use liandong_node::api::access::token::{Bearer, Refused};
+use liandong_node::api::access::Tokens;
+use liandong_node::audit::{Note, Via, What};
+use liandong_node::now::random;
+use liandong_node::site::{Paths, SiteError, read_key, write_key};
+
+use crate::hub::Hub;
+use crate::release::{Pseudonyms, Reader, Role};
+
+pub use grant::Grant;
+
+/// The tokens of analysts.
+pub fn tokens(paths: &Paths) -> Tokens<Grant> {
+    Tokens::at(&paths.dir.join("keys").join("analyst-tokens.json"))
+}
+
+/// Who reads, under which token.
+pub struct Analyst {
+    /// Name of the token, what it allows.
+    pub bearer: Bearer<Grant>,
+    /// What it gets to see.
+    pub reader: Reader,
+}
+
+/// The door of the releases: it says who comes, and records what they read.
+#[derive(Clone)]
+pub struct Desk {
+    /// The hub.
+    pub hub: Arc<Hub>,
+    tokens: Tokens<Grant>,
+    key: [u8; 32],
+}
+
+impl Desk {
+    /// The desk of a hub. The key of pseudonyms is made when there is none.
+    ///
+    /// # Errors
+    /// [`SiteError`] when the key cannot be read or kept.
+    pub fn open(hub: Arc<Hub>) -> Result<Desk, SiteError> {
+        let paths = &hub.shared.paths;
+        let file = paths.dir.join("keys").join("pseudonyms");
+        if !file.exists() {
+            write_key(&file, &random())?;
+        }
+        let (tokens, key) = (tokens(paths), read_key(&file)?);
+        Ok(Desk { hub, tokens, key })
+    }
+
+    /// Whoever shows a token.
+    ///
+    /// # Errors
+    /// [`Refused`]; that it was is recorded.
+    pub fn admit(&self, token: &str, now_ms: u64) -> Result<Analyst, Refused> {
+        let bearer = self.tokens.bearer(token, now_ms).inspect_err(|refused| {
+            let (who, detail) = refused.recorded();
+            let note = Note { what: What::Refused, via: Via::Tcp, who, detail: detail.into(), ..Note::default() };
+            self.hub.audit().note_behind(note);
+        })?;
+        let reader = match bearer.grant.role {
+            Role::Registrar => Reader::Registrar,
+            Role::Public => Reader::Public,
+            Role::Analyst => Reader::Analyst(Pseudonyms::new(&self.key, &bearer.grant.project)),
+        };
+        Ok(Analyst { bearer, reader })
+    }
+
+    /// Records that somebody has read rows of tables.
+    pub fn note_read(&self, analyst: &Analyst, tables: &str, rows: u64) {
+        self.hub.audit().note_behind(Note {
+            what: What::Read,
+            via: Via::Tcp,
+            who: analyst.bearer.author(),
+            purpose: analyst.bearer.grant.purpose.clone(),
+            count: rows,
+            detail: tables.into(),
+            ..Note::default()
+        });
+    }
+}

@@ -1,0 +1,19 @@
+//! Arrow Flight SQL over the releases (Apache Arrow, "Arrow Flight SQL"): statements, prepared ones, and what there is.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `engine` | sessions, and the bounds of what a query may use |
+//! | `shelf` | releases as schemas, files and views as tables |
+//! | `flight` | the protocol |
+//! | `statement` | a statement between two calls |
+//! | `told` | answers about catalogs, schemas, tables, keys |
+//! | `answer` | rows on their way, with the end of the token and of the time in sight |
+
+mod answer;
+mod engine;
+mod flight;
+mod shelf;
+mod statement;
+mod told;
+
+pub use flight::service;

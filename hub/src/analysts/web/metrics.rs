@@ -1,0 +1,128 @@
+//! How the hub is, for monitoring: OpenMetrics. Labels name cities and roles, never a person, a record or a value.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use liandong_proto::city;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{No, admit};
+use crate::analysts::Desk;
+use crate::hub::{Hub, locked};
+use crate::release::ReleaseError;
+
+/// Whether the hub takes writes.
+pub async fn ready(State(desk): State<Desk>) -> Response {
+    match desk.hub.alive() {
+        true => "ready\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "the hub takes no writes; see status and doctor\n").into_response(),
+    }
+}
+
+/// All metrics, for whoever shows a token.
+pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, No> {
+    admit(&desk, &headers)?;
+    let hub = Arc::clone(&desk.hub);
+    let text = tokio::task::spawn_blocking(move || text(&hub)).await;
+    let text = text.map_err(|_| No::Asked("the request was cut short; try again".into()))??;
+    let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    Ok((kind, text).into_response())
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct City {
+    site: u32,
+}
+
+fn text(hub: &Hub) -> Result<String, ReleaseError> {
+    let mut registry = Registry::with_prefix("liandong");
+    let published = hub.read(Clone::clone);
+    let mut gauge = |name: &str, help: &str, unit: Option<Unit>, value: u64| {
+        let gauge = <Gauge<u64, AtomicU64>>::default();
+        gauge.set(value);
+        match unit {
+            Some(unit) => registry.register_with_unit(name, help, unit, gauge),
+            None => registry.register(name, help, gauge),
+        }
+    };
+    gauge("hub_generation", "Generation of the hub's order", None, published.row.generation);
+    gauge("hub_seq", "Newest place in the hub's order", None, published.row.hub_seq);
+    gauge("log", "Size of the log", Some(Unit::Bytes), hub.log_bytes());
+    let health = hub.index().health();
+    gauge("index_lag_changes", "Rows that are not in the store yet", None, health.lag as u64);
+    gauge("index_damaged", "Whether the index has ended", None, u64::from(health.damaged));
+    let latest = hub.releases().latest()?;
+    gauge("release_latest", "Number of the newest release", None, latest.as_ref().map_or(0, |it| it.release));
+    gauge("release_hub_seq", "Place up to which it reaches", None, latest.as_ref().map_or(0, |it| it.hub_seq));
+
+    let commits: Counter<u64> = Counter::default();
+    commits.inc_by(hub.committed().rounds);
+    registry.register("commits", "Commits since the start", commits);
+    let syncs: Counter<f64, std::sync::atomic::AtomicU64> = Counter::default();
+    syncs.inc_by(hub.committed().sync_seconds());
+    registry.register_with_unit("commit_sync", "Time that commits waited for the disk", Unit::Seconds, syncs);
+
+    type Cities = Family<City, Gauge<u64, AtomicU64>>;
+    let families: [(&str, &str, Option<Unit>, Cities); 6] = [
+        ("city_connected", "Whether the city has a session", None, Cities::default()),
+        ("city_seq", "Newest entry of the city's log", None, Cities::default()),
+        ("city_last_received", "When it was received, since 1970", Some(Unit::Seconds), Cities::default()),
+        ("city_unconfirmed_changes", "Places of the order that the city has not confirmed", None, Cities::default()),
+        ("city_open_findings", "Findings that name the city, in the newest release", None, Cities::default()),
+        ("city_incomplete_records", "Records left out of the newest release", None, Cities::default()),
+    ];
+    let (sessions, learned) = (locked(&hub.shared.sessions), locked(&hub.shared.cities));
+    for city in city::cities() {
+        let label = City { site: city.code.0 };
+        let connected = sessions.get(&city.code).is_some_and(|session| !session.is_closed());
+        let row = published.registry.living(city.code).map(|(_, row)| row.clone()).unwrap_or_default();
+        let applied = learned.get(&city.code).map_or(0, |city| city.applied);
+        let counted = latest.as_ref().and_then(|it| it.cities.iter().find(|it| it.site == city.code.0)?.counted);
+        let counted = counted.unwrap_or_default();
+        let behind = if applied == 0 { 0 } else { published.row.hub_seq.saturating_sub(applied) };
+        let values = [
+            u64::from(connected),
+            row.seq,
+            row.last_received_ms / 1_000,
+            behind,
+            counted.open_findings,
+            counted.incomplete,
+        ];
+        for ((_, _, _, family), value) in families.iter().zip(values) {
+            family.get_or_create(&label).set(value);
+        }
+    }
+    drop((sessions, learned));
+    for (name, help, unit, family) in families {
+        match unit {
+            Some(unit) => registry.register_with_unit(name, help, unit, family),
+            None => registry.register(name, help, family),
+        }
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("a string takes everything");
+    Ok(text)
+}
+
+/// What the committer has done since the start.
+#[derive(Debug, Default)]
+pub struct Committed {
+    rounds: AtomicU64,
+    sync_us: AtomicU64,
+}
+
+impl Committed {
+    /// Notes a round and how long its sync took.
+    pub fn note(&self, sync: std::time::Duration) {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
+        self.sync_us.fetch_add(sync.as_micros() as u64, Ordering::Relaxed);
+    }
+}

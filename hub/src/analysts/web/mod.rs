@@ -1,0 +1,100 @@
+//! HTTPS: the releases as files, how the hub is, and its metrics.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/releases` | the releases, newest last (JSON) |
+//! | `/releases/{number or latest}/manifest.json` | what a release says of itself |
+//! | `/releases/{number or latest}/{table}.parquet`, `.csv`, `.xlsx` | a table |
+//! | `/releases/{number or latest}/changes/{table}.parquet?since={number}` | what has changed in it since another release |
+//! | `/healthz`, `/readyz` | whether the process, and the hub, work |
+//! | `/metrics` | OpenMetrics |
+
+mod files;
+mod metrics;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use data_encoding::BASE64;
+use liandong_node::now::now_ms;
+
+use super::{Analyst, Desk};
+use crate::release::ReleaseError;
+
+/// All paths.
+pub fn router(desk: Desk) -> Router {
+    Router::new()
+        .route("/releases", get(files::list))
+        .route("/releases/{release}/{file}", get(files::file))
+        .route("/releases/{release}/changes/{file}", get(files::changes))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(metrics::ready))
+        .route("/metrics", get(metrics::metrics))
+        .with_state(desk)
+}
+
+/// Why a request is not answered.
+pub(super) enum No {
+    /// Without a token, or with one that opens nothing.
+    Token(String),
+    /// There is no such thing for whoever asks.
+    Nothing(String),
+    /// What is asked cannot be.
+    Asked(String),
+    /// The hub.
+    Hub(ReleaseError),
+}
+
+impl From<ReleaseError> for No {
+    fn from(error: ReleaseError) -> No {
+        match error {
+            ReleaseError::None(_) | ReleaseError::Withdrawn(_) => No::Nothing(error.to_string()),
+            ReleaseError::TooLong { .. } => No::Asked(error.to_string()),
+            other => No::Hub(other),
+        }
+    }
+}
+
+impl IntoResponse for No {
+    fn into_response(self) -> Response {
+        let (status, text) = match self {
+            No::Token(text) => {
+                let headers = [(header::WWW_AUTHENTICATE, "Bearer, Basic realm=\"liandong\"")];
+                return (StatusCode::UNAUTHORIZED, headers, text + "\n").into_response();
+            }
+            No::Nothing(text) => (StatusCode::NOT_FOUND, text),
+            No::Asked(text) => (StatusCode::BAD_REQUEST, text),
+            No::Hub(error) => {
+                tracing::error!(%error, "a download failed");
+                (StatusCode::INTERNAL_SERVER_ERROR, "the hub cannot read this release; its log says why".to_owned())
+            }
+        };
+        (status, text + "\n").into_response()
+    }
+}
+
+/// Whoever asks, by the token of the request: as a bearer's, or as the password of a basic login.
+pub(super) fn admit(desk: &Desk, headers: &HeaderMap) -> Result<Arc<Analyst>, No> {
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(token_of);
+    let token = shown.ok_or_else(|| {
+        No::Token("a token is needed: authorization: Bearer ldt1.…, or a login with the token as its password".into())
+    })?;
+    let admitted = desk.admit(&token, now_ms());
+    admitted.map(Arc::new).map_err(|refused| No::Token(refused.to_string()))
+}
+
+/// The token in an `authorization` header.
+pub fn token_of(shown: &str) -> Option<String> {
+    let (scheme, rest) = shown.split_once(' ')?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => Some(rest.trim().to_owned()),
+        "basic" => {
+            let login = String::from_utf8(BASE64.decode(rest.trim().as_bytes()).ok()?).ok()?;
+            Some(login.split_once(':')?.1.to_owned())
+        }
+        _ => None,
+    }
+}
