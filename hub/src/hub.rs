@@ -68,6 +68,7 @@ pub struct Shared {
     pub(crate) failed: watch::Sender<Option<Failed>>,
     pub(crate) full: Mutex<Option<String>>,
     pub(crate) cities: Mutex<HashMap<SiteCode, CityState>>,
+    pub(crate) started_at_ms: u64,
     pub(crate) scanned: Scanned,
     /// There is something to erase.
     pub(crate) erasing: Mutex<bool>,
@@ -98,6 +99,8 @@ pub struct CityState {
     pub comparison: u32,
     /// When it was.
     pub compared_at_ms: u64,
+    /// When its last session ended; 0 while there was none.
+    pub seen_at_ms: u64,
 }
 
 /// A running hub.
@@ -214,6 +217,7 @@ impl Hub {
             failed: watch::Sender::new(None),
             full: Mutex::new(None),
             cities: Mutex::new(HashMap::new()),
+            started_at_ms: now_ms(),
             scanned: Scanned::default(),
             erasing: Mutex::new(false),
             erase: Condvar::new(),

@@ -13,11 +13,14 @@
 //! The site may run meanwhile: it says how far its segments are durable, and bytes before that never change but where a
 //! record is erased, in place. Keys are read before and after it was asked, and must be the same.
 
+mod bounds;
 mod cipher;
 mod last;
 mod manifest;
 mod member;
 mod pack;
+mod place;
+mod space;
 mod unpack;
 
 use std::io;
@@ -30,11 +33,13 @@ use crate::say;
 use crate::text::Said;
 
 pub use cipher::{Lock, Opening, Sealing};
-pub use last::{last_made, note_made};
+pub use last::{Made, note_made};
 pub use manifest::Manifest;
-pub use member::{Kept, Small, small_files};
+pub use member::{Kept, LeftOut, Small, SmallFiles, small_files};
 pub use pack::{Content, pack};
-pub use unpack::{Checked, UNPACKED, is_free, place, unpack};
+pub use place::{UNPACKED, check_free, give_up, place};
+pub use space::free_bytes;
+pub use unpack::{Checked, unpack};
 
 /// Version of the format that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -53,6 +58,24 @@ pub enum BackupError {
     /// There is something already.
     #[error("{0} is there already")]
     Exists(PathBuf),
+    /// What an earlier restore has left there is not as that left it.
+    #[error("{dir} holds what a restore that was cut short has left, and {names:?}")]
+    Touched {
+        /// The directory.
+        dir: PathBuf,
+        /// What is not of that restore, or was touched since.
+        names: Vec<String>,
+    },
+    /// There is no room for it.
+    #[error("{path} needs {needed} bytes, {free} are free")]
+    NoRoom {
+        /// Where it was to go.
+        path: PathBuf,
+        /// At least so much.
+        needed: u64,
+        /// What there is.
+        free: u64,
+    },
     /// It does not open with what was given.
     #[error("it does not open: {0}")]
     Closed(age::DecryptError),
@@ -109,6 +132,24 @@ impl BackupError {
                 say!(
                     "{shown} 已存在，没有改动；请换一个名字",
                     "{shown} is there already and was not touched; choose another name"
+                )
+            }
+            BackupError::Touched { dir, names } => {
+                let (shown, names) = (dir.display(), names.iter().map(|name| bounds::shown(name)));
+                let names = names.collect::<Vec<_>>().join(", ");
+                say!(
+                    "{shown} 中有上次恢复被中断留下的文件，而其中 {names} 不是它留下的原样，没有改动；请先看看是什么，要的移走，\
+                     再删除 {names} 和 {UNPACKED}，然后重试",
+                    "{shown} holds what a restore that was cut short has left, but {names} is not as it left it, so nothing was \
+                     changed; see what that is, move away what you want to keep, remove {names} and {UNPACKED}, and try again"
+                )
+            }
+            BackupError::NoRoom { path, needed, free } => {
+                let (shown, needed, free) = (path.display(), needed.div_ceil(1 << 20), free >> 20);
+                say!(
+                    "{shown} 所在的磁盘放不下：至少需要 {needed} MiB，剩余 {free} MiB，什么也没有写；请腾出空间或换一个磁盘后重试",
+                    "the disk of {shown} has no room: it takes {needed} MiB at least and {free} MiB are free, so nothing was \
+                     written; free some space, or choose another disk, and try again"
                 )
             }
             BackupError::Closed(error) => say!(

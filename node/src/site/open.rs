@@ -163,6 +163,7 @@ impl Site {
             rules,
             accepted,
             link: Mutex::new(LinkState::default()),
+            oldest_waiting: Mutex::new(None),
             wire: Wire::default(),
             listening: OnceLock::new(),
         }))

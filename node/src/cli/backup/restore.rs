@@ -3,20 +3,21 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use liandong_proto::id::hex;
 use liandong_proto::schema::Text;
 use serde_json::{Value, json};
 
+use super::rehearsal::Rehearsal;
 use super::secret::OpenArgs;
 use super::{Program, Reopened, Reopening, json_of, patiently, reached, text_of};
-use crate::backup::{BackupError, Checked, Opening, Step, UNPACKED, is_free, place, unpack};
+use crate::backup::{BackupError, Checked, Opening, Step, UNPACKED, check_free, give_up, place, unpack};
 use crate::caller::Caller;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
-use crate::cli::signals::Signals;
-use crate::now::random;
+use crate::cli::signals::{self, Signals};
 use crate::say;
 use crate::site::{Paths, SiteError};
 use crate::text::{Said, counted};
@@ -56,9 +57,9 @@ pub async fn restore(
 ) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let (opening, is_encrypted) = args.open.opening(&args.file, screen, &mut signals).await?;
-    let rehearsal = args.rehearse.then(Rehearsal::begin);
+    let rehearsal = args.rehearse.then(|| Rehearsal::begin(&std::env::temp_dir())).transpose()?;
     let dir = match (&rehearsal, dir) {
-        (Some(rehearsal), _) => rehearsal.0.clone(),
+        (Some(rehearsal), _) => rehearsal.site(),
         (None, Some(dir)) => dir.to_path_buf(),
         (None, None) => {
             return Err(Failure::usage(say!(
@@ -100,8 +101,8 @@ pub async fn restore(
         match placed() {
             Ok(told) => Ok((checked, told)),
             Err(failure) => {
-                // What was unpacked alone; the next restore takes away what this cannot.
-                let _ = std::fs::remove_dir_all(to.join(UNPACKED));
+                // What was unpacked, and what of it was placed; the next restore takes away what this cannot.
+                give_up(&to);
                 if !was_there {
                     // Only where nothing else is in it.
                     let _ = std::fs::remove_dir(&to);
@@ -120,8 +121,22 @@ pub async fn restore(
         };
         let reopen = program.reopen.clone();
         let what = Text { zh: "由日志建立索引并检查", en: "making the index from the log" };
-        let opened = patiently(what, screen, &mut signals, move |_, bar| {
-            Ok(reopen(&reopening, &mut |progress| bar.on(progress))?)
+        // What is put back for good is finished; a rehearsal goes at the first signal.
+        let goes = std::sync::Arc::new(Mutex::new(rehearsal));
+        let (held, asked) = (std::sync::Arc::clone(&goes), *screen);
+        let opened = patiently(what, screen, &mut signals, move |stopped, bar| {
+            let mut on_progress = |progress| {
+                bar.on(progress);
+                if stopped.load(Ordering::Relaxed)
+                    && let Some(rehearsal) = held.lock().ok().and_then(|mut held| held.take())
+                {
+                    drop(rehearsal);
+                    bar.finish();
+                    asked.fail(&BackupError::Interrupted.into());
+                    signals::end_at_once();
+                }
+            };
+            Ok(reopen(&reopening, &mut on_progress)?)
         });
         Some(opened.await.map_err(|failure| not_opened(&dir, failure))?)
     } else {
@@ -157,9 +172,10 @@ async fn tried(
     signals: &mut Signals,
     screen: &Screen,
 ) -> Result<Exit, Failure> {
-    if !is_free(dir).map_err(BackupError::file(dir))? {
-        return Err(not_empty(dir));
-    }
+    check_free(dir).map_err(|error| match error {
+        BackupError::Exists(_) => not_empty(dir),
+        error => error.into(),
+    })?;
     let (path, opening, mine) = (args.file.clone(), opening.clone(), program.clone());
     let what = Text { zh: "检查备份", en: "checking the backup" };
     let checked = patiently(what, screen, signals, move |stopped, bar| {
@@ -285,20 +301,4 @@ fn not_opened(dir: &Path, failure: Failure) -> Failure {
         "the files are in {shown}, but the site does not open: {en}"
     );
     Failure { exit: failure.exit, said }
-}
-
-/// A directory that goes with the rehearsal.
-struct Rehearsal(PathBuf);
-
-impl Rehearsal {
-    fn begin() -> Rehearsal {
-        Rehearsal(std::env::temp_dir().join(format!("liandong-rehearsal-{}", hex(&random::<8>()))))
-    }
-}
-
-impl Drop for Rehearsal {
-    fn drop(&mut self) {
-        // Its name says what it is to whoever finds it.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
