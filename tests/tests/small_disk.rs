@@ -7,8 +7,8 @@ use std::process::Command;
 
 use liandong_proto::id::SiteCode;
 
-use crate::backup::{json, passphrase, refused, round};
-use crate::province::{AWARD_ROUND, GUANGZHOU, MEMBER, Province, member};
+use crate::backup::{json, refused, round};
+use crate::province::{AWARD_ROUND, GUANGZHOU, MEMBER, Province, member, program};
 
 /// A file system in memory, gone when dropped.
 struct SmallDisk(tempfile::TempDir);
@@ -46,44 +46,76 @@ fn mount(options: &str, at: &Path) -> Result<(), String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_does_not_fit_says_so_and_leaves_nothing() {
-    let Some(disk) = SmallDisk::mount(16) else { return };
+    let Some(disk) = SmallDisk::mount(4) else { return };
     let mut province = Province::running(&[GUANGZHOU]).await;
     for n in 0..200 {
         province.door(GUANGZHOU).await.put(MEMBER, None, &member(n)).await.expect("a member");
     }
     province.equal().await;
-    let secret = passphrase(&province);
     let file = disk.0.path().join("site.backup").display().to_string();
+    let left = || fs::read_dir(disk.0.path()).expect("listed").count();
     for home in [province.hub(), province.node(GUANGZHOU)] {
-        let (code, said) =
-            refused(home, &["backup", "create", &file, "--passphrase-file", &secret, "--lang", "en"]).await;
-        assert_eq!(code, 1, "{said}");
-        assert!(said.contains("disk is full") && said.contains("free some space"), "{said}");
-        assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nothing is left");
         let told = json(home, &["backup", "create", &file, "--dry-run"]).await;
-        assert!(told["bytes"].as_u64() > Some(16 << 10) && told["done"] == false, "{told}");
-        assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nor is anything written");
+        let bytes = told["bytes"].as_u64().expect("a number");
+        assert!(bytes > 40 << 10 && told["done"] == false, "{told}");
+        assert_eq!(left(), 0, "nothing is written");
+        // What surely does not fit is not begun.
+        disk.grow(4);
+        let create = ["backup", "create", &file, "--unencrypted", "--lang", "en"];
+        let (code, said) = refused(home, &create).await;
+        assert!(code == 1 && said.contains("has no room") && said.contains("free some space"), "{said}");
+        assert_eq!(left(), 0, "nothing is left");
+        // Where that cannot be known, what there is of it is taken away.
+        disk.grow(bytes / 8 >> 10);
+        let (code, said) = refused(home, &create).await;
+        assert!(code == 1 && said.contains("may not fit") && said.contains("disk is full"), "{said}");
+        assert_eq!(left(), 0, "nothing is left");
     }
+    province.stop().await.expect("they stop");
+}
 
-    // Nor does a restore leave half a site.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_a_restore_leave_half_a_site() {
+    let Some(disk) = SmallDisk::mount(4) else { return };
+    let mut province = Province::running(&[GUANGZHOU]).await;
+    for n in 0..200 {
+        province.door(GUANGZHOU).await.put(MEMBER, None, &member(n)).await.expect("a member");
+    }
     let file = province.file("node.backup").display().to_string();
     let node = province.node(GUANGZHOU).clone();
-    json(&node, &["backup", "create", &file, "--passphrase-file", &secret]).await;
-    let into = disk.0.path().join("node").display().to_string();
-    let tried = ["backup", "restore", &file, "--passphrase-file", &secret, "--dry-run"];
-    let (code, said) = refused(&node, &tried).await;
+    let made = json(&node, &["backup", "create", &file, "--unencrypted"]).await;
+    let restore = ["backup", "restore", &file, "--lang", "en"];
+    let (code, said) = refused(&node, &[&restore[..], &["--dry-run"]].concat()).await;
     assert_eq!(code, 2, "there is a site already: {said}");
     province.stop().await.expect("they stop");
-    let elsewhere = node.at(Path::new(&into));
-    let told = json(&elsewhere, &tried).await;
-    assert_eq!((&told["done"], Path::new(&into).exists()), (&false.into(), false), "{told}");
-    let (code, said) =
-        refused(&elsewhere, &["backup", "restore", &file, "--passphrase-file", &secret, "--lang", "en"])
-            .await;
-    assert!(code == 1 && said.contains("disk is full"), "{code} {said}");
-    assert!(!Path::new(&into).exists(), "nothing is left");
+    let into = disk.0.path().join("node");
+    let elsewhere = node.at(&into);
+    let told = json(&elsewhere, &["backup", "restore", &file, "--dry-run"]).await;
+    assert_eq!((&told["done"], into.exists()), (&false.into(), false), "{told}");
+    let (code, said) = refused(&elsewhere, &restore).await;
+    assert!(code == 1 && said.contains("has no room"), "{code} {said}");
+    assert!(!into.exists(), "nothing is left");
+    // Nor does a rehearsal.
+    let mut rehearsal = Command::new(program());
+    rehearsal.args(["site-node"]).args(restore).arg("--rehearse").env("TMPDIR", disk.0.path());
+    let output = rehearsal.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("TMPDIR"), "{said}");
+    assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nothing is left");
+    // So much as the backup says is not enough, since files have whole pages.
+    let mut kib = made["bytes"].as_u64().expect("a number") >> 10;
+    let said = loop {
+        disk.grow(kib);
+        let (code, said) = refused(&elsewhere, &restore).await;
+        assert!(code == 1 && !into.exists(), "nothing is left: {code} {said}");
+        if !said.contains("has no room") {
+            break said;
+        }
+        kib += 4;
+    };
+    assert!(said.contains("disk is full"), "{said}");
     disk.grow(64 << 10);
-    json(&elsewhere, &["backup", "restore", &file, "--passphrase-file", &secret]).await;
+    json(&elsewhere, &["backup", "restore", &file]).await;
     assert_eq!(json(&elsewhere, &["verify"]).await["sound"], true);
     let looked = elsewhere.command(&["doctor", "--json"]).await.expect("it runs");
     let said = String::from_utf8_lossy(&looked.stdout);

@@ -21,6 +21,8 @@ mod member;
 mod pack;
 mod place;
 mod space;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::io;
@@ -145,10 +147,10 @@ impl BackupError {
                 )
             }
             BackupError::NoRoom { path, needed, free } => {
-                let (shown, needed, free) = (path.display(), needed.div_ceil(1 << 20), free >> 20);
+                let (shown, needed, free) = (path.display(), room(*needed), room(*free));
                 say!(
-                    "{shown} 所在的磁盘放不下：至少需要 {needed} MiB，剩余 {free} MiB，什么也没有写；请腾出空间或换一个磁盘后重试",
-                    "the disk of {shown} has no room: it takes {needed} MiB at least and {free} MiB are free, so nothing was \
+                    "{shown} 所在的磁盘放不下：至少需要 {needed}，剩余 {free}，什么也没有写；请腾出空间或换一个磁盘后重试",
+                    "the disk of {shown} has no room: it takes {needed} at least and {free} are free, so nothing was \
                      written; free some space, or choose another disk, and try again"
                 )
             }
@@ -177,6 +179,11 @@ impl BackupError {
             ),
         }
     }
+}
+
+/// Room as people read it.
+fn room(bytes: u64) -> String {
+    if bytes < 10 << 20 { format!("{} KiB", bytes.div_ceil(1 << 10)) } else { format!("{} MiB", bytes >> 20) }
 }
 
 /// Hears how much of how much is done; an error ends what is being done.

@@ -80,6 +80,7 @@ pub async fn restore(
         let unpacked = unpack(&path, &opening, Some(&to), &whose, &mut *chain, stopped, step);
         let mut checked = unpacked.map_err(|error| match error {
             BackupError::Exists(dir) if dir == to => not_empty(&to),
+            error @ BackupError::NoRoom { .. } if is_rehearsal => elsewhere(error.into()),
             error => error.into(),
         })?;
         let placed = || -> Result<Value, Failure> {
@@ -277,6 +278,16 @@ fn not_empty(dir: &Path) -> Failure {
         "{shown} 不是空目录，没有改动；恢复只写进空目录，请换一个",
         "{shown} is not empty and was not touched; a restore writes into an empty directory only, name another"
     ))
+}
+
+/// A rehearsal that does not fit can be made on another disk.
+fn elsewhere(mut failure: Failure) -> Failure {
+    failure.said.zh.push_str("；演练用临时目录，可用环境变量 TMPDIR 另外指定");
+    failure
+        .said
+        .en
+        .push_str("; a rehearsal takes the directory for temporary files, name another one in TMPDIR");
+    failure
 }
 
 fn keys_alone(is_hub: bool) -> Failure {
