@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use liandong_tests::cluster::Home;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -23,18 +23,18 @@ struct Stalled {
 }
 
 /// Looks again and again until something is so.
-#[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waited = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.unwrap_or_else(|_| panic!("in vain: {what}"));
 }
 
 impl Stalled {
     /// Starts `restore` with these flags, and lets it read half of `backup`.
-    fn begin(province: &Province, backup: &Path, temporary: &Path, flags: &[&str]) -> Stalled {
+    async fn begin(province: &Province, backup: &Path, temporary: &Path, flags: &[&str]) -> Stalled {
         let bytes = fs::read(backup).expect("read");
         let fifo = province.file("fifo");
         let _ = fs::remove_file(&fifo);
@@ -48,10 +48,10 @@ impl Stalled {
         command.env("TMPDIR", temporary).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.process_group(0).spawn().expect("it starts");
         let said = BufReader::new(child.stderr.take().expect("a pipe"));
-        until("it looks at the first bytes", || rustix::io::ioctl_fionread(&pipe).expect("asked") == 0);
+        until("it looks at the first bytes", || rustix::io::ioctl_fionread(&pipe).expect("asked") == 0).await;
         let (half, rest) = bytes.split_at(bytes.len() / 2);
         pipe.write_all(half).expect("written");
-        until("it reads half of it", || rustix::io::ioctl_fionread(&pipe).expect("asked") == 0);
+        until("it reads half of it", || rustix::io::ioctl_fionread(&pipe).expect("asked") == 0).await;
         Stalled { child, said, pipe, rest: rest.to_vec() }
     }
 
@@ -87,7 +87,7 @@ async fn a_rehearsal_that_a_signal_ends_leaves_nothing() {
     let province = Province::made(&[GUANGZHOU]).await;
     let (_, file, temporary) = backed_up(&province).await;
     for signal in [Signal::HUP, Signal::TERM, Signal::INT] {
-        let mut stalled = Stalled::begin(&province, &file, &temporary, &["--rehearse"]);
+        let mut stalled = Stalled::begin(&province, &file, &temporary, &["--rehearse"]).await;
         assert_eq!(names(&temporary).len(), 1, "it has begun");
         stalled.signal(signal);
         stalled.hears("cleaning up");
@@ -104,18 +104,18 @@ async fn what_was_ended_at_once_or_killed_goes_with_the_next_rehearsal() {
     let province = Province::made(&[GUANGZHOU]).await;
     let (_, file, temporary) = backed_up(&province).await;
     // A second Ctrl-C does not wait for a disk that hangs.
-    let mut stalled = Stalled::begin(&province, &file, &temporary, &["--rehearse"]);
+    let mut stalled = Stalled::begin(&province, &file, &temporary, &["--rehearse"]).await;
     stalled.signal(Signal::INT);
     stalled.hears("once more ends it at once");
     stalled.signal(Signal::INT);
     assert_eq!(stalled.ends(), Some(130));
-    let mut killed = Stalled::begin(&province, &file, &temporary, &["--rehearse"]);
+    let mut killed = Stalled::begin(&province, &file, &temporary, &["--rehearse"]).await;
     killed.signal(Signal::KILL);
     assert_eq!(killed.ends(), None);
     // One that goes on keeps what it has; the two before it have gone with the one after.
-    let mut goes_on = Stalled::begin(&province, &file, &temporary, &["--rehearse"]);
+    let mut goes_on = Stalled::begin(&province, &file, &temporary, &["--rehearse"]).await;
     assert_eq!(names(&temporary).len(), 1);
-    let mut last = Stalled::begin(&province, &file, &temporary, &["--rehearse"]);
+    let mut last = Stalled::begin(&province, &file, &temporary, &["--rehearse"]).await;
     assert_eq!(names(&temporary).len(), 2);
     for it in [&mut goes_on, &mut last] {
         let rest = it.rest.clone();
@@ -132,7 +132,7 @@ async fn a_restore_that_was_killed_is_made_again() {
     let (node, file, temporary) = backed_up(&province).await;
     fs::remove_dir_all(&node.data_dir).expect("lost");
     let (into, shown) = (node.data_dir.display().to_string(), file.display().to_string());
-    let mut killed = Stalled::begin(&province, &file, &temporary, &["--data-dir", &into]);
+    let mut killed = Stalled::begin(&province, &file, &temporary, &["--data-dir", &into]).await;
     killed.signal(Signal::KILL);
     assert_eq!(killed.ends(), None);
     assert_eq!(names(&node.data_dir), [".restoring"]);
@@ -162,7 +162,8 @@ async fn a_hangup_that_is_ignored_ends_nothing() {
     until("it listens, or has ended", || {
         seen = fs::read_to_string(&status).map_or(seen, |text| caught(&text));
         seen & (1 << 14) != 0 || child.try_wait().expect("asked").is_some()
-    });
+    })
+    .await;
     if seen & (1 << 14) != 0 {
         assert_eq!(seen & 1, 0, "SIGHUP stays ignored");
     }

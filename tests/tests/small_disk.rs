@@ -66,7 +66,7 @@ async fn a_backup_that_does_not_fit_says_so_and_leaves_nothing() {
         assert!(code == 1 && said.contains("has no room") && said.contains("free some space"), "{said}");
         assert_eq!(left(), 0, "nothing is left");
         // Where that cannot be known, what there is of it is taken away.
-        disk.grow(bytes / 8 >> 10);
+        disk.grow((bytes / 8) >> 10);
         let (code, said) = refused(home, &create).await;
         assert!(code == 1 && said.contains("may not fit") && said.contains("disk is full"), "{said}");
         assert_eq!(left(), 0, "nothing is left");
