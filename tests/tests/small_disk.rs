@@ -102,6 +102,10 @@ async fn nor_does_a_restore_leave_half_a_site() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("TMPDIR"), "{said}");
     assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nothing is left");
+    // What it is packed into would fit, and the backup says how long it is inside.
+    disk.grow((fs::metadata(&file).expect("there").len() >> 10) + 8);
+    let (code, said) = refused(&elsewhere, &restore).await;
+    assert!(code == 1 && said.contains("has no room"), "{code} {said}");
     // So much as the backup says is not enough, since files have whole pages.
     let mut kib = made["bytes"].as_u64().expect("a number") >> 10;
     let said = loop {
