@@ -69,8 +69,17 @@ impl Stalled {
         all
     }
 
-    fn ends(&mut self) -> Option<i32> {
-        self.child.wait().expect("it ends").code()
+    /// Its exit code; none when a signal ended it.
+    async fn ends(&mut self) -> Option<i32> {
+        until("it ends", || self.child.try_wait().expect("asked").is_some()).await;
+        self.child.wait().expect("it has ended").code()
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -94,7 +103,7 @@ async fn a_rehearsal_that_a_signal_ends_leaves_nothing() {
         let rest = stalled.rest.clone();
         stalled.pipe.write_all(&rest).expect("written");
         stalled.hears("interrupted");
-        assert_eq!(stalled.ends(), Some(1), "{signal:?}");
+        assert_eq!(stalled.ends().await, Some(1), "{signal:?}");
         assert_eq!(names(&temporary), [] as [&str; 0], "{signal:?}");
     }
 }
@@ -108,10 +117,10 @@ async fn what_was_ended_at_once_or_killed_goes_with_the_next_rehearsal() {
     stalled.signal(Signal::INT);
     stalled.hears("once more ends it at once");
     stalled.signal(Signal::INT);
-    assert_eq!(stalled.ends(), Some(130));
+    assert_eq!(stalled.ends().await, Some(130));
     let mut killed = Stalled::begin(&province, &file, &temporary, &["--rehearse"]).await;
     killed.signal(Signal::KILL);
-    assert_eq!(killed.ends(), None);
+    assert_eq!(killed.ends().await, None);
     // One that goes on keeps what it has; the two before it have gone with the one after.
     let mut goes_on = Stalled::begin(&province, &file, &temporary, &["--rehearse"]).await;
     assert_eq!(names(&temporary).len(), 1);
@@ -122,7 +131,7 @@ async fn what_was_ended_at_once_or_killed_goes_with_the_next_rehearsal() {
         it.pipe.write_all(&rest).expect("written");
         it.pipe = File::open("/dev/null").expect("closed");
     }
-    assert_eq!((goes_on.ends(), last.ends()), (Some(0), Some(0)));
+    assert_eq!((goes_on.ends().await, last.ends().await), (Some(0), Some(0)));
     assert_eq!(names(&temporary), [] as [&str; 0]);
 }
 
@@ -134,7 +143,7 @@ async fn a_restore_that_was_killed_is_made_again() {
     let (into, shown) = (node.data_dir.display().to_string(), file.display().to_string());
     let mut killed = Stalled::begin(&province, &file, &temporary, &["--data-dir", &into]).await;
     killed.signal(Signal::KILL);
-    assert_eq!(killed.ends(), None);
+    assert_eq!(killed.ends().await, None);
     assert_eq!(names(&node.data_dir), [".restoring"]);
     json(&node, &["backup", "restore", &shown]).await;
     assert_eq!(json(&node, &["verify"]).await["sound"], true);

@@ -158,3 +158,26 @@ async fn a_mirror_that_is_full_stops_the_provinces_writes_and_cities_sync_on() {
     province.equal().await;
     province.stop().await.expect("they stop");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_does_not_fit_beside_its_keys_is_told() {
+    let Some(disk) = SmallDisk::mount(512) else { return };
+    let mut province = Province::made(&[]).await;
+    let mirror = province.file("mirror");
+    fs::create_dir(&mirror).expect("made");
+    province.mirror(Some(mirror.clone()));
+    province.start_hub().await.expect("it starts");
+    province.door(SiteCode::PROVINCE).await.put(AWARD_ROUND, None, &round("评选")).await.expect("a round");
+    let hub = province.hub().clone();
+    let file = province.file("hub.keys").display().to_string();
+    json(&hub, &["backup", "create", &file, "--unencrypted", "--only-keys"]).await;
+    province.stop().await.expect("they stop");
+    let into = disk.0.path().join("hub");
+    let mirror = mirror.display().to_string();
+    let args = ["backup", "restore", &file, "--mirror", &mirror, "--lang", "en"];
+    let (code, said) = refused(&hub.at(&into), &args).await;
+    assert!(code == 1 && said.contains("has no room") && !into.exists(), "{code} {said}");
+    disk.grow(64 << 10);
+    json(&hub.at(&into), &args).await;
+    assert_eq!(json(&hub.at(&into), &["verify"]).await["sound"], true);
+}

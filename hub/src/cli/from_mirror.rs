@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use liandong_node::audit;
-use liandong_node::backup::{BackupError, Chain as _, Checked, Step};
+use liandong_node::backup::{BackupError, Chain as _, Checked, Step, fits};
 use liandong_node::cli::exit::Failure;
 use liandong_node::log::{self, Log, Pos, segment_path};
 use liandong_node::say;
@@ -24,6 +24,8 @@ pub fn take(mirror: &Path, unpacked: &Path, checked: &mut Checked, step: Step<'_
         return Err(no_mirror(mirror));
     }
     let (to, bytes) = (unpacked.join(LOG), bytes(&mirror.join(LOG)) + bytes(&mirror.join(AUDIT)));
+    // What was unpacked of the log goes before.
+    fits(unpacked, bytes.saturating_sub(self::bytes(&to)))?;
     let mut done = 0;
     copy(&mirror.join(LOG), &to, &mut done, bytes, step)?;
     let (log, opened) = Log::open(&to, log::Options::default()).map_err(BackupError::from)?;

@@ -40,7 +40,7 @@ pub use manifest::Manifest;
 pub use member::{Kept, LeftOut, Small, SmallFiles, small_files};
 pub use pack::{Content, pack};
 pub use place::{UNPACKED, check_free, give_up, place};
-pub use space::free_bytes;
+pub use space::{fits, free_bytes};
 pub use unpack::{Checked, unpack};
 
 /// Version of the format that this program writes and reads.

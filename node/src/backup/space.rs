@@ -12,7 +12,10 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
 }
 
 /// Refuses what cannot fit.
-pub(super) fn fits(path: &Path, needed: u64) -> Result<(), BackupError> {
+///
+/// # Errors
+/// [`BackupError::NoRoom`].
+pub fn fits(path: &Path, needed: u64) -> Result<(), BackupError> {
     match free_bytes(path) {
         Some(free) if free < needed => Err(BackupError::NoRoom { path: path.to_path_buf(), needed, free }),
         _ => Ok(()),

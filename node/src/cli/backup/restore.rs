@@ -139,7 +139,9 @@ pub async fn restore(
             };
             Ok(reopen(&reopening, &mut on_progress)?)
         });
-        Some(opened.await.map_err(|failure| not_opened(&dir, failure))?)
+        Some(opened.await.map_err(|failure| {
+            if args.rehearse { tried_in_vain(failure) } else { not_opened(&dir, failure) }
+        })?)
     } else {
         None
     };
@@ -278,6 +280,15 @@ fn not_empty(dir: &Path) -> Failure {
         "{shown} 不是空目录，没有改动；恢复只写进空目录，请换一个",
         "{shown} is not empty and was not touched; a restore writes into an empty directory only, name another"
     ))
+}
+
+fn tried_in_vain(failure: Failure) -> Failure {
+    let Said { zh, en } = failure.said;
+    let said = say!(
+        "演练不成功，恢复后的站点打不开：{zh}；临时目录已删除",
+        "the rehearsal went wrong, what is restored does not open: {en}; the temporary directory is removed"
+    );
+    Failure { exit: failure.exit, said }
 }
 
 /// A rehearsal that does not fit can be made on another disk.
