@@ -35,6 +35,7 @@ use crate::chain;
 use crate::commit::Judge;
 use crate::compare::Scanned;
 use crate::failure::Failed;
+use crate::learned::CityState;
 use crate::mirror::Mirror;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
@@ -88,19 +89,6 @@ pub struct Published {
     pub row: pb::SiteRow,
     /// Its history.
     pub generations: Generations,
-}
-
-/// What a session has learned of a city, for `city list`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CityState {
-    /// The feed up to here is durable there.
-    pub applied: u64,
-    /// 0 no comparison yet, 1 equal, 2 different.
-    pub comparison: u32,
-    /// When it was.
-    pub compared_at_ms: u64,
-    /// When its last session ended; 0 while there was none.
-    pub seen_at_ms: u64,
 }
 
 /// A running hub.

@@ -15,7 +15,7 @@ use crate::backup::{json, names};
 use crate::province::{GUANGZHOU, PATIENCE, Province, program};
 
 /// A command that reads a backup which stops in the middle, as a disk does that hangs.
-struct Stalled {
+pub struct Stalled {
     child: Child,
     said: BufReader<ChildStderr>,
     pipe: File,
@@ -34,7 +34,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 impl Stalled {
     /// Starts `restore` with these flags, and lets it read half of `backup`.
-    async fn begin(province: &Province, backup: &Path, temporary: &Path, flags: &[&str]) -> Stalled {
+    pub async fn begin(province: &Province, backup: &Path, temporary: &Path, flags: &[&str]) -> Stalled {
         let bytes = fs::read(backup).expect("read");
         let fifo = province.file("fifo");
         let _ = fs::remove_file(&fifo);
@@ -60,7 +60,7 @@ impl Stalled {
     }
 
     /// What it says up to a line that has these words.
-    fn hears(&mut self, words: &str) -> String {
+    pub fn hears(&mut self, words: &str) -> String {
         let mut all = String::new();
         while !all.contains(words) {
             let read = self.said.read_line(&mut all).expect("read");
@@ -69,8 +69,14 @@ impl Stalled {
         all
     }
 
+    /// Lets it read the rest.
+    pub fn goes_on(&mut self) {
+        self.pipe.write_all(&self.rest).expect("written");
+        self.pipe = File::open("/dev/null").expect("closed");
+    }
+
     /// Its exit code; none when a signal ended it.
-    async fn ends(&mut self) -> Option<i32> {
+    pub async fn ends(&mut self) -> Option<i32> {
         until("it ends", || self.child.try_wait().expect("asked").is_some()).await;
         self.child.wait().expect("it has ended").code()
     }
@@ -100,8 +106,7 @@ async fn a_rehearsal_that_a_signal_ends_leaves_nothing() {
         assert_eq!(names(&temporary).len(), 1, "it has begun");
         stalled.signal(signal);
         stalled.hears("cleaning up");
-        let rest = stalled.rest.clone();
-        stalled.pipe.write_all(&rest).expect("written");
+        stalled.goes_on();
         stalled.hears("interrupted");
         assert_eq!(stalled.ends().await, Some(1), "{signal:?}");
         assert_eq!(names(&temporary), [] as [&str; 0], "{signal:?}");
@@ -127,9 +132,7 @@ async fn what_was_ended_at_once_or_killed_goes_with_the_next_rehearsal() {
     let mut last = Stalled::begin(&province, &file, &temporary, &["--rehearse"]).await;
     assert_eq!(names(&temporary).len(), 2);
     for it in [&mut goes_on, &mut last] {
-        let rest = it.rest.clone();
-        it.pipe.write_all(&rest).expect("written");
-        it.pipe = File::open("/dev/null").expect("closed");
+        it.goes_on();
     }
     assert_eq!((goes_on.ends().await, last.ends().await), (Some(0), Some(0)));
     assert_eq!(names(&temporary), [] as [&str; 0]);

@@ -2,12 +2,16 @@
 //! tests say so and check nothing.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use liandong_node::cli::backup::segments_bytes;
+use liandong_node::store::NODE_FREE_BYTES;
 use liandong_proto::id::SiteCode;
 
 use crate::backup::{json, refused, round};
+use crate::backup_cut::Stalled;
 use crate::province::{AWARD_ROUND, GUANGZHOU, MEMBER, Province, member, program};
 
 /// A file system in memory, gone when dropped.
@@ -83,7 +87,7 @@ async fn nor_does_a_restore_leave_half_a_site() {
     }
     let file = province.file("node.backup").display().to_string();
     let node = province.node(GUANGZHOU).clone();
-    let made = json(&node, &["backup", "create", &file, "--unencrypted"]).await;
+    json(&node, &["backup", "create", &file, "--unencrypted"]).await;
     let restore = ["backup", "restore", &file, "--lang", "en"];
     let (code, said) = refused(&node, &[&restore[..], &["--dry-run"]].concat()).await;
     assert_eq!(code, 2, "there is a site already: {said}");
@@ -102,22 +106,24 @@ async fn nor_does_a_restore_leave_half_a_site() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("TMPDIR"), "{said}");
     assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nothing is left");
-    // What it is packed into would fit, and the backup says how long it is inside.
-    disk.grow((fs::metadata(&file).expect("there").len() >> 10) + 8);
+    // What it is packed into would fit with an index, and the backup says how long it is inside.
+    disk.grow(((fs::metadata(&file).expect("there").len() + NODE_FREE_BYTES + segments_bytes()) >> 10) + 8);
     let (code, said) = refused(&elsewhere, &restore).await;
     assert!(code == 1 && said.contains("has no room"), "{code} {said}");
-    // So much as the backup says is not enough, since files have whole pages.
-    let mut kib = made["bytes"].as_u64().expect("a number") >> 10;
-    let said = loop {
-        disk.grow(kib);
-        let (code, said) = refused(&elsewhere, &restore).await;
-        assert!(code == 1 && !into.exists(), "nothing is left: {code} {said}");
-        if !said.contains("has no room") {
-            break said;
-        }
-        kib += 4;
-    };
-    assert!(said.contains("disk is full"), "{said}");
+    // There was room, and then somebody else took it.
+    disk.grow(64 << 10);
+    let (data_dir, temporary) = (into.display().to_string(), province.file("tmp"));
+    let flags = ["--data-dir", &data_dir];
+    let mut stalled = Stalled::begin(&province, Path::new(&file), &temporary, &flags).await;
+    assert!(into.exists(), "it has begun");
+    let filler = disk.0.path().join("filler");
+    let mut writer = fs::File::create(&filler).expect("made");
+    while writer.write_all(&[1; 4 << 10]).is_ok() {}
+    stalled.goes_on();
+    stalled.hears("disk is full");
+    assert_eq!((stalled.ends().await, into.exists()), (Some(1), false), "nothing is left");
+    drop(writer);
+    fs::remove_file(&filler).expect("removed");
     disk.grow(64 << 10);
     json(&elsewhere, &["backup", "restore", &file]).await;
     assert_eq!(json(&elsewhere, &["verify"]).await["sound"], true);
@@ -161,13 +167,17 @@ async fn a_mirror_that_is_full_stops_the_provinces_writes_and_cities_sync_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_that_does_not_fit_beside_its_keys_is_told() {
-    let Some(disk) = SmallDisk::mount(512) else { return };
+    // What a hub wants free when it opens, and room for keys, and none for the log.
+    let Some(disk) = SmallDisk::mount((128 << 10) + 128) else { return };
     let mut province = Province::made(&[]).await;
     let mirror = province.file("mirror");
     fs::create_dir(&mirror).expect("made");
     province.mirror(Some(mirror.clone()));
     province.start_hub().await.expect("it starts");
-    province.door(SiteCode::PROVINCE).await.put(AWARD_ROUND, None, &round("评选")).await.expect("a round");
+    let door = province.door(SiteCode::PROVINCE).await;
+    for _ in 0..600 {
+        door.put(AWARD_ROUND, None, &round(&"评选".repeat(20))).await.expect("a round");
+    }
     let hub = province.hub().clone();
     let file = province.file("hub.keys").display().to_string();
     json(&hub, &["backup", "create", &file, "--unencrypted", "--only-keys"]).await;
@@ -176,8 +186,9 @@ async fn a_mirror_that_does_not_fit_beside_its_keys_is_told() {
     let mirror = mirror.display().to_string();
     let args = ["backup", "restore", &file, "--mirror", &mirror, "--lang", "en"];
     let (code, said) = refused(&hub.at(&into), &args).await;
-    assert!(code == 1 && said.contains("has no room") && !into.exists(), "{code} {said}");
-    disk.grow(64 << 10);
+    assert!(code == 1 && said.contains("has no room") && said.contains(".restoring"), "{code} {said}");
+    assert!(!into.exists(), "nothing is left");
+    disk.grow(256 << 10);
     json(&hub.at(&into), &args).await;
     assert_eq!(json(&hub.at(&into), &["verify"]).await["sound"], true);
 }

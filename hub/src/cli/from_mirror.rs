@@ -12,6 +12,7 @@ use liandong_node::say;
 use liandong_proto::id::hex;
 use serde_json::{Value, json};
 
+use super::backup::open_bytes;
 use crate::copy::HubChain;
 use crate::mirror::{AUDIT, LOG};
 
@@ -25,7 +26,7 @@ pub fn take(mirror: &Path, unpacked: &Path, checked: &mut Checked, step: Step<'_
     }
     let (to, bytes) = (unpacked.join(LOG), bytes(&mirror.join(LOG)) + bytes(&mirror.join(AUDIT)));
     // What was unpacked of the log goes before.
-    fits(unpacked, bytes.saturating_sub(self::bytes(&to)))?;
+    fits(unpacked, bytes.saturating_sub(self::bytes(&to)) + open_bytes())?;
     let mut done = 0;
     copy(&mirror.join(LOG), &to, &mut done, bytes, step)?;
     let (log, opened) = Log::open(&to, log::Options::default()).map_err(BackupError::from)?;

@@ -41,7 +41,7 @@ pub use member::{Kept, LeftOut, Small, SmallFiles, small_files};
 pub use pack::{Content, pack};
 pub use place::{UNPACKED, check_free, give_up, place};
 pub use space::{fits, free_bytes};
-pub use unpack::{Checked, unpack};
+pub use unpack::{Checked, Destination, unpack};
 
 /// Version of the format that this program writes and reads.
 pub const FORMAT: u32 = 1;

@@ -43,20 +43,29 @@ pub struct Checked {
     pub end: (u64, Vec<u8>),
 }
 
-/// Reads a backup; `whose` refuses one of another site than is wanted. `into` is an empty directory, or one that does not exist yet; without it nothing is written.
+/// Where a backup is put.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// An empty directory, or one that does not exist yet.
+    pub dir: &'a Path,
+    /// What has to be free beside what is put there, so that the site opens.
+    pub open_bytes: u64,
+}
+
+/// Reads a backup; `whose` refuses one of another site than is wanted. without `into` nothing is written.
 ///
 /// # Errors
-/// [`BackupError`]; then `into` is as before.
+/// [`BackupError`]; then the directory is as before.
 pub fn unpack(
     path: &Path,
     opening: &Opening,
-    into: Option<&Path>,
+    into: Option<Destination<'_>>,
     whose: &dyn Fn(SiteCode) -> Result<(), BackupError>,
     chain: &mut dyn Chain,
     stopped: &AtomicBool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Checked, BackupError> {
-    let target = into.map(Target::begin).transpose()?;
+    let target = into.map(|into| Target::begin(into.dir)).transpose()?;
     let file = File::open(path).map_err(BackupError::file(path))?;
     let total = file.metadata().map_err(BackupError::file(path))?.len();
     let done = Arc::new(AtomicU64::new(0));
@@ -110,7 +119,7 @@ impl<R: Read> Read for Counted<R> {
 struct Reader<'a> {
     path: &'a Path,
     /// Where all of it will be.
-    to: Option<&'a Path>,
+    to: Option<Destination<'a>>,
     packed_bytes: u64,
     bounds: Bounds,
     names: HashSet<String>,
@@ -132,9 +141,10 @@ impl Reader<'_> {
         let path = self.path;
         let mut manifest = None;
         let (inside, unpacked_bytes) = length_of(inside).map_err(broken(path))?;
-        if let Some(dir) = self.to {
+        if let Some(Destination { dir, open_bytes }) = self.to {
             // What is in it is no shorter than what it is packed into, as long as it does not say better.
-            space::fits(dir, unpacked_bytes.unwrap_or(self.packed_bytes))?;
+            let bytes = unpacked_bytes.unwrap_or(self.packed_bytes);
+            space::fits(dir, bytes.saturating_add(open_bytes))?;
         }
         let mut decoder = zstd::Decoder::new(inside).map_err(broken(path))?;
         decoder.window_log_max(WINDOW_LOG).map_err(broken(path))?;

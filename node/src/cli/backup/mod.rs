@@ -49,6 +49,8 @@ pub struct Program {
     pub name: &'static str,
     /// Whether it is the hub's.
     pub is_hub: bool,
+    /// What has to be free for a site to open: an index, and a segment of each log.
+    pub open_bytes: u64,
     /// What holds its log together.
     pub chain: fn() -> Box<dyn Chain>,
     /// Opens what was put back.
@@ -78,6 +80,11 @@ pub struct Reopened {
     pub records: u64,
     /// What is wrong with it, (zh, en); looked for in a rehearsal only.
     pub faults: Vec<(String, String)>,
+}
+
+/// What a site takes when it opens: the last segment of its log, and of its audit log, get their whole length.
+pub fn segments_bytes() -> u64 {
+    2 * crate::log::Options::default().segment_bytes
 }
 
 impl Program {

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use super::rehearsal::Rehearsal;
 use super::secret::OpenArgs;
 use super::{Program, Reopened, Reopening, json_of, patiently, reached, text_of};
-use crate::backup::{BackupError, Checked, Opening, Step, UNPACKED, check_free, give_up, place, unpack};
+use crate::backup::{
+    BackupError, Checked, Destination, Opening, Step, UNPACKED, check_free, give_up, place, unpack,
+};
 use crate::caller::Caller;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
@@ -77,7 +79,8 @@ pub async fn restore(
     let unpacked = patiently(what, screen, &mut signals, move |stopped, bar| {
         let (mut chain, whose) = ((mine.chain)(), |site| mine.own(site));
         let step = &mut |done, total| bar.at(done, total);
-        let unpacked = unpack(&path, &opening, Some(&to), &whose, &mut *chain, stopped, step);
+        let into = Some(Destination { dir: &to, open_bytes: mine.open_bytes });
+        let unpacked = unpack(&path, &opening, into, &whose, &mut *chain, stopped, step);
         let mut checked = unpacked.map_err(|error| match error {
             BackupError::Exists(dir) if dir == to => not_empty(&to),
             error @ BackupError::NoRoom { .. } if is_rehearsal => elsewhere(error.into()),
