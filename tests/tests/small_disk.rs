@@ -120,7 +120,8 @@ async fn nor_does_a_restore_leave_half_a_site() {
     let mut writer = fs::File::create(&filler).expect("made");
     while writer.write_all(&[1; 4 << 10]).is_ok() {}
     stalled.goes_on();
-    stalled.hears("disk is full");
+    let said = stalled.hears("disk is full");
+    assert!(said.contains(&format!("{data_dir}/.restoring/")), "it says what does not fit: {said}");
     assert_eq!((stalled.ends().await, into.exists()), (Some(1), false), "nothing is left");
     drop(writer);
     fs::remove_file(&filler).expect("removed");

@@ -182,7 +182,7 @@ impl Reader<'_> {
                         self.write(&name)?.map_or(Ok(()), |mut file| {
                             file.write_all(&content)
                                 .and_then(|()| file.sync_all())
-                                .map_err(BackupError::file(path))
+                                .map_err(BackupError::file(&self.at(&name)))
                         })?;
                     }
                 },
@@ -209,6 +209,11 @@ impl Reader<'_> {
             sync_dir(dir)?;
         }
         Ok(manifest)
+    }
+
+    /// Where a member goes, for people.
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.as_ref().map_or_else(|| name.into(), |dir| dir.join(name))
     }
 
     /// The file that a member is written to, if it is.
@@ -247,7 +252,8 @@ impl Reader<'_> {
             return Err(unexpected(name));
         }
         self.bounds.segment(log, name, bytes)?;
-        let failed = |error| BackupError::file(&shown)(error);
+        let at = self.at(name);
+        let failed = |error| BackupError::file(&at)(error);
         let mut file = match self.write(name)? {
             Some(file) => file,
             // Read from memory, so that nothing is written: a segment has some megabytes.
