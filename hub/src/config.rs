@@ -8,6 +8,7 @@ use liandong_node::config::{
     Key, LANG, LOCAL, LOG_FORMAT, LOG_LEVEL, LogConfig, REQUIRE_PURPOSE, Settings, Shape, check_address,
     check_listen, transport_of,
 };
+use liandong_node::text::Said;
 use liandong_proto::schema::Text;
 
 /// Every key of the hub, in the order of the template.
@@ -66,6 +67,36 @@ pub static KEYS: &[Key] = &[
         example: "\"/srv/mirror/liandong\"",
     },
     Key {
+        name: "analysts.listen",
+        doc: Text {
+            zh: "分析人员下载和查询（HTTPS 与 Arrow Flight SQL）用的地址和端口；不写则不开。",
+            en: "Address and port for analysts: downloads over HTTPS, and Arrow Flight SQL. Without it there is none.",
+        },
+        shape: Shape::Checked(check_listen),
+        default: "",
+        example: "\"0.0.0.0:7445\"",
+    },
+    Key {
+        name: "analysts.names",
+        doc: Text {
+            zh: "写进该端口证书的名称或地址，用逗号分隔：分析人员用它们访问本枢纽。",
+            en: "Names or addresses in that port's certificate, with commas between them: what analysts call this hub.",
+        },
+        shape: Shape::Checked(any_text),
+        default: "",
+        example: "\"data.example.org\"",
+    },
+    Key {
+        name: "analysts.publish_hours",
+        doc: Text {
+            zh: "有新内容时，每隔多少小时自动发布一版数据集；0 表示不自动发布。",
+            en: "After how many hours a release is published by itself, if there is something new; 0 for never.",
+        },
+        shape: Shape::Whole { least: 0, most: 8_760 },
+        default: "0",
+        example: "",
+    },
+    Key {
         name: "log.segment_mib",
         doc: Text {
             zh: "每个日志段文件的大小（MiB）。", en: "Size of one segment file of the log, in MiB."
@@ -108,6 +139,10 @@ pub static KEYS: &[Key] = &[
     LANG,
 ];
 
+fn any_text(_: &str) -> Result<(), Said> {
+    Ok(())
+}
+
 /// What the hub is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubConfig {
@@ -121,6 +156,12 @@ pub struct HubConfig {
     pub enrolment_address: Option<String>,
     /// Where the log is mirrored, if it is.
     pub mirror: Option<PathBuf>,
+    /// Where analysts read, if they do.
+    pub analysts: Option<SocketAddr>,
+    /// What they call this hub.
+    pub analyst_names: Vec<String>,
+    /// Hours between releases that are published by themselves; 0 for none.
+    pub publish_hours: u64,
     /// Size of a log segment in bytes.
     pub segment_bytes: u64,
     /// How much the index stages before it writes, in bytes.
@@ -154,6 +195,11 @@ impl HubConfig {
             enrolment: address("enrolment.listen"),
             enrolment_address: settings.text("enrolment.address").map(str::to_owned),
             mirror: settings.path("mirror").map(Path::to_path_buf),
+            analysts: settings.text("analysts.listen").and_then(|text| text.parse().ok()),
+            analyst_names: settings.text("analysts.names").map_or_else(Vec::new, |names| {
+                names.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+            }),
+            publish_hours: settings.whole("analysts.publish_hours"),
             segment_bytes: mib("log.segment_mib"),
             overlay_bytes: mib("index.overlay_mib") as usize,
             cache_bytes: mib("index.cache_mib"),

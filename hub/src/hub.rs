@@ -35,7 +35,7 @@ use crate::chain;
 use crate::commit::Judge;
 use crate::compare::Scanned;
 use crate::failure::Failed;
-use crate::learned::CityState;
+use crate::learned::{CityState, Committed};
 use crate::mirror::Mirror;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
@@ -72,6 +72,7 @@ pub struct Shared {
     pub(crate) full: Mutex<Option<String>>,
     pub(crate) cities: Mutex<HashMap<SiteCode, CityState>>,
     pub(crate) started_at_ms: u64,
+    pub(crate) committed: Committed,
     pub(crate) scanned: Scanned,
     /// There is something to erase.
     pub(crate) erasing: Mutex<bool>,
@@ -209,6 +210,7 @@ impl Hub {
             full: Mutex::new(None),
             cities: Mutex::new(HashMap::new()),
             started_at_ms: now_ms(),
+            committed: Committed::default(),
             scanned: Scanned::default(),
             erasing: Mutex::new(false),
             erase: Condvar::new(),

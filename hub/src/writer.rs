@@ -23,6 +23,11 @@ pub struct Writer {
     pub published: Arc<AtomicU64>,
 }
 
+#[allow(clippy::disallowed_methods, reason = "how long the disk takes is this process's affair, and in no result")]
+fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 impl Writer {
     /// Works until the judge has ended.
     pub fn run(self, rounds: &mpsc::Receiver<Round>) {
@@ -44,7 +49,9 @@ impl Writer {
             self.shared.log.end()
         } else {
             let end = self.append(&round)?;
+            let began = now();
             self.shared.log.sync_to(end)?;
+            self.shared.committed.note(began.elapsed());
             end
         };
         let agreements = agreements::changed(&round.rows);

@@ -12,7 +12,7 @@ use liandong_node::api::access::token::{Bearer, Refused};
 use liandong_node::api::access::Tokens;
 use liandong_node::audit::{Note, Via, What};
 use liandong_node::now::random;
-use liandong_node::site::{Paths, SiteError, read_key, write_key};
+use liandong_node::site::{Paths, Records as _, SiteError, read_key, write_key};
 
 use crate::hub::Hub;
 use crate::release::{Pseudonyms, Reader, Role};

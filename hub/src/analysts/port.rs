@@ -121,6 +121,9 @@ fn incoming(
         while let Some(stream) = coming.next().await {
             let Ok(stream) = stream else { continue };
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            if sender.is_closed() {
+                return;
+            }
             let (tls, sender) = (tls.clone(), sender.clone());
             tokio::spawn(async move {
                 let _ = stream.set_nodelay(true);
@@ -130,9 +133,6 @@ fn incoming(
                     let _ = sender.send(Ok(connection)).await;
                 }
             });
-            if sender.is_closed() {
-                return;
-            }
         }
     });
     tokio_stream::wrappers::ReceiverStream::new(receiver)

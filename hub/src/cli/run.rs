@@ -10,6 +10,7 @@ use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::run::stopped;
 use liandong_node::cli::supervisor::{Pulse, Supervisor};
 use liandong_node::config::Flag;
+use liandong_node::now::now_ms;
 use liandong_node::say;
 use liandong_node::site::{OnProgress, Records as _};
 use liandong_proto::id::SiteCode;
@@ -18,8 +19,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{PROGRAM, Setup};
+use crate::analysts::Desk;
+use crate::analysts::port::{Port, PortError};
 use crate::hub::{Hub, HubOptions};
 use crate::listen::{ListenError, Listener};
+use crate::release::schedule;
 use crate::{api, ends};
 
 /// Flags of `run`.
@@ -95,6 +99,8 @@ pub struct Running {
     stop: watch::Sender<bool>,
     served: JoinHandle<Result<(), ServeError>>,
     listened: JoinHandle<Result<(), ListenError>>,
+    /// The port of the analysts, where there is one.
+    read: Option<JoinHandle<Result<(), PortError>>>,
 }
 
 /// Starts the socket and the sync port, and says where they are.
@@ -104,12 +110,25 @@ pub struct Running {
 pub async fn start(setup: &Setup, hub: Arc<Hub>) -> Result<Running, Failure> {
     let (stop, stopping) = watch::channel(false);
     let port = Listener::bind(setup.config.listen, setup.config.enrolment).await.map_err(no_port)?;
+    let analysts = match setup.config.analysts {
+        Some(addr) => Some(Port::bind(addr, &setup.config.analyst_names).await.map_err(no_analysts)?),
+        None => None,
+    };
+    let analysts_at = analysts.as_ref().map(|port| port.addr.to_string());
     let local = local(setup);
     let listening = local.bind().await?;
     let (sync, enrolment) = (port.addr.to_string(), port.enrolment_addr.to_string());
     let served =
         tokio::spawn(listening.serve(api::routes(Arc::clone(&hub)).await, stopped(stopping.clone())));
     tokio::spawn(ends::watch(Arc::clone(&hub), stopping.clone()));
+    let read = match analysts {
+        Some(port) => {
+            let desk = Desk::open(Arc::clone(&hub))?;
+            Some(tokio::spawn(port.serve(desk, now_ms(), stopped(stopping.clone()))))
+        }
+        None => None,
+    };
+    tokio::spawn(schedule::publish(Arc::clone(&hub), setup.config.publish_hours, stopping.clone()));
     let listened = tokio::spawn(port.serve(Arc::clone(&hub), stopped(stopping)));
     audit::started(hub.audit(), &setup.caller, env!("CARGO_PKG_VERSION"));
     tracing::info!(%sync, %enrolment, socket = %local.file().display(), "serving");
@@ -118,12 +137,28 @@ pub async fn start(setup: &Setup, hub: Arc<Hub>) -> Result<Running, Failure> {
             "site": SiteCode::PROVINCE.to_string(),
             "sync": sync,
             "enrolment": enrolment,
+            "analysts": analysts_at,
             "socket": local.file().display().to_string(),
             "pid": std::process::id(),
         });
         setup.screen.line(&json.to_string())?;
     }
-    Ok(Running { hub, stop, served, listened })
+    Ok(Running { hub, stop, served, listened, read })
+}
+
+fn no_analysts(error: PortError) -> Failure {
+    let en = error.to_string();
+    Failure::internal(say!("分析端口无法使用：{en}", "the port of the analysts cannot be used: {en}"))
+}
+
+async fn analysts_ended(read: &mut Option<JoinHandle<Result<(), PortError>>>) -> Failure {
+    match read {
+        None => std::future::pending().await,
+        Some(read) => match read.await {
+            Ok(Err(error)) => no_analysts(error),
+            _ => Failure::internal(say!("分析端口意外停止", "the port of the analysts has stopped by itself")),
+        },
+    }
 }
 
 fn no_port(error: ListenError) -> Failure {
@@ -151,6 +186,7 @@ impl Running {
                 Ok(Err(error)) => no_port(error),
                 _ => Failure::internal(say!("同步端口意外停止", "the sync port has stopped by itself")),
             },
+            failure = analysts_ended(&mut self.read) => failure,
             error = self.hub.failed() => error.into(),
         }
     }
@@ -160,7 +196,7 @@ impl Running {
     /// # Errors
     /// [`Failure`] when the time was too short; what was answered is durable all the same.
     pub async fn drain(self, setup: &Setup) -> Result<Exit, Failure> {
-        let Running { hub, stop, served, listened } = self;
+        let Running { hub, stop, served, listened, read } = self;
         stop.send_replace(true);
         let seconds = setup.config.drain_seconds;
         audit::stopped(hub.audit(), &setup.caller);
@@ -168,6 +204,9 @@ impl Running {
             // Whatever they ended with has been told; the hub is put away in any case.
             if !listened.is_finished() {
                 let _ = listened.await;
+            }
+            if let Some(read) = read.filter(|read| !read.is_finished()) {
+                let _ = read.await;
             }
             if !served.is_finished() {
                 let _ = served.await;

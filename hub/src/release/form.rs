@@ -153,7 +153,7 @@ fn xlsx(from: &Path, to: &Path) -> Result<(), ReleaseError> {
     let (schema, batches) = read(from)?;
     let failed = |error: XlsxError| ReleaseError::File { path: to.into(), source: std::io::Error::other(error) };
     let mut book = Workbook::new();
-    let sheet = book.add_worksheet_with_constant_memory();
+    let sheet = book.add_worksheet_with_constant_memory().map_err(failed)?;
     for (at, field) in schema.fields().iter().enumerate() {
         sheet.write_string(0, at as u16, field.name()).map_err(failed)?;
     }

@@ -21,6 +21,7 @@ mod project;
 mod publish;
 mod remake;
 mod rows;
+pub mod schedule;
 mod shelf;
 #[cfg(test)]
 mod tests;

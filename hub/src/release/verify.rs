@@ -1,7 +1,7 @@
 //! Whether a release still is what was published.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use liandong_node::index::Index;
@@ -46,11 +46,11 @@ fn fault(path: &Path, table: &Table) -> Option<Fault> {
         Ok(file) => file,
         Err(error) => return unreadable(&error),
     };
-    let mut sha = Sha256::new();
-    if let Err(error) = io::copy(&mut file, &mut sha) {
-        return unreadable(&error);
-    }
-    if hex(&sha.finalize()) != table.sha256 {
+    let sha = match hash(&mut file) {
+        Ok(sha) => sha,
+        Err(error) => return unreadable(&error),
+    };
+    if sha != table.sha256 {
         return Some(Fault::Altered);
     }
     match ParquetRecordBatchReaderBuilder::try_new(file) {
@@ -58,6 +58,16 @@ fn fault(path: &Path, table: &Table) -> Option<Fault> {
         Ok(read) => {
             let rows = read.metadata().file_metadata().num_rows() as u64;
             (rows != table.rows).then_some(Fault::Rows(rows))
+        }
+    }
+}
+
+fn hash(file: &mut File) -> io::Result<String> {
+    let (mut sha, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hex(&sha.finalize())),
+            read => sha.update(&piece[..read]),
         }
     }
 }

@@ -24,7 +24,7 @@ use arrow_flight::{
 use bytes::Bytes;
 use datafusion::common::stats::Precision;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::{Stream, TryStreamExt as _};
 use liandong_node::now::now_ms;
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};

@@ -124,7 +124,7 @@ impl SchemaProvider for Release {
 fn table(within: &str, schema: SchemaRef) -> Result<Arc<dyn TableProvider>> {
     let url = ListingTableUrl::parse(format!("{STORE}{within}"))?;
     let format = ParquetFormat::default().with_skip_metadata(true);
-    let options = ListingOptions::new(Arc::new(format)).with_collect_stat(true);
+    let options = ListingOptions::new(Arc::new(format));
     let config = ListingTableConfig::new(url).with_listing_options(options).with_schema(schema);
     Ok(Arc::new(ListingTable::try_new(config)?))
 }

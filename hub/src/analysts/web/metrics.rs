@@ -1,11 +1,12 @@
 //! How the hub is, for monitoring: OpenMetrics. Labels name cities and roles, never a person, a record or a value.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use liandong_node::log::Pos;
 use liandong_proto::city;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -22,8 +23,8 @@ use crate::release::ReleaseError;
 /// Whether the hub takes writes.
 pub async fn ready(State(desk): State<Desk>) -> Response {
     match desk.hub.alive() {
-        true => "ready\n".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "the hub takes no writes; see status and doctor\n").into_response(),
+        Ok(()) => "ready\n".into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the hub takes no writes; see status and doctor\n").into_response(),
     }
 }
 
@@ -55,7 +56,7 @@ fn text(hub: &Hub) -> Result<String, ReleaseError> {
     };
     gauge("hub_generation", "Generation of the hub's order", None, published.row.generation);
     gauge("hub_seq", "Newest place in the hub's order", None, published.row.hub_seq);
-    gauge("log", "Size of the log", Some(Unit::Bytes), hub.log_bytes());
+    gauge("log", "Size of the log", Some(Unit::Bytes), hub.shared.log.bytes_from(Pos::default()));
     let health = hub.index().health();
     gauge("index_lag_changes", "Rows that are not in the store yet", None, health.lag as u64);
     gauge("index_damaged", "Whether the index has ended", None, u64::from(health.damaged));
@@ -63,11 +64,11 @@ fn text(hub: &Hub) -> Result<String, ReleaseError> {
     gauge("release_latest", "Number of the newest release", None, latest.as_ref().map_or(0, |it| it.release));
     gauge("release_hub_seq", "Place up to which it reaches", None, latest.as_ref().map_or(0, |it| it.hub_seq));
 
-    let commits: Counter<u64> = Counter::default();
-    commits.inc_by(hub.committed().rounds);
+    let commits: Counter = Counter::default();
+    commits.inc_by(hub.shared.committed.rounds());
     registry.register("commits", "Commits since the start", commits);
-    let syncs: Counter<f64, std::sync::atomic::AtomicU64> = Counter::default();
-    syncs.inc_by(hub.committed().sync_seconds());
+    let syncs: Counter<f64, AtomicU64> = Counter::default();
+    syncs.inc_by(hub.shared.committed.sync_seconds());
     registry.register_with_unit("commit_sync", "Time that commits waited for the disk", Unit::Seconds, syncs);
 
     type Cities = Family<City, Gauge<u64, AtomicU64>>;
@@ -110,19 +111,4 @@ fn text(hub: &Hub) -> Result<String, ReleaseError> {
     let mut text = String::new();
     encode(&mut text, &registry).expect("a string takes everything");
     Ok(text)
-}
-
-/// What the committer has done since the start.
-#[derive(Debug, Default)]
-pub struct Committed {
-    rounds: AtomicU64,
-    sync_us: AtomicU64,
-}
-
-impl Committed {
-    /// Notes a round and how long its sync took.
-    pub fn note(&self, sync: std::time::Duration) {
-        self.rounds.fetch_add(1, Ordering::Relaxed);
-        self.sync_us.fetch_add(sync.as_micros() as u64, Ordering::Relaxed);
-    }
 }
