@@ -105,7 +105,7 @@ pub struct Hub {
     pub(crate) shared: Arc<Shared>,
     origin: Origin,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    mirroring: Mutex<Option<JoinHandle<()>>>,
+    mirroring: Mutex<Vec<JoinHandle<()>>>,
     _lock: DirLock,
 }
 
@@ -197,7 +197,7 @@ impl Hub {
             paths,
             log,
             audit,
-            mirror: options.mirror.as_deref().map(Mirror::new),
+            mirror: options.mirror.as_deref().map(|dir| Mirror::new(dir, options, epoch)),
             ca,
             signer,
             rekeying: Mutex::new(()),
@@ -242,15 +242,14 @@ impl Hub {
                 spawn("eraser", &shared, move || eraser.erase_all())?
             },
         ];
-        let mirror = shared.mirror.is_some().then(|| {
-            let mirrored = Arc::clone(&shared);
-            spawn("mirror", &shared, move || {
-                if let Some(mirror) = &mirrored.mirror {
-                    mirror.run(&mirrored);
-                }
-            })
-        });
-        let mirroring = Mutex::new(mirror.transpose()?);
+        let mut mirroring = Vec::new();
+        if shared.mirror.is_some() {
+            for (name, work) in [("mirror", follow as fn(&Shared)), ("mirror-watch", watch)] {
+                let mirrored = Arc::clone(&shared);
+                mirroring.push(spawn(name, &shared, move || work(&mirrored))?);
+            }
+        }
+        let mirroring = Mutex::new(mirroring);
         Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), mirroring, _lock: lock }))
     }
 
@@ -327,11 +326,10 @@ impl Hub {
             let _ = thread.join();
         }
         self.shared.audit.close();
-        if let Some(mirror) = &self.shared.mirror {
-            // Nobody writes any more: it copies the rest.
-            mirror.stop();
-        }
-        if let Some(thread) = locked(&self.mirroring).take() {
+        // Nobody writes any more: the mirror gets the rest.
+        let has_ended = self.shared.mirror.as_ref().is_none_or(Mirror::stop);
+        for thread in locked(&self.mirroring).drain(..).filter(|_| has_ended) {
+            // One whose disk hangs is left behind: it holds nothing that the next start needs.
             let _ = thread.join();
         }
         self.shared.index.close()?;
@@ -375,6 +373,18 @@ impl Taken {
             tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
         }
         Ok(Taken { paths, lock, log: Arc::new(log) })
+    }
+}
+
+fn follow(shared: &Shared) {
+    if let Some(mirror) = &shared.mirror {
+        mirror.run(shared);
+    }
+}
+
+fn watch(shared: &Shared) {
+    if let Some(mirror) = &shared.mirror {
+        mirror.watch();
     }
 }
 
@@ -469,7 +479,7 @@ pub fn stage_row(
 
 impl Shared {
     /// Waits until what is published is as wanted, or the hub has failed.
-    pub(crate) fn wait_for(&self, wanted: impl Fn(&Published) -> bool) {
+    pub(crate) fn wait_for(&self, mut wanted: impl FnMut(&Published) -> bool) {
         let mut done = locked(&self.rounds);
         // A round is published before it is counted, so that none is missed between the look and the wait.
         while !wanted(&self.published.read().unwrap_or_else(PoisonError::into_inner))
@@ -477,6 +487,13 @@ impl Shared {
         {
             done = self.round_done.wait(done).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Lets whoever waits look again, where what they wait for is not a round.
+    pub(crate) fn wake_waiting(&self) {
+        // Not between somebody's look and the wait.
+        drop(locked(&self.rounds));
+        self.round_done.notify_all();
     }
 
     /// Waits until an origin's entries are durable up to a place.

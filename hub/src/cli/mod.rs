@@ -9,6 +9,7 @@ mod finding;
 mod from_mirror;
 mod init;
 mod linking_key;
+mod mirror;
 mod rebuild;
 mod restored;
 pub mod run;
@@ -29,6 +30,7 @@ use crate::config::{HubConfig, KEYS};
 
 pub use entry::main_with;
 use linking_key::LinkingKeyCommand;
+use mirror::MirrorCommand;
 
 /// Name of the program.
 pub const PROGRAM: &str = "liandong-hub";
@@ -74,6 +76,9 @@ pub enum Command {
     /// 备份、检查备份、由备份恢复 · Backups: make them, check them, put them back
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// 日志的镜像 · The mirror of the log
+    #[command(subcommand)]
+    Mirror(MirrorCommand),
     /// 声明本枢纽由备份恢复：确认停用名单之前各市不能同步 · Say that this hub was restored from a backup: no city syncs before `city confirm`
     Restored,
     /// 由日志重建索引 · Make the index again from the log
@@ -144,6 +149,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         }
         Command::Backup(command) => return backup::run(command, global, screen).await,
         Command::Doctor(args) => return doctor::run(args, global, screen).await,
+        Command::Mirror(command) => return mirror::run(&command, &Setup::load(global, Vec::new(), screen)?),
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         _ => {}
     }
@@ -164,6 +170,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Rebuild
         | Command::Audit(_)
         | Command::Backup(_)
+        | Command::Mirror(_)
         | Command::Doctor(_)
         | Command::Config(_) => Ok(Exit::Done),
     };

@@ -155,6 +155,18 @@ impl Tail {
 
 /// The first preface after `at` which says that more than `at` bytes were synced: where, and how many.
 pub(super) fn proof(file: &File, number: u64, at: u64, length: u64) -> std::io::Result<Option<(u64, u64)>> {
+    let found = preface(file, number, at, length, &|preface| preface.synced > at)?;
+    Ok(found.map(|(place, preface)| (place, preface.synced)))
+}
+
+/// The first preface after `at` that is as wanted: where, and what it says.
+pub(super) fn preface(
+    file: &File,
+    number: u64,
+    at: u64,
+    length: u64,
+    is_wanted: &dyn Fn(&Preface) -> bool,
+) -> std::io::Result<Option<(u64, Preface)>> {
     let mut from = at + 1;
     while from + PREFACE_BYTES <= length {
         let count = CHUNK_BYTES.min(length - from) as usize;
@@ -165,7 +177,7 @@ pub(super) fn proof(file: &File, number: u64, at: u64, length: u64) -> std::io::
             if chunk[start] == PREFACE_WORD[0] {
                 let place = from + start as u64;
                 match Preface::decode(&chunk[start..], number, place) {
-                    Some(preface) if preface.synced > at => return Ok(Some((place, preface.synced))),
+                    Some(preface) if is_wanted(&preface) => return Ok(Some((place, preface))),
                     _ => {}
                 }
             }
