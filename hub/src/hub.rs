@@ -35,7 +35,7 @@ use crate::chain;
 use crate::commit::Judge;
 use crate::compare::Scanned;
 use crate::failure::Failed;
-use crate::mirror::Mirror;
+use crate::mirror::{self, Mirror};
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
 use crate::replay::Replay;
@@ -242,14 +242,7 @@ impl Hub {
                 spawn("eraser", &shared, move || eraser.erase_all())?
             },
         ];
-        let mut mirroring = Vec::new();
-        if shared.mirror.is_some() {
-            for (name, work) in [("mirror", follow as fn(&Shared)), ("mirror-watch", watch)] {
-                let mirrored = Arc::clone(&shared);
-                mirroring.push(spawn(name, &shared, move || work(&mirrored))?);
-            }
-        }
-        let mirroring = Mutex::new(mirroring);
+        let mirroring = Mutex::new(mirror::start(&shared)?);
         Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), mirroring, _lock: lock }))
     }
 
@@ -376,20 +369,8 @@ impl Taken {
     }
 }
 
-fn follow(shared: &Shared) {
-    if let Some(mirror) = &shared.mirror {
-        mirror.run(shared);
-    }
-}
-
-fn watch(shared: &Shared) {
-    if let Some(mirror) = &shared.mirror {
-        mirror.watch();
-    }
-}
-
 /// A thread of the committer. One that panics is a failure of the hub.
-fn spawn(
+pub(crate) fn spawn(
     name: &str,
     shared: &Arc<Shared>,
     work: impl FnOnce() + Send + 'static,

@@ -27,9 +27,10 @@ use liandong_proto::id::Epoch;
 use crate::hub::HubOptions;
 use crate::hub::locked;
 
-pub use begin::count;
+pub use begin::{count, is_bare_head};
 pub use said::half_saved;
 pub(crate) use said::{half_erased, said};
+pub(crate) use work::start;
 
 /// Names in the mirror's directory.
 pub const LOG: &str = "log";

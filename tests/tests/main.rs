@@ -42,5 +42,6 @@ mod takeover;
 mod terminal;
 mod tidy;
 mod trust;
+mod unmounted;
 mod upgrades;
 mod wire;

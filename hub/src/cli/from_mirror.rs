@@ -5,12 +5,11 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use bytes::Bytes;
 use liandong_node::audit;
 use liandong_node::backup::{BackupError, Chain as _, Checked, Step};
 use liandong_node::cli::backup::Told;
 use liandong_node::cli::exit::{Exit, Failure};
-use liandong_node::log::{self, BATCH_HEAD_BYTES, Copied, Log, LogError, Pos, Record, segment_path};
+use liandong_node::log::{self, Copied, Log, Pos, Record, segment_path};
 use liandong_node::say;
 use liandong_node::site::{Paths, read_signing_key, record_kind};
 use liandong_node::text::Said;
@@ -21,10 +20,7 @@ use prost::Message as _;
 use serde_json::json;
 
 use crate::copy::HubChain;
-use crate::mirror::{AUDIT, LOG, count, place, said};
-
-/// No write tears a sector.
-const SECTOR: u64 = 512;
+use crate::mirror::{AUDIT, LOG, count, is_bare_head, place, said};
 
 /// Puts the mirror's log in the place of the one that was unpacked, and its audit log where that goes further.
 ///
@@ -125,22 +121,15 @@ fn cut(dir: &Path) -> Result<Option<u64>, Failure> {
         return Ok(None);
     };
     let mut copied = copied.last();
-    let is_readable = copied.by_ref().all(|record| !matches!(record, Err(LogError::Damaged { .. })));
+    // Whatever ends it: what is damaged is for whoever opens the log.
+    let _ = copied.by_ref().last();
     let at = copied.whole_to();
-    let mut head = vec![0; usize::try_from(BATCH_HEAD_BYTES.min(length.saturating_sub(at))).unwrap_or(0)];
-    file.read_exact_at(&mut head, at).map_err(failed)?;
-    let is_bare = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-    // The head may lie across two sectors, of which one has been written.
-    let split = usize::try_from(SECTOR - at % SECTOR).map_or(0, |split| split.min(head.len()));
-    let (one, other) = head.split_at(split);
-    let is_torn = is_bare(&head) || !is_readable && !other.is_empty() && (is_bare(one) || is_bare(other));
-    let mut rest = Bytes::new();
-    if is_torn && at < length {
-        let mut bytes = vec![0; usize::try_from(length - at).unwrap_or(0)];
-        file.read_exact_at(&mut bytes, at).map_err(failed)?;
-        rest = bytes.into();
+    if !is_bare_head(&file, number, at).map_err(failed)? {
+        return Ok(None);
     }
-    if is_bare(&rest) {
+    let mut rest = vec![0; usize::try_from(length - at).unwrap_or(0)];
+    file.read_exact_at(&mut rest, at).map_err(failed)?;
+    if rest.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
     file.set_len(at).and_then(|()| file.sync_all()).map_err(failed)?;

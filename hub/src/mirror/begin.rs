@@ -2,10 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::Path;
 
-use liandong_node::log::{Copied, LogError, Pos, Record, segment_path, segment_start};
+use liandong_node::log::{
+    BATCH_HEAD_BYTES, Copied, LogError, Pos, Record, batch_end, segment_path, segment_start,
+};
 
 use super::follow::{Follower, Unfollowed, file};
 
@@ -27,6 +29,27 @@ pub fn count(dir: &Path) -> Result<u64, Unfollowed> {
     }
     let missing = (1..greatest).map(|number| segment_path(dir, number)).find(|path| !path.exists());
     Err(Unfollowed::Unclear(missing.unwrap_or_else(|| dir.to_path_buf())))
+}
+
+/// No write tears a sector.
+const SECTOR: u64 = 512;
+
+/// Whether a copying was cut short at `at`: the head of the batch that begins there is missing, or lies across two sectors of which
+/// one was written.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn is_bare_head(opened: &File, number: u64, at: u64) -> io::Result<bool> {
+    let left = opened.metadata()?.len().saturating_sub(at).min(BATCH_HEAD_BYTES);
+    if batch_end(opened, number, at)?.is_some() || left == 0 {
+        return Ok(false);
+    }
+    let mut head = vec![0; usize::try_from(left).unwrap_or(0)];
+    opened.read_exact_at(&mut head, at)?;
+    let split = usize::try_from(SECTOR - at % SECTOR).map_or(head.len(), |split| split.min(head.len()));
+    let (one, other) = head.split_at(split);
+    let is_bare = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    Ok(is_bare(one) || !other.is_empty() && is_bare(other))
 }
 
 impl Follower {
@@ -74,16 +97,13 @@ impl Follower {
     /// whether there were any.
     ///
     /// # Errors
-    /// [`Unfollowed::Foreign`] where one of them is not the log's, wherever it stands.
+    /// [`Unfollowed::Foreign`] where one of them is not the log's, wherever it stands, or there is more than the log has; but
+    /// nothing counts behind a copying that was cut short.
     fn held(&self, number: u64, extents: &[u64]) -> Result<(Pos, bool), Unfollowed> {
         let path = segment_path(&self.dir, number);
         let foreign = || Unfollowed::Foreign(path.clone());
         let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
         let end = *extents.get(index).ok_or_else(foreign)?;
-        // So much was durable in the log before any of it was copied.
-        if fs::metadata(&path).map_err(file(&path))?.len() > end {
-            return Err(foreign());
-        }
         let previous = index.checked_sub(1).map(|index| extents[index]);
         let Some(mut theirs) = self.copied(&path, number, previous)? else {
             // Its beginning was never finished.
@@ -92,7 +112,7 @@ impl Follower {
         let source = segment_path(self.log.dir(), number);
         let opened = File::open(&source).map_err(file(&source))?;
         let mut ours = Copied::open(opened, &source, number, previous)?.until(end);
-        let (mut torn_at, mut has_met) = (None, false);
+        let (mut torn_at, mut has_met, mut is_cut) = (None, false, false);
         loop {
             self.beat();
             match theirs.next() {
@@ -109,13 +129,25 @@ impl Follower {
                     has_met = true;
                 }
                 Some(Err(LogError::Damaged { .. })) => {
-                    torn_at.get_or_insert(theirs.whole_to());
+                    let at = theirs.whole_to();
+                    is_cut = torn_at.is_none()
+                        && File::open(&path)
+                            .and_then(|opened| is_bare_head(&opened, number, at))
+                            .map_err(file(&path))?;
+                    torn_at.get_or_insert(at);
+                    if is_cut {
+                        break;
+                    }
                     if !theirs.take_up_again().map_err(|error| read(&path, &error))? {
                         break;
                     }
                 }
                 Some(Err(error)) => return Err(read(&path, &error)),
             }
+        }
+        // So much was durable in the log before any of it was copied.
+        if !is_cut && fs::metadata(&path).map_err(file(&path))?.len() > end {
+            return Err(foreign());
         }
         let offset = torn_at.unwrap_or_else(|| theirs.whole_to()).max(segment_start(number).offset);
         Ok((Pos { segment: number, offset }, has_met))

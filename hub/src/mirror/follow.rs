@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use liandong_node::log::{BATCH_HEAD_BYTES, Copied, Log, LogError, Pos, batch_end, segment_path};
+use liandong_node::log::{BATCH_HEAD_BYTES, Copied, Log, LogError, Pos, segment_path};
 use liandong_proto::id::Hash;
 
 /// Bytes that are copied or compared at once.
@@ -132,7 +132,7 @@ impl Follower {
         self.comparing = Some(1);
     }
 
-    /// Appends `from..end` of a segment.
+    /// Appends `from..end` of a segment: whole batches.
     fn append(&self, number: u64, from: u64, end: u64) -> Result<(), Unfollowed> {
         if from == 0 {
             return self.copy(number, end);
@@ -145,18 +145,11 @@ impl Follower {
             let why = "it is shorter than it was left: another disk may have been mounted there";
             return Err(file(&path)(io::Error::new(io::ErrorKind::InvalidData, why)));
         }
-        let batch = batch_end(&source, number, from).map_err(file(&path))?;
-        let written = match batch {
-            // Where several batches are cut short, the first lacks its head: the later ones would say that all before them
-            // had been durable, which is so in the log and not here.
-            Some(first) if first < end => {
-                let head = from + BATCH_HEAD_BYTES;
-                self.bytes(&source, &target, head, end)
-                    .and_then(|()| self.bytes(&source, &target, from, head))
-            }
-            _ => self.bytes(&source, &target, from, end),
-        };
-        written.map_err(file(&path))
+        // The head of the first batch comes last: where a copying is cut short it is missing, and so it can be told from damage
+        // that nothing behind it was ever answered for.
+        let head = from + BATCH_HEAD_BYTES;
+        let written = self.bytes(&source, &target, head, end);
+        written.and_then(|()| self.bytes(&source, &target, from, head)).map_err(file(&path))
     }
 
     /// Makes a segment of the copy, as a whole, and only from one that can be read.

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use liandong_node::log::Pos;
 use liandong_node::now::now_ms;
-use liandong_node::site::record_kind;
+use liandong_node::site::{SiteError, record_kind};
 use liandong_node::text::Said;
 use liandong_proto::id::{Hash, sha256};
 use liandong_proto::pb::log::v1 as pb;
@@ -17,7 +18,7 @@ use super::place::{Found, Place};
 use super::said::{damaged, hangs, said};
 use super::{AUDIT, LOG, Mirror, State};
 use crate::chain;
-use crate::hub::{Shared, locked};
+use crate::hub::{Shared, locked, spawn};
 
 /// After a failure, such as a disk that is full or not there.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -42,9 +43,25 @@ enum Follows {
     Nothing,
 }
 
+/// Starts both threads, where a mirror is configured.
+///
+/// # Errors
+/// [`SiteError::File`].
+pub(crate) fn start(shared: &Arc<Shared>) -> Result<Vec<JoinHandle<()>>, SiteError> {
+    let run = |name, work: fn(&Mirror, &Shared)| {
+        let mirrored = Arc::clone(shared);
+        let work = move || mirrored.mirror.iter().for_each(|mirror| work(mirror, &mirrored));
+        spawn(name, shared, work)
+    };
+    if shared.mirror.is_none() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![run("mirror", Mirror::run)?, run("mirror-watch", |mirror, _| mirror.watch())?])
+}
+
 impl Mirror {
     /// Works until it is stopped.
-    pub(crate) fn run(&self, shared: &Shared) {
+    fn run(&self, shared: &Shared) {
         let _ended = Ended(self);
         let follower = |log, name, key| Follower::new(log, self.dir.join(name), key, Arc::clone(&self.beats));
         let mut log = follower(Arc::clone(&shared.log), LOG, key);
@@ -75,7 +92,7 @@ impl Mirror {
     }
 
     /// Watches the thread that works: where a pass takes no step for too long, whoever waits for it is told.
-    pub(crate) fn watch(&self) {
+    fn watch(&self) {
         let mut state = locked(&self.state);
         let mut before = None;
         while !(state.ended || state.stopped && state.hangs) {

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::door::blocking;
 use super::exit::{Exit, Failure};
+use super::takeover::erased_with_it;
 use super::{Setup, logs, run};
 use crate::restore::fetch;
 use crate::say;
@@ -78,6 +79,8 @@ pub async fn run(args: &RepairArgs, setup: &Setup) -> Result<Exit, Failure> {
 fn tell(done: &Repaired, records: u64, setup: &Setup) -> Result<(), Failure> {
     let screen = &setup.screen;
     let places: Vec<String> = done.holes.iter().map(ToString::to_string).collect();
+    // What waited to be erased was erased, and the damaged log with it.
+    let kept = done.kept.exists().then(|| done.kept.display().to_string());
     let json = json!({
         "repaired": true,
         "places": places,
@@ -86,17 +89,23 @@ fn tell(done: &Repaired, records: u64, setup: &Setup) -> Result<(), Failure> {
         "without_payload": done.bare,
         "lost": done.lost.map(|(first, last)| json!([first, last])),
         "delivered_again": done.again,
-        "damaged_log": done.kept,
+        "damaged_log": kept,
         "records": records,
     });
     screen.answer(&json, || {
-        let (fetched, kept) = (done.fetched, done.kept.display());
+        let fetched = done.fetched;
         let (own, shown) = (counted(fetched, "own entry"), counted(records, "record"));
-        let mut lines = vec![say!(
-            "日志已修复：从省级枢纽取回本市条目 {fetched} 条；索引已重建，{records} 条记录\n损坏的日志保留在 {kept}，含个人信息，无需时请删除",
-            "the log is repaired: {own} came back from the hub; the index was made again, {shown}\nthe damaged log is kept in \
-             {kept}: it holds personal data, remove it when nobody needs it"
-        )];
+        let old = kept.map_or_else(erased_with_it, |kept| {
+            say!(
+                "损坏的日志保留在 {kept}，含个人信息，无需时请删除",
+                "the damaged log is kept in {kept}: it holds personal data, remove it when nobody needs it"
+            )
+        });
+        let repaired = say!(
+            "日志已修复：从省级枢纽取回本市条目 {fetched} 条；索引已重建，{records} 条记录",
+            "the log is repaired: {own} came back from the hub; the index was made again, {shown}"
+        );
+        let mut lines = vec![repaired, old];
         if done.again {
             lines.push(say!(
                 "省级下发的内容可能也在损坏之列：下次同步时会重新下发",

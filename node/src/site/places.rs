@@ -11,7 +11,12 @@ use crate::log::DirLock;
 const KEPT: [&str; 2] = ["log.parted-", "log.damaged-"];
 
 impl Paths {
-    /// A log that is being made, to take the place of the one there is. Whole once that has gone.
+    /// A log that is being made, to take the place of the one there is. It never does under this name.
+    pub(super) fn unfinished_log(&self) -> PathBuf {
+        self.dir.join("log.unfinished")
+    }
+
+    /// The same once it is whole and durable: its name says so.
     pub fn next_log(&self) -> PathBuf {
         self.dir.join("log.next")
     }
@@ -28,8 +33,7 @@ impl Paths {
 
     /// Whether there is a log, or one that may wait to take its place.
     fn has_log(&self) -> bool {
-        let waits = || self.next_log().exists() && self.kept_logs().is_ok_and(|kept| !kept.is_empty());
-        self.log().exists() || waits()
+        self.log().exists() || self.next_log().exists()
     }
 
     /// Takes the directory of a site, which nobody else uses from then on, with its log in its place.
@@ -47,26 +51,29 @@ impl Paths {
         Ok(lock)
     }
 
-    /// Puts the next log, which is whole and durable, in the place of the log, which is kept.
+    /// Puts the log that was being made, which is whole and durable, in the place of the log, which is kept.
     ///
     /// # Errors
     /// [`SiteError::File`]; [`settle_log`](Paths::settle_log) goes on.
     pub(super) fn change_logs(&self, kept: &Path) -> Result<(), SiteError> {
+        remove(&self.next_log())?;
+        self.replace(&self.unfinished_log(), &self.next_log())?;
         self.replace(&self.log(), kept)?;
         self.settle_log()
     }
 
-    /// Makes up for what a crash has cut short: a next log is whole where the log has been put aside, and takes its place;
-    /// beside a log it is not, and goes. The caller has taken the directory.
+    /// Makes up for what a crash has cut short: a next log takes the place of one that has been put aside, and goes where that has
+    /// not been; one that is unfinished goes. The caller has taken the directory.
     ///
     /// # Errors
     /// [`SiteError::File`].
     fn settle_log(&self) -> Result<(), SiteError> {
         let (log, next) = (self.log(), self.next_log());
+        remove(&self.unfinished_log())?;
         if log.exists() {
             return remove(&next);
         }
-        if self.has_log() { self.replace(&next, &log) } else { Ok(()) }
+        if next.exists() { self.replace(&next, &log) } else { Ok(()) }
     }
 
     /// Removes the logs that were kept: what they hold of an erased record would stay in them.
@@ -75,6 +82,7 @@ impl Paths {
     /// [`SiteError::File`].
     pub(super) fn remove_kept(&self) -> Result<(), SiteError> {
         self.kept_logs()?.iter().try_for_each(|dir| remove(dir))?;
+        remove(&self.unfinished_log())?;
         remove(&self.next_log())
     }
 

@@ -190,7 +190,7 @@ impl Repair {
         }
         let again = self.line.holes.iter().any(|hole| hole.records);
         let mut done = Repaired { cut: self.cut, lost, again, ..Repaired::default() };
-        let next = self.paths.next_log();
+        let next = self.paths.unfinished_log();
         remove(&next)?;
         let mut out = Out::begin(&next, self.segment_bytes)?;
         let (mut hole, mut missing) = (0, Missing::default());

@@ -81,7 +81,7 @@ impl Takeover {
             return Err(SiteError::corrupt("the log", "it does not begin with an epoch"));
         };
         let (site, key) = (SiteCode(opened.site), read_city_ring(&paths)?);
-        let unfinished = Unfinished(Some(paths.next_log()));
+        let unfinished = Unfinished(Some(paths.unfinished_log()));
         let restoring = Restoring::beside(&paths, site, key.clone())?;
         Ok(Takeover { paths, old, site, key, restoring, held: Held::default(), unfinished, _lock: lock })
     }

@@ -45,6 +45,12 @@ fn a_bad_bit_does_not_let_a_mirror_be_cut_that_goes_further() {
     let common = behind(&disks);
     flip(&disks, common + 30);
     check_refused(&disks, "--mirror");
+    // Nor where nothing behind it can be read.
+    let path = segment_path(&disks.mirror().join(LOG), 1);
+    let mut bytes = fs::read(&path).expect("read");
+    bytes[common..].fill(0x55);
+    fs::write(&path, bytes).expect("damaged");
+    check_refused(&disks, "--mirror");
 }
 
 #[test]
