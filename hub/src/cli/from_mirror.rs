@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use liandong_node::audit;
-use liandong_node::backup::{BackupError, Chain as _, Checked, Step};
+use liandong_node::backup::{BackupError, Chain as _, Checked, Step, fits};
 use liandong_node::cli::backup::Told;
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::log::{self, Copied, Log, Pos, Record, segment_path};
@@ -19,6 +19,7 @@ use liandong_proto::sign::VerifyingKey;
 use prost::Message as _;
 use serde_json::json;
 
+use super::backup::open_bytes;
 use crate::copy::HubChain;
 use crate::mirror::{AUDIT, LOG, count, is_bare_head, place, said};
 
@@ -31,6 +32,8 @@ pub fn take(mirror: &Path, unpacked: &Path, checked: &mut Checked, step: Step<'_
         return Err(no_mirror(mirror));
     }
     let (to, bytes) = (unpacked.join(LOG), bytes(&mirror.join(LOG)) + bytes(&mirror.join(AUDIT)));
+    // What was unpacked of the log goes before.
+    fits(unpacked, bytes.saturating_sub(self::bytes(&to)) + open_bytes())?;
     let mut done = 0;
     copy(&mirror.join(LOG), &to, &mut done, bytes, step)?;
     let torn = cut(&to)?;

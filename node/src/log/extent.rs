@@ -5,11 +5,13 @@ use std::iter::FusedIterator;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::frame::{HEADER_BYTES, Header, PREFACE_BYTES, Preface};
+use super::frame::{HEADER_BYTES, Header, MAX_BATCH_BYTES, PREFACE_BYTES, Preface};
 use super::recover::preface;
 use super::scan::{self, Found, Scan};
 use super::{Log, LogError, Pos, Record, segment};
 
+/// No segment is longer: a batch at its longest, or what the settings let a segment be, and what stands around them.
+pub const MOST_SEGMENT_BYTES: u64 = MAX_BATCH_BYTES as u64 + (64 << 10);
 /// How long what stands in front of a batch is: what says that there is one, and how long it is.
 pub const BATCH_HEAD_BYTES: u64 = PREFACE_BYTES;
 

@@ -63,7 +63,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use batch::{Batch, Span};
 pub use error::LogError;
-pub use extent::{BATCH_HEAD_BYTES, Copied, batch_end, segment_ends, segment_path, segment_start};
+pub use extent::{
+    BATCH_HEAD_BYTES, Copied, MOST_SEGMENT_BYTES, batch_end, segment_ends, segment_path, segment_start,
+};
 pub use frame::VERSION as FORMAT;
 pub use lock::DirLock;
 pub use pos::Pos;
