@@ -22,7 +22,7 @@ use super::keyring::read_city_ring;
 use super::places::remove;
 use super::{Missing, OnProgress, Paths, Progress, SiteError, SiteOptions, lacks, record_kind};
 use crate::index::Index;
-use crate::log::{self, Batch, DirLock, Hole, Log, Salvaged, salvage};
+use crate::log::{self, Batch, DirLock, Hole, Log, Pos, Salvaged, salvage};
 use crate::now::now_ms;
 use crate::{rows, store};
 use line::{Gap, Line};
@@ -77,7 +77,7 @@ impl Repair {
         let ring = read_city_ring(&paths)?;
         let (mut line, mut cut) = (Line::default(), 0);
         let (total, mut done) = (log_bytes(&paths.log()), 0);
-        salvage::<SiteError>(&paths.log(), &mut |found| match found {
+        salvage::<SiteError>(&paths.log(), Pos::START, &mut |found| match found {
             Salvaged::Record { kind, payload } => {
                 done += payload.len() as u64;
                 if line.records.is_multiple_of(4_096) {
@@ -194,7 +194,7 @@ impl Repair {
         remove(&next)?;
         let mut out = Out::begin(&next, self.segment_bytes)?;
         let (mut hole, mut missing) = (0, Missing::default());
-        salvage::<SiteError>(&self.paths.log(), &mut |found| {
+        salvage::<SiteError>(&self.paths.log(), Pos::START, &mut |found| {
             match found {
                 Salvaged::Record { kind, payload } => {
                     done.records += 1;
