@@ -150,10 +150,7 @@ impl Segment {
     }
 
     /// Reads it all; where it ends.
-    fn read<E: From<LogError>>(
-        &self,
-        visit: &mut dyn FnMut(Salvaged) -> Result<(), E>,
-    ) -> Result<u64, E> {
+    fn read<E: From<LogError>>(&self, visit: &mut dyn FnMut(Salvaged) -> Result<(), E>) -> Result<u64, E> {
         let Some(file) = &self.file else {
             let to = self.end.unwrap_or(0);
             visit(self.hole(0, to, "the segment is missing", true))?;
@@ -219,7 +216,10 @@ impl Segment {
                 Found::Bad(what) => what,
             };
             let is_known = at < self.durable;
-            if self.is_last && !is_known && proof(file, self.number, at, self.length).map_err(failed)?.is_none() {
+            if self.is_last
+                && !is_known
+                && proof(file, self.number, at, self.length).map_err(failed)?.is_none()
+            {
                 return Ok(scan.batch_start());
             }
             if self.end.is_none() && scan::nonzero(file, at, limit).map_err(failed)?.is_none() {

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{Paths, SiteError};
+use crate::index::Index;
 use crate::log::DirLock;
 
 /// What the names of kept logs begin with: those that have parted from the hub's, and damaged ones.
@@ -47,7 +48,8 @@ impl Paths {
         Ok(lock)
     }
 
-    /// Puts the next log, which is whole and durable, in the place of the log, which is kept.
+    /// Puts the next log, which is whole and durable, in the place of the log, which is kept. Before the first step nothing
+    /// has happened; behind it the rest is done by whoever comes next.
     ///
     /// # Errors
     /// [`SiteError::File`]; [`settle_log`](Paths::settle_log) goes on.
@@ -57,7 +59,8 @@ impl Paths {
     }
 
     /// Makes up for what a crash has cut short: a next log is whole where the log has been put aside, and takes its place;
-    /// beside a log it is not, and goes. The caller has taken the directory.
+    /// beside a log it is not, and goes. The index is that of the log that was put aside, so that it has to go first. The
+    /// caller has taken the directory.
     ///
     /// # Errors
     /// [`SiteError::File`].
@@ -66,7 +69,11 @@ impl Paths {
         if log.exists() {
             return remove(&next);
         }
-        if self.has_log() { self.replace(&next, &log) } else { Ok(()) }
+        if !self.has_log() {
+            return Ok(());
+        }
+        Index::set_aside(&self.index())?;
+        self.replace(&next, &log)
     }
 
     /// Removes the logs that were kept: what they hold of an erased record would stay in them.
