@@ -25,6 +25,9 @@ use super::recover::proof;
 use super::scan::{self, CHUNK_BYTES, Found, Scan};
 use super::{LogError, segment};
 
+/// More zeros than the end of any record has.
+const ZEROS: u64 = 32;
+
 /// A stretch of a segment that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
@@ -211,6 +214,13 @@ impl Segment {
                     continue;
                 }
                 Found::Limit => break,
+                // What an idle log ends with, and nothing behind it.
+                Found::Idle
+                    if self.is_last
+                        && scan::nonzero(file, at + PREFACE_BYTES, limit).map_err(failed)?.is_none() =>
+                {
+                    return Ok(at);
+                }
                 Found::Idle => "an empty batch".to_owned(),
                 Found::Zeros => "zeros before the end".to_owned(),
                 Found::Bad(what) => what,
@@ -230,6 +240,15 @@ impl Segment {
             // A record begins where something is known to have been synced up to, or the log ends there.
             let limit_here = if is_known { limit.min(self.durable) } else { limit };
             let (to, records) = resume(file, self.number, at, open, limit_here).map_err(failed)?;
+            if is_known && self.is_last && to == self.durable {
+                // No record ends with so many zeros: what is known to have been there is not.
+                let written =
+                    scan::nonzero(file, at, limit).map_err(failed)?.map_or(at, |(_, last)| last + 1);
+                if written + ZEROS < to {
+                    visit(self.hole(at, written, what, records))?;
+                    return Ok(written);
+                }
+            }
             visit(self.hole(at, to, what, records))?;
             (at, batch_end) = (to, open.filter(|end| *end > to));
             scan = Scan::new(file.clone(), self.number, at, limit);
