@@ -186,3 +186,20 @@ fn unreached(error: UplinkError) -> Failure {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use liandong_proto::pb::sync::v1::Diverged;
+
+    use super::*;
+
+    /// A hub that can be reached and has parted is not told as one that cannot be reached.
+    #[test]
+    fn a_log_that_has_parted_is_told_as_such() {
+        let Failure { exit, said } = unreached(UplinkError::Diverged(Diverged::default()));
+        assert_eq!(exit, Exit::Review);
+        assert!(said.en.contains("takeover") && said.zh.contains("takeover"), "{said}");
+        let Failure { exit, .. } = unreached(UplinkError::Ended);
+        assert_eq!(exit, Exit::Unreachable);
+    }
+}

@@ -169,23 +169,34 @@ impl Index {
     }
 
     /// What an index that is not in use still knows: one row, and up to where in the log it is. `None` where there is none, or
-    /// that cannot be read. It is looked at as a whole only where `in_full`.
-    pub fn peek(dir: &Path, engine: &Engine, key: &[u8], in_full: bool) -> Option<Peeked> {
+    /// it is damaged. It is looked at as a whole only where `in_full`.
+    ///
+    /// # Errors
+    /// [`IndexError`] for what is no damage, as a full disk: then nobody can tell.
+    pub fn peek(
+        dir: &Path,
+        engine: &Engine,
+        key: &[u8],
+        in_full: bool,
+    ) -> Result<Option<Peeked>, IndexError> {
         let (path, marker) = (dir.join(STORE), dir.join(OPENING));
-        if !path.exists() || begin_opening(&marker).ok()? >= TRIES {
-            return None;
+        if !path.exists() || begin_opening(&marker).map_err(failed(dir))? >= TRIES {
+            return Ok(None);
         }
-        let look = || {
-            let store = Guarded::open(|| engine(&path)).ok()?;
-            let root = Root::read(&store).ok()??;
-            let sealed = store.get(key).ok()?;
+        let look = || -> Result<Option<Peeked>, IndexError> {
+            let store = Guarded::open(|| engine(&path))?;
+            let Some(root) = Root::read(&store)? else { return Ok(None) };
+            let sealed = store.get(key)?;
             let value = sealed.and_then(|sealed| unseal(key, &sealed).ok()).map(|item| item.value);
             let whole = in_full && compare(&store, root.digest).is_ok();
-            Some(Peeked { position: root.position, value, whole })
+            Ok(Some(Peeked { position: root.position, value, whole }))
         };
         let found = look();
-        end_opening(&marker).ok()?;
-        found
+        end_opening(&marker).map_err(failed(dir))?;
+        match found {
+            Err(error) if error.is_damage() => Ok(None),
+            found => found,
+        }
     }
 
     /// Moves an index that nobody has open out of the way, as a damaged one; where it is then. Nothing is moved where there

@@ -14,11 +14,11 @@ use super::writer::Writer;
 use super::{Cut, Log, LogError, Opened, Options, segment};
 
 /// `durable` is asked only before something is cut: everything before the place that it names is known to have been synced.
-pub(super) fn open(
+pub(super) fn open<E: From<LogError>>(
     dir: &Path,
     options: Options,
-    durable: impl FnOnce() -> Option<Pos>,
-) -> Result<(Log, Opened), LogError> {
+    durable: impl FnOnce() -> Result<Option<Pos>, E>,
+) -> Result<(Log, Opened), E> {
     let disk = Disk::default();
     make_dir(&disk, dir)?;
     segment::tidy(dir)?;
@@ -36,9 +36,9 @@ pub(super) fn open(
     let tail = Tail::find(&file, &path, last.number, capacity)?;
     if let Some(to) = tail.cut_to {
         let here = Pos { segment: last.number, offset: tail.end };
-        if let Some(known) = durable().filter(|known| *known > here) {
+        if let Some(known) = durable()?.filter(|known| *known > here) {
             let what = format!("it cannot be read from here on; yet all up to {known} had been synced");
-            return Err(LogError::damaged(&path, tail.end, what));
+            return Err(LogError::damaged(&path, tail.end, what).into());
         }
         let bytes = to - tail.end;
         disk.wipe(&file, tail.end, to).map_err(LogError::write("write", &path, bytes))?;

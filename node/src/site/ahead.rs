@@ -28,11 +28,16 @@ pub(super) struct Witness {
 
 impl Witness {
     /// Asks the index of a site that is not in use.
-    pub fn ask(paths: &Paths, cache_bytes: u64) -> Option<Witness> {
-        let Peeked { position, value, whole } = peek(paths, cache_bytes, true)?;
+    ///
+    /// # Errors
+    /// As [`Index::peek`].
+    pub fn ask(paths: &Paths, cache_bytes: u64) -> Result<Option<Witness>, SiteError> {
+        let Some(Peeked { position, value, whole }) = peek(paths, cache_bytes, true)? else {
+            return Ok(None);
+        };
         let row = value.and_then(|row: Bytes| pb::SiteRow::decode(row).ok());
         let (whole, row) = (whole && row.is_some(), row.unwrap_or_default());
-        Some(Witness { position: Pos::from_bytes(position), row, whole })
+        Ok(Some(Witness { position: Pos::from_bytes(position), row, whole }))
     }
 
     /// The epoch that the site lived in, and its newest own entry there.
@@ -42,22 +47,25 @@ impl Witness {
 }
 
 /// Up to where the index has followed the log; nothing where there is none that can be read.
-pub(super) fn followed(paths: &Paths, cache_bytes: u64) -> Option<Pos> {
-    Some(Pos::from_bytes(peek(paths, cache_bytes, false)?.position))
+///
+/// # Errors
+/// As [`Index::peek`].
+pub(super) fn followed(paths: &Paths, cache_bytes: u64) -> Result<Option<Pos>, SiteError> {
+    Ok(peek(paths, cache_bytes, false)?.map(|peeked| Pos::from_bytes(peeked.position)))
 }
 
 /// Refuses a log that ends before its index, for whoever is about to let go of the index.
 ///
 /// # Errors
-/// [`IndexError::AheadOfLog`].
+/// [`IndexError::AheadOfLog`]; as [`Index::peek`].
 pub(super) fn check(paths: &Paths, cache_bytes: u64, end: Pos) -> Result<(), SiteError> {
-    match followed(paths, cache_bytes) {
+    match followed(paths, cache_bytes)? {
         Some(followed) if followed > end => Err(IndexError::AheadOfLog.into()),
         _ => Ok(()),
     }
 }
 
-fn peek(paths: &Paths, cache_bytes: u64, in_full: bool) -> Option<Peeked> {
+fn peek(paths: &Paths, cache_bytes: u64, in_full: bool) -> Result<Option<Peeked>, IndexError> {
     let engine: Engine = Box::new(move |dir| store::open_sled(dir, cache_bytes));
     Index::peek(&paths.index(), &engine, rows::SITE, in_full)
 }

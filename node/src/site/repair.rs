@@ -85,7 +85,7 @@ impl Repair {
         let paths = Paths::new(&options.data_dir);
         let lock = paths.take()?;
         let ring = read_city_ring(&paths)?;
-        let witness = Witness::ask(&paths, options.cache_bytes);
+        let witness = Witness::ask(&paths, options.cache_bytes)?;
         let mut line = Line::beside(witness.as_ref().and_then(Witness::head));
         let (mut cut, total, mut done) = (0, log_bytes(&paths.log()), 0);
         let durable = durable(witness.as_ref());
