@@ -139,11 +139,18 @@ fn a_log_that_ends_before_its_index_is_refused_until_the_loss_is_accepted() {
 /// The end of the log reads as zeros, from the middle of a record on: nobody knows how far it went.
 #[test]
 fn an_end_of_zeros_may_have_held_more_than_the_index_had_seen() {
-    let made = five();
-    made.indexed();
-    let last = made.records().into_iter().rfind(|raw| raw.kind == record_kind::OWN).expect("an entry");
-    made.edit(|bytes| bytes[last.pos.offset as usize + 50..].fill(0));
-    assert_eq!(lost(&made, &made.hub().lacks(1)), (Some((5, 5)), true));
+    for behind in [true, false] {
+        let mut made = Made::new(&[(1, 0)]);
+        made.tried(7);
+        made.write(5);
+        if behind {
+            made.welcomed(7);
+        }
+        made.indexed();
+        let last = made.records().into_iter().rfind(|raw| raw.kind == record_kind::OWN).expect("an entry");
+        made.edit(|bytes| bytes[last.pos.offset as usize + 50..].fill(0));
+        assert_eq!(lost(&made, &made.hub().lacks(1)), (Some((5, 5)), true), "{behind}");
+    }
 }
 
 /// Nothing in the log proves that its last batch was synced: the index does, and it is not cut.

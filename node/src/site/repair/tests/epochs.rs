@@ -129,27 +129,30 @@ fn the_newest_epoch_may_be_in_the_hole_as_a_whole() {
     }
 }
 
-/// This machine is the copy: what another one has gone on with is not its own.
+/// This machine is the copy: what another one has gone on with, from the newest entry that the hub has or from one before, is
+/// not its own.
 #[test]
 fn an_epoch_that_another_machine_began_is_not_taken_for_a_part_of_this_log() {
-    let mut made = Made::new(&[(1, 4)]);
-    made.tried(7);
-    made.write(1);
-    made.indexed();
-    made.without_index();
-    let mut theirs = Made::new(&[(1, 0)]);
-    theirs.key = CityKey::new(&read_key(&made.paths().city_key()).expect("a key"));
-    let three = head_of(&made.entries[2]);
-    theirs.anchor = Some(Anchor { epoch: epoch(1), seq: 3, hash: three.hash });
-    (theirs.newest, theirs.head) = (epoch(2), Head::default());
-    theirs.write(2);
-    let entries = [&made.entries[..3], &theirs.entries[..]].concat();
-    let hub = Hub { held: epoch(2), anchor: theirs.anchor, entries };
-    made.flip(&["1.2", "1.5"]);
-    let done = made.repair(&hub, true).expect("accepted");
-    assert_eq!((done.fetched, done.perhaps_more), (1, true));
-    assert_eq!(made.line(), ["1.0", "1.1", "1.2", "1.3", "1.4"]);
-    assert_eq!(made.open().expect("it opens").origin().epoch, epoch(1));
+    for from in [3, 4] {
+        let mut made = Made::new(&[(1, 4)]);
+        made.tried(7);
+        made.write(1);
+        made.indexed();
+        made.without_index();
+        let mut theirs = Made::new(&[(1, 0)]);
+        theirs.key = CityKey::new(&read_key(&made.paths().city_key()).expect("a key"));
+        let Head { seq, hash } = head_of(&made.entries[from - 1]);
+        theirs.anchor = Some(Anchor { epoch: epoch(1), seq, hash });
+        (theirs.newest, theirs.head) = (epoch(2), Head::default());
+        theirs.write(2);
+        let entries = [&made.entries[..from], &theirs.entries[..]].concat();
+        let hub = Hub { held: epoch(2), anchor: theirs.anchor, entries };
+        made.flip(&["1.2", "1.5"]);
+        let done = made.repair(&hub, true).expect("accepted");
+        assert_eq!((done.fetched, done.perhaps_more), (1, true));
+        assert_eq!(made.line(), ["1.0", "1.1", "1.2", "1.3", "1.4"]);
+        assert_eq!(made.open().expect("it opens").origin().epoch, epoch(1));
+    }
 }
 
 /// Nothing of the line can be read, and the index knows whose it was.
