@@ -6,7 +6,7 @@ use liandong_proto::city;
 use liandong_proto::fields::{Fields, FieldsBuilder, numbers};
 use liandong_proto::id::SiteCode;
 use liandong_proto::schema::{self, Audience};
-use liandong_proto::state::RecordState;
+use liandong_proto::state::{Held, RecordState};
 
 /// The cities that may see a record. The home city sees a record even where its kind is unknown here. A tombstone names
 /// nobody any more: it goes to those who were given the record, and an erased one to all who hold it. One that is nobody's yet
@@ -52,6 +52,14 @@ pub fn sees(site: SiteCode, kind: u32, state: &RecordState) -> bool {
             .any(|raw| numbers(raw).contains(&u64::from(site.0))),
         Some(Audience::None) => false,
     }
+}
+
+/// Whether a city that may see a record may see a value held there. Where the record names nobody, as one that is nobody's
+/// yet or a tombstone, each sees its own, and the home all.
+pub fn sees_held(site: SiteCode, kind: u32, state: &RecordState, held: &Held) -> bool {
+    let shared = matches!(schema::kind(kind).map(|kind| kind.audience), Some(Audience::AllCities));
+    let own = held.by.origin.site == site;
+    if state.unclaimed() { own } else { shared || own || state.home == site || !state.deleted() }
 }
 
 /// The fields as a city gets them: of a list of cities it learns only that it stands on it.

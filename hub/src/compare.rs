@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use liandong_node::rows;
-use liandong_node::site::{SiteError, view};
+use liandong_node::site::{SiteError, digests};
 use liandong_proto::digest::{self, SetDigest};
 use liandong_proto::id::{Origin, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
@@ -79,7 +79,7 @@ impl Hub {
 
     fn level(&self, origin: Origin, level: &Level) -> Result<Digests, SiteError> {
         let site = origin.site;
-        view::digests(self.index(), level, |kind, state| {
+        digests(self.index(), level, |kind, state| {
             audience::sees(site, kind, state).then(|| audience::project(site, kind, &state.fields))
         })
     }

@@ -63,10 +63,14 @@ pub fn read(
 /// A record as it goes to a site.
 pub fn item(origin: Origin, kind: u32, record: RecordId, state: &RecordState) -> pb::Item {
     let site = origin.site;
-    let held = |held: &Held| -> HeldValue {
-        let mut held = held.clone();
-        held.set = audience::project(site, kind, &held.set).into_owned();
-        held_to_pb(&held)
+    let held = || -> Vec<HeldValue> {
+        let seen = state.held.iter().filter(|held| audience::sees_held(site, kind, state, held));
+        let shown = |held: &Held| {
+            let mut held = held.clone();
+            held.set = audience::project(site, kind, &held.set).into_owned();
+            held_to_pb(&held)
+        };
+        seen.map(shown).collect()
     };
     let what = if !audience::sees(site, kind, state) && !state.deleted() {
         pb::item::What::Withdrawn(pb::Withdrawn {})
@@ -74,13 +78,13 @@ pub fn item(origin: Origin, kind: u32, record: RecordId, state: &RecordState) ->
         pb::item::What::Tombstone(pb::Tombstone {
             stamp: by.stamp.0,
             site: by.origin.site.0,
-            held: state.held.iter().map(held).collect(),
+            held: held(),
             erased: state.erased.then(|| entry_ref(by.origin, by.seq)),
         })
     } else {
         pb::item::What::State(pb::State {
             fields: audience::project(site, kind, &state.fields).bytes().clone(),
-            held: state.held.iter().map(held).collect(),
+            held: held(),
             stamp: state.stamp().0,
             site: state.last_site().0,
         })
@@ -92,5 +96,72 @@ pub fn item(origin: Origin, kind: u32, record: RecordId, state: &RecordState) ->
         home: state.home.0,
         own_seq_inclusive: state.own_seq(origin),
         what: Some(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use liandong_proto::fields::Fields;
+    use liandong_proto::id::{Epoch, SiteCode};
+    use liandong_proto::schema;
+    use liandong_proto::stamp::Stamp;
+    use liandong_proto::state::{Reason, Setter, Writer};
+
+    use super::*;
+
+    const HOME: SiteCode = SiteCode(440_100);
+    const OTHER: SiteCode = SiteCode(440_300);
+    const THIRD: SiteCode = SiteCode(440_400);
+
+    fn origin(site: SiteCode) -> Origin {
+        Origin { site, epoch: Epoch([1; 16]) }
+    }
+
+    fn by(site: SiteCode) -> Setter {
+        Setter { origin: origin(site), seq: 1, hub_seq: 1, stamp: Stamp(1) }
+    }
+
+    fn refused(site: SiteCode) -> Held {
+        Held { reason: Reason::NotOwner, by: by(site), tag: 0, set: Fields::default(), cleared: Vec::new() }
+    }
+
+    /// Who brought the values that a site is sent.
+    fn held_at(site: SiteCode, kind: u32, state: &RecordState) -> Vec<u32> {
+        let held = match item(origin(site), kind, RecordId([1; 16]), state).what {
+            Some(pb::item::What::State(state)) => state.held,
+            Some(pb::item::What::Tombstone(gone)) => gone.held,
+            _ => Vec::new(),
+        };
+        held.iter().map(|held| held.site).collect()
+    }
+
+    /// A kind that the cities which a record names may see.
+    fn named_kind() -> u32 {
+        let named = |kind: &&schema::Kind| matches!(kind.audience, schema::Audience::Sites(_));
+        schema::kinds().iter().find(named).expect("there is one").number
+    }
+
+    #[test]
+    fn of_a_record_that_is_nobodys_yet_each_sees_its_own() {
+        let mut state = RecordState::new(HOME);
+        for site in [OTHER, THIRD] {
+            state.held.push(refused(site));
+            state.writers.push(Writer { origin: origin(site), seq: 1 });
+        }
+        assert!(state.unclaimed());
+        assert_eq!(held_at(OTHER, named_kind(), &state), [OTHER.0]);
+        assert_eq!(held_at(THIRD, named_kind(), &state), [THIRD.0]);
+    }
+
+    #[test]
+    fn of_a_tombstone_the_home_sees_what_is_held_and_others_their_own() {
+        let mut state = RecordState::new(HOME);
+        state.deleted_by = Some(0);
+        state.setters.push(by(HOME));
+        state.fed = vec![(OTHER, 1), (THIRD, 1)];
+        state.held.push(Held { reason: Reason::Concurrent, ..refused(OTHER) });
+        assert_eq!(held_at(HOME, named_kind(), &state), [OTHER.0]);
+        assert_eq!(held_at(OTHER, named_kind(), &state), [OTHER.0]);
+        assert!(held_at(THIRD, named_kind(), &state).is_empty());
     }
 }

@@ -13,9 +13,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use liandong_node::audit::{Note, What};
 use liandong_node::now::now_ms;
-use liandong_node::site::SiteError;
+use liandong_node::site::{NAMED, SiteError};
 use liandong_node::trust::limits;
 use liandong_proto::id::{Origin, RecordId, SiteCode};
 use liandong_proto::pb::sync::v1 as pb;
@@ -412,9 +414,8 @@ impl Driver {
                 }
                 Output::Restore { after_seq } => self.restore(after_seq),
                 Output::Verdict(verdict) => {
-                    for (kind, record) in verdict.as_ref().err().into_iter().flatten() {
-                        let record = RecordId::from_slice(record).unwrap_or_default();
-                        tracing::error!(site = %self.site, kind, %record, "city and hub show this record differently");
+                    if let Err(differing) = &verdict {
+                        self.name_differing(differing);
                     }
                     let mut cities = locked(&self.hub.shared.cities);
                     let city = cities.entry(self.site).or_default();
@@ -467,6 +468,17 @@ impl Driver {
         let Some(origin) = self.session.origin() else { return };
         let hub = Arc::clone(&self.hub);
         self.turn.take(&self.inputs, move || work(&hub, origin));
+    }
+
+    fn name_differing(&self, differing: &[(u32, Bytes)]) {
+        for (kind, record) in differing.iter().take(NAMED) {
+            let record = RecordId::from_slice(record).unwrap_or_default();
+            tracing::error!(site = %self.site, kind, %record, "city and hub show this record differently");
+        }
+        if differing.len() > NAMED {
+            let records = differing.len();
+            tracing::error!(site = %self.site, records, "city and hub show so many records differently");
+        }
     }
 
     fn restore(&mut self, after_seq: u64) {

@@ -26,7 +26,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 
 use crate::now::{now_ms, random};
-use crate::site::{Class, PushReader, Site, SiteError, view};
+use crate::site::{Class, PushReader, Site, SiteError, digests};
 use crate::trust::{self, Membership, limits};
 
 /// How often it is looked whether the certificate should be renewed.
@@ -417,7 +417,7 @@ impl Driver {
                     queue.extend(self.session.on(Input::Persisted(cursor), now_ms()));
                 }
                 Output::Digest(ask) => self.in_background(move |site| {
-                    Ok(Input::Digest(view::digests(site.index(), &ask, |_, state| {
+                    Ok(Input::Digest(digests(site.index(), &ask, |_, state| {
                         Some(Cow::Borrowed(&state.fields))
                     })?))
                 }),

@@ -1,7 +1,7 @@
 //! Records that this site and the hub show differently: each is made again from the log and held against what the index
 //! has. Where the two differ the log is right. Nothing is taken over from the hub.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::Arc;
 
@@ -12,19 +12,39 @@ use liandong_proto::pb::log::v1 as pb;
 use super::open::{Replay, read_state};
 use super::{Site, SiteError, locked};
 use crate::audit::Note;
-use crate::index::{Index, IndexOptions, Pace, Staged};
+use crate::index::{Check, Index, IndexOptions, Pace, Staged};
 use crate::log::Pos;
 use crate::rows;
 use crate::store::MemoryStore;
 
-/// So many ids are named in the audit log.
-const NAMED: usize = 10;
+/// So many ids are named one by one; of more, how many there are.
+pub const NAMED: usize = 10;
 /// Bytes of rows that wait to be looked at.
 const OVERLAY: usize = 8 << 20;
 
+/// Records that the index was found to have as the log does, each with the check of its row then.
+pub(super) type Proved = HashMap<(u32, RecordId), Option<Check>>;
+
 impl Site {
-    /// Holds records against the log, and puts right those that the index has otherwise: which they were. Each is named in
-    /// the program's log, and all in the audit log. Writers wait meanwhile; readers do not.
+    /// Those among records that [`heal`](Site::heal) has not found right already, as they are now.
+    ///
+    /// # Errors
+    /// [`SiteError`].
+    pub fn unproved(&self, records: &[(u32, RecordId)]) -> Result<Vec<(u32, RecordId)>, SiteError> {
+        let proved = locked(&self.proved).clone();
+        let mut out = Vec::new();
+        for key in records {
+            let check = self.index.get(&rows::record(key.0, key.1))?.map(|row| row.check);
+            if proved.get(key) != Some(&check) {
+                out.push(*key);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Holds records against the log, and puts right those that the index has otherwise: which they were. Each of the first
+    /// [`NAMED`] is named in the program's log and in the audit log. Writers wait only for what came while the log was
+    /// read; readers do not wait.
     ///
     /// # Errors
     /// [`SiteError`].
@@ -40,24 +60,29 @@ impl Site {
             in_log: Box::new(|_| true),
         })?
         .0;
+        let key = locked(&self.writer).author.keys().city.clone();
+        let mut replay = Replay::new(pb::SiteRow::default(), &key);
+        replay.only = Some(records.iter().copied().collect::<HashSet<_>>());
+        let reached = replay.run(&*self.log, Pos::default(), &aside, &mut |_| {})?;
         let healed = locked(&self.writer).whole(|writer| {
-            let key = writer.author.keys().city.clone();
-            let mut replay = Replay::new(pb::SiteRow::default(), &key);
-            replay.only = Some(records.iter().copied().collect::<HashSet<_>>());
-            replay.run(&*self.log, Pos::default(), &aside, &mut |_| {})?;
-            let (mut staged, mut healed) = (Vec::new(), Vec::new());
+            replay.run(&*self.log, reached, &aside, &mut |_| {})?;
+            let (mut staged, mut healed, mut proved) = (Vec::new(), Vec::new(), Proved::new());
             for (kind, record) in records {
                 let key = rows::record(*kind, *record);
                 let new = read_state(&aside, (*kind, *record))?.map(|(state, _)| state.encode().into());
                 let shown = self.index.get(&key)?;
-                if shown.as_ref().map(|shown| &shown.value) != new.as_ref() {
+                let check = shown.as_ref().map(|shown| shown.check);
+                if shown.map(|shown| shown.value) == new {
+                    proved.insert((*kind, *record), check);
+                } else {
                     healed.push((*kind, *record));
-                    staged.push(Staged { key, old: shown.map(|shown| shown.check), new });
+                    staged.push(Staged { key, old: check, new });
                 }
             }
             if !staged.is_empty() {
                 self.stage(writer, staged, self.log.end());
             }
+            *locked(&self.proved) = proved;
             Ok::<_, SiteError>(healed)
         })?;
         aside.close()?;
@@ -67,7 +92,7 @@ impl Site {
     }
 
     fn tell_healed(&self, healed: &[(u32, RecordId)]) {
-        for (kind, record) in healed {
+        for (kind, record) in healed.iter().take(NAMED) {
             tracing::warn!(kind, %record, "this record was not shown as the log has it: it is made again from the log");
         }
         if healed.is_empty() {

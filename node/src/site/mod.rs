@@ -7,6 +7,7 @@ mod ahead;
 mod author;
 mod chain;
 mod deliver;
+mod digests;
 mod erase;
 mod error;
 mod files;
@@ -58,11 +59,13 @@ use crate::rows;
 pub use author::{Author, Keys, Made, Touched, Verdict, fold_own, patches};
 pub use chain::OwnChain;
 pub use deliver::{Fold, PushReader, confirm, learn};
+pub use digests::digests;
 pub use erase::{Missing, begin, erasures, lacks, proved, told};
 pub use error::{Class, SiteError};
 pub use files::{
     Paths, make_private_dir, read_key, read_private, read_signing_key, write_key, write_private,
 };
+pub use heal::NAMED;
 pub use history::item as history_item;
 pub use journal::{Record, record_kind};
 pub use layout::LAYOUT;
@@ -96,6 +99,8 @@ pub struct Site {
     mark_base: u64,
     /// Whoever holds it may write: own entries have one order.
     writer: Mutex<Writer>,
+    /// Records that differ from the hub's, and yet are as the log has them.
+    proved: Mutex<heal::Proved>,
     /// Held while payloads are dropped.
     erasing: Mutex<()>,
     /// Nothing long is begun any more.

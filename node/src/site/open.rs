@@ -159,6 +159,7 @@ impl Site {
             renewal: watch::Sender::new(Renewal::default()),
             mark_base: row.mark_base,
             writer: Mutex::new(Writer::new(author, row)),
+            proved: Mutex::default(),
             erasing: Mutex::new(()),
             closing: AtomicBool::new(false),
             durable,
@@ -290,7 +291,7 @@ impl<'a> Replay<'a> {
         Replay { row, only: None, lineage, key, touched, checks, gone }
     }
 
-    /// Folds the log from a place to its end into an index.
+    /// Folds the log from a place to its end into an index: how far it has come, which is where another run goes on.
     ///
     /// # Errors
     /// [`SiteError`].
@@ -300,11 +301,13 @@ impl<'a> Replay<'a> {
         from: Pos,
         index: &Index,
         progress: OnProgress<'_>,
-    ) -> Result<(), SiteError> {
+    ) -> Result<Pos, SiteError> {
         let (total, mut done, mut in_chunk) = (log.bytes_from(from), 0u64, 0usize);
+        let mut reached = from;
         for raw in log.read(from) {
             let raw = raw?;
             done += raw.payload.len() as u64;
+            reached = raw.next;
             let delivery = raw.kind == record_kind::RECEIVED;
             if delivery {
                 // A delivery reads states: everything before it must be visible.
@@ -318,7 +321,8 @@ impl<'a> Replay<'a> {
                 progress(Progress { what: "replay", done, total });
             }
         }
-        self.flush(index, log.end())
+        self.flush(index, log.end())?;
+        Ok(reached)
     }
 
     fn record(&mut self, raw: &log::Record, log: &dyn LogView, index: &Index) -> Result<(), SiteError> {

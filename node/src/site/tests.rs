@@ -1,6 +1,7 @@
 //! What a site does when something under it fails.
 
 mod erase;
+mod heal;
 mod lost;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,16 +1,9 @@
 //! Reading an index as a person wants it: one record, a page of a kind, counts.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
-
-use bytes::Bytes;
-use liandong_proto::digest::{self, SetDigest};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{Origin, RecordId};
 use liandong_proto::merge;
-use liandong_proto::pb::sync::v1 as sync;
 use liandong_proto::schema::{self, Field, Kind, Type};
-use liandong_proto::session::node::{Ask, Digests};
 use liandong_proto::state::RecordState;
 
 use super::{Page, Query, Shown, SiteError};
@@ -139,84 +132,4 @@ pub fn counts(index: &Index) -> Result<Vec<(u32, u64)>, SiteError> {
         }
     }
     Ok(out)
-}
-
-/// Digests of the records that `show` gives the fields of, as asked for.
-///
-/// # Errors
-/// [`SiteError`].
-pub fn digests(
-    index: &Index,
-    ask: &Ask,
-    show: impl for<'a> Fn(u32, &'a RecordState) -> Option<Cow<'a, Fields>>,
-) -> Result<Digests, SiteError> {
-    let mut kinds: Vec<(u32, SetDigest)> = Vec::new();
-    let mut buckets: Vec<(u32, Vec<SetDigest>)> = Vec::new();
-    let mut records = Vec::new();
-    // A peer that differs in everything names every bucket, and each record is held against them.
-    let asked: HashSet<(u32, u16)> = match ask {
-        Ask::Records(wanted) => wanted.iter().copied().collect(),
-        _ => HashSet::new(),
-    };
-    for row in index.scan(rows::RECORDS, Some(&rows::after_prefix(rows::RECORDS))) {
-        let (key, value) = row?;
-        let Some((kind, record)) = rows::parse_record(&key) else { continue };
-        let state = RecordState::decode(&value)?;
-        let Some(fields) = show(kind, &state) else { continue };
-        let item = digest::item(kind, record, state.deleted(), &fields);
-        match ask {
-            Ask::Kinds => match kinds.last_mut() {
-                Some((last, set)) if *last == kind => set.add(&item),
-                _ => {
-                    let mut set = SetDigest::default();
-                    set.add(&item);
-                    kinds.push((kind, set));
-                }
-            },
-            Ask::Buckets(wanted) if wanted.contains(&kind) => {
-                if buckets.last().is_none_or(|(last, _)| *last != kind) {
-                    buckets.push((kind, vec![SetDigest::default(); digest::BUCKETS]));
-                }
-                if let Some((_, sums)) = buckets.last_mut() {
-                    sums[digest::bucket(record)].add(&item);
-                }
-            }
-            Ask::Records(_) if asked.contains(&(kind, digest::bucket(record) as u16)) => {
-                records.push(sync::RecordDigest {
-                    kind,
-                    record: Bytes::copy_from_slice(&record.0),
-                    digest: Bytes::copy_from_slice(&item[..8]),
-                });
-            }
-            Ask::Buckets(_) | Ask::Records(_) => {}
-        }
-    }
-    Ok(match ask {
-        Ask::Kinds => Digests::Kinds(
-            kinds
-                .into_iter()
-                .map(|(kind, set)| sync::KindDigest {
-                    kind,
-                    count: set.count,
-                    digest: Bytes::copy_from_slice(&set.bytes()),
-                })
-                .collect(),
-        ),
-        Ask::Buckets(wanted) => Digests::Buckets(
-            wanted
-                .iter()
-                .map(|kind| {
-                    let found = buckets.iter().find(|(number, _)| number == kind);
-                    let empty = vec![SetDigest::default(); digest::BUCKETS];
-                    let sums = found.map_or(&empty, |(_, sums)| sums);
-                    let sums = sums
-                        .iter()
-                        .flat_map(|set| <[u8; 16]>::try_from(&set.bytes()[..16]).unwrap_or_default());
-                    let sums = sums.collect::<Vec<u8>>().into();
-                    sync::BucketDigests { kind: *kind, sums, differing: Vec::new() }
-                })
-                .collect(),
-        ),
-        Ask::Records(_) => Digests::Records(records),
-    })
 }

@@ -19,7 +19,7 @@ use liandong_hub::sanctions::Sanctions;
 use liandong_node::audit::Note;
 use liandong_node::index::Index;
 use liandong_node::log::{LogView as _, Pos};
-use liandong_node::site::{Author, Keys, SiteError, record_kind, view};
+use liandong_node::site::{Author, Keys, SiteError, digests, record_kind};
 use liandong_proto::entry::Head;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
 use liandong_proto::merge::Verdicts;
@@ -233,7 +233,7 @@ impl Running {
 
     fn level(&self, site: SiteCode, level: &Level) -> Digests {
         let shown = |kind, state: &RecordState| audience::sees(site, kind, state);
-        view::digests(self.index(), level, |kind, state| {
+        digests(self.index(), level, |kind, state| {
             shown(kind, state).then(|| audience::project(site, kind, &state.fields))
         })
         .expect("memory")

@@ -10,7 +10,7 @@ use liandong_node::index::{Index, Staged};
 use liandong_node::log::{Batch, LogError, LogView as _, Pos};
 use liandong_node::rows;
 use liandong_node::site::{
-    Author, By, Fold, Keys, Put, PutAnswer, Replay, SiteError, Verdict, clock_of, confirm, fold_own,
+    Author, By, Fold, Keys, Put, PutAnswer, Replay, SiteError, Verdict, clock_of, confirm, digests, fold_own,
     forget_lost, generations_of, head_of, learn, origin_of, record_kind, view,
 };
 use liandong_node::uplink::line::Stretch;
@@ -392,7 +392,7 @@ impl Running {
     /// What the site shows, as digests.
     pub fn digests(&self, ask: &Ask) -> Digests {
         let all = |_, state: &RecordState| Some(Cow::Owned(state.fields.clone()));
-        view::digests(&self.index, ask, |kind, state| all(kind, state)).expect("memory")
+        digests(&self.index, ask, |kind, state| all(kind, state)).expect("memory")
     }
 
     /// Holds records against what it should show.

@@ -36,6 +36,9 @@ pub struct Ask {
     pub records_of: Vec<(u32, u16)>,
 }
 
+/// So many records are named in one answer.
+const MOST_NAMED: usize = 10_000;
+
 impl HubSession {
     pub(super) fn compare(&mut self, compare: pb::Compare, out: &mut Vec<Output>) {
         let own_head = head_from_pb(compare.own_head.as_ref());
@@ -62,6 +65,7 @@ impl HubSession {
         let kinds = differing_kinds(&theirs.kinds, &ours.kinds);
         if !theirs.buckets.is_empty() {
             answer.records = different_records(&theirs.records, &ours.records);
+            answer.records.truncate(MOST_NAMED);
             let named = answer.records.iter().map(|item| (item.kind, item.record.clone())).collect();
             out.push(Output::Verdict(Err(named)));
         } else if kinds.is_empty() {

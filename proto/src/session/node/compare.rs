@@ -16,6 +16,10 @@ pub const COMPARE_EVERY_MS: u64 = 1_000;
 /// The most that a comparison is put off because the one before took long.
 const MOST_PUT_OFF_MS: u64 = 30 * COMPARE_EVERY_MS;
 
+/// So many buckets are looked into at once: where more differ, the others wait for the next comparison, and the digests of
+/// their records still fit into a message when a kind has millions.
+const MOST_BUCKETS: usize = 64;
+
 #[derive(Debug, Default)]
 pub(super) struct CompareState {
     /// The head and cursor that the running comparison is about.
@@ -83,7 +87,8 @@ impl NodeSession {
         match digests {
             Digests::Kinds(kinds) => compare.kinds = kinds,
             Digests::Buckets(buckets) => {
-                let wanted = differing(&buckets, &std::mem::take(&mut self.compare.hub_buckets));
+                let mut wanted = differing(&buckets, &std::mem::take(&mut self.compare.hub_buckets));
+                wanted.truncate(MOST_BUCKETS);
                 self.compare.differing = named(&buckets, &wanted);
                 out.push(Output::Digest(Ask::Records(wanted)));
                 return;
@@ -195,5 +200,22 @@ mod tests {
         assert_eq!(out, [], "what was put off stays so for a while");
         session.maybe_compare(40 * YEAR_MS + MOST_PUT_OFF_MS, &mut out);
         assert_eq!(out, [Output::Digest(Ask::Kinds)]);
+    }
+
+    #[test]
+    fn where_every_bucket_differs_some_are_looked_into_and_named() {
+        let (mut session, mut out) = (live(), Vec::new());
+        session.maybe_compare(COMPARE_EVERY_MS, &mut out);
+        let sums = |byte: u8| pb::BucketDigests {
+            kind: 1,
+            sums: Bytes::from(vec![byte; 16 * BUCKETS]),
+            differing: Vec::new(),
+        };
+        session.compare.hub_buckets = vec![sums(1)];
+        out.clear();
+        session.digests(Digests::Buckets(vec![sums(2)]), COMPARE_EVERY_MS, &mut out);
+        let wanted: Vec<(u32, u16)> = (0..MOST_BUCKETS as u16).map(|bucket| (1, bucket)).collect();
+        assert_eq!(out, [Output::Digest(Ask::Records(wanted))]);
+        assert_eq!(session.compare.differing[0].differing.len(), MOST_BUCKETS);
     }
 }
