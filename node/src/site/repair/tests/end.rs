@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// The entries that are named as lost, and whether there may have been more.
+type Told = (Option<(u64, u64)>, bool);
+
 fn five() -> Made {
     let made = Made::new(&[(1, 5)]);
     made.tried(7);
@@ -10,7 +13,7 @@ fn five() -> Made {
 
 /// Repairs once the loss is accepted, if there is any; what is said of it.
 #[track_caller]
-fn lost(made: &Made, hub: &Hub) -> (Option<(u64, u64)>, bool) {
+fn lost(made: &Made, hub: &Hub) -> Told {
     let done = match made.repair(hub, false) {
         Ok(done) => {
             assert_eq!((done.lost, done.perhaps_more), (None, false));
@@ -65,7 +68,7 @@ fn without_an_index_nobody_knows_what_stood_at_the_end() {
 
 /// The same, where the mark of the session is what it is.
 #[track_caller]
-fn lost_unmarked(made: &Made, hub: &Hub) -> (Option<(u64, u64)>, bool) {
+fn lost_unmarked(made: &Made, hub: &Hub) -> Told {
     refused(made.repair(hub, false), "perhaps");
     let done = made.repair(hub, true).expect("accepted");
     (done.lost, done.perhaps_more)
@@ -74,7 +77,7 @@ fn lost_unmarked(made: &Made, hub: &Hub) -> (Option<(u64, u64)>, bool) {
 /// The index had followed the log to the third entry, or to the fifth; a sixth and a seventh came after.
 #[test]
 fn an_index_that_was_behind_knows_at_least_what_it_had_seen() {
-    let cases: [(u64, &[&str], usize, (Option<(u64, u64)>, bool)); 5] = [
+    let cases: [(u64, &[&str], usize, Told); 5] = [
         (3, &["1.6", "1.7"], 0, (None, true)),
         (3, &["1.6", "1.7"], 2, (None, true)),
         (5, &["1.4", "1.5", "1.6", "1.7"], 4, (Some((4, 5)), true)),
