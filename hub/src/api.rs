@@ -191,12 +191,15 @@ impl Hub {
                 open_findings: counted.findings,
                 comparison: learned.comparison,
                 compared_at_ms: learned.compared_at_ms,
+                changed_at_ms: member.changed_at_ms,
+                seen_at_ms: learned.seen_at_ms,
                 drafts: counted.drafts,
             });
         }
         let (generation, hub_seq) = (published.row.generation, published.row.hub_seq);
         let unconfirmed_since_ms = published.registry.members.unconfirmed_since().unwrap_or(0);
-        Ok(pb::CitiesResponse { cities, generation, hub_seq, unconfirmed_since_ms })
+        let started_at_ms = self.shared.started_at_ms;
+        Ok(pb::CitiesResponse { cities, generation, hub_seq, unconfirmed_since_ms, started_at_ms })
     }
 
     /// Records in a city's feed that it has not confirmed.

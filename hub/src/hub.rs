@@ -35,6 +35,7 @@ use crate::chain;
 use crate::commit::Judge;
 use crate::compare::Scanned;
 use crate::failure::Failed;
+use crate::learned::CityState;
 use crate::mirror::Mirror;
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
@@ -68,6 +69,7 @@ pub struct Shared {
     pub(crate) failed: watch::Sender<Option<Failed>>,
     pub(crate) full: Mutex<Option<String>>,
     pub(crate) cities: Mutex<HashMap<SiteCode, CityState>>,
+    pub(crate) started_at_ms: u64,
     pub(crate) scanned: Scanned,
     /// There is something to erase.
     pub(crate) erasing: Mutex<bool>,
@@ -87,17 +89,6 @@ pub struct Published {
     pub row: pb::SiteRow,
     /// Its history.
     pub generations: Generations,
-}
-
-/// What a session has learned of a city, for `city list`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CityState {
-    /// The feed up to here is durable there.
-    pub applied: u64,
-    /// 0 no comparison yet, 1 equal, 2 different.
-    pub comparison: u32,
-    /// When it was.
-    pub compared_at_ms: u64,
 }
 
 /// A running hub.
@@ -214,6 +205,7 @@ impl Hub {
             failed: watch::Sender::new(None),
             full: Mutex::new(None),
             cities: Mutex::new(HashMap::new()),
+            started_at_ms: now_ms(),
             scanned: Scanned::default(),
             erasing: Mutex::new(false),
             erase: Condvar::new(),

@@ -23,6 +23,7 @@ pub mod fold;
 pub mod history;
 pub mod hub;
 mod keys;
+mod learned;
 pub mod listen;
 pub mod members;
 pub mod mirror;

@@ -338,6 +338,7 @@ impl Driver {
             }
         }
         if registered {
+            locked(&self.hub.shared.cities).entry(self.site).or_default().seen_at_ms = now_ms();
             let mut sessions = locked(&self.hub.shared.sessions);
             // Only its own place: a newer session may stand there by now.
             if sessions.get(&self.site).is_some_and(|session| session.same_channel(&self.inputs)) {

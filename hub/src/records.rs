@@ -117,17 +117,8 @@ impl Records for Hub {
 
     fn extents(&self) -> Result<node::BackupResponse, SiteError> {
         let (row, origin) = (self.read(|published| published.row.clone()), self.origin());
-        Ok(node::BackupResponse {
-            site: origin.site.0,
-            version: env!("CARGO_PKG_VERSION").into(),
-            epoch: Bytes::copy_from_slice(&origin.epoch.0),
-            head_seq: row.seq,
-            head_hash: row.hash,
-            generation: row.generation,
-            hub_seq: row.hub_seq,
-            log: self.shared.log.extents()?,
-            audit: Vec::new(),
-        })
+        let log = self.shared.log.extents()?;
+        Ok(node::BackupResponse::of(origin, row, env!("CARGO_PKG_VERSION"), log))
     }
 
     fn audit(&self) -> &Arc<Audit> {

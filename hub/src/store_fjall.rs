@@ -31,7 +31,7 @@ use fjall::{
 use liandong_node::store::{Put, Rows, Store, StoreError, file_error, guarded, require_free};
 
 /// Free space in bytes below which the store is neither opened nor written: its journal alone takes 64 MiB.
-const FREE_BYTES: u64 = 96 << 20;
+pub(crate) const FREE_BYTES: u64 = 96 << 20;
 /// From this size in bytes on a batch becomes a table of its own, at the price of some syncs.
 const TABLE_BYTES: usize = 4 << 20;
 /// With this many tables not yet merged, batches take the way that waits for merging.

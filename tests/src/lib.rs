@@ -5,5 +5,6 @@ pub mod chaos;
 pub mod cluster;
 pub mod federation;
 pub mod line;
+mod program;
 pub mod roster;
 pub mod simulate;

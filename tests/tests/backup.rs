@@ -45,7 +45,7 @@ fn contains(file: &Path, text: &str) -> bool {
 }
 
 /// The names in a directory.
-fn names(dir: &Path) -> Vec<String> {
+pub fn names(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).expect("a directory").map(|it| it.expect("one").file_name());
     let mut names: Vec<String> = names.map(|name| name.into_string().expect("text")).collect();
     names.sort();
@@ -244,4 +244,53 @@ async fn sites_that_are_put_back_know_that_they_are_old_copies() {
     for home in [&hub, &node] {
         assert_eq!(json(home, &["verify"]).await["sound"], true);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_belong_among_the_keys_is_named_and_the_backup_is_good() {
+    let province = Province::made(&[GUANGZHOU]).await;
+    let node = province.node(GUANGZHOU).clone();
+    let keys = node.data_dir.join("keys");
+    for name in ["linking.identity~", ".city.key.swp", "own.key"] {
+        fs::write(keys.join(name), name).expect("written");
+    }
+    let file = province.file("site.backup").display().to_string();
+    let output = node.command(&["backup", "create", &file, "--unencrypted", "--lang", "en"]).await;
+    let output = output.expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for name in ["linking.identity~", ".city.key.swp"] {
+        let line = said.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name}: {said}"));
+        assert!(line.contains("is not in the backup"), "{line}");
+    }
+    assert!(!said.contains("own.key"), "{said}");
+    assert_eq!(json(&node, &["backup", "verify", &file]).await["sound"], true);
+    fs::remove_dir_all(&node.data_dir).expect("lost");
+    json(&node, &["backup", "restore", &file]).await;
+    let back = names(&keys);
+    assert!(back.contains(&"own.key".into()) && back.contains(&"city.key".into()), "{back:?}");
+    assert!(!back.iter().any(|name| name.contains('~') || name.contains("swp")), "{back:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_others_can_read_is_told() {
+    let province = Province::made(&[GUANGZHOU]).await;
+    let node = province.node(GUANGZHOU).clone();
+    let told = async |verb: &str, file: &str, flag: &str, secret: &str, mode: u32| {
+        fs::set_permissions(secret, fs::Permissions::from_mode(mode)).expect("set");
+        let args = ["backup", verb, file, flag, secret, "--lang", "en"];
+        let output = node.command(&args).await.expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "it is taken all the same: {said}");
+        said.contains(&format!("chmod 600 {secret}"))
+    };
+    let (sealed, locked) = (province.file("sealed"), province.file("locked"));
+    let [sealed, locked] = [sealed, locked].map(|file| file.display().to_string());
+    let recipient = Paths::new(&node.data_dir).linking_recipient().expect("a recipient").to_string();
+    json(&node, &["backup", "create", &sealed, "--recipient", &recipient]).await;
+    let identity = node.data_dir.join("keys/linking.identity").display().to_string();
+    for (mode, expected) in [(0o644, true), (0o640, true), (0o400, false), (0o600, false)] {
+        assert_eq!(told("verify", &sealed, "--identity", &identity, mode).await, expected, "{mode:o}");
+    }
+    assert!(told("create", &locked, "--passphrase-file", &passphrase(&province), 0o644).await);
 }

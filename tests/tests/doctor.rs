@@ -67,9 +67,9 @@ fn without_disk(mut codes: Vec<&str>) -> Vec<&str> {
     codes
 }
 
-async fn backed_up(home: &Home, file: &Path) {
+async fn backed_up(home: &Home, file: &Path, flags: &[&str]) {
     let file = file.display().to_string();
-    json(home, &["backup", "create", &file, "--unencrypted", "--without-keys"]).await;
+    json(home, &[&["backup", "create", &file, "--unencrypted"], flags].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,8 +87,20 @@ async fn a_site_that_is_well_is_told_so_while_it_runs_and_while_it_is_stopped() 
     assert!(found(&answer).contains(&"HUB_NO_BACKUP"), "{answer}");
     let (_, answer) = doctor(&node, &[]).await;
     assert!(found(&answer).contains(&"NO_BACKUP"), "{answer}");
+    // Keys alone are no backup, but with a mirror; nor are records alone.
+    for (home, name) in [(&hub, "hub.keys"), (&node, "node.keys")] {
+        backed_up(home, &province.file(name), &["--only-keys"]).await;
+    }
+    let (_, answer) = doctor(&hub, &["--quick"]).await;
+    assert_eq!(found(&answer).contains(&"HUB_NO_BACKUP"), other_disk.is_none(), "{answer}");
+    let (_, answer) = doctor(&node, &["--quick"]).await;
+    assert!(found(&answer).contains(&"NO_BACKUP"), "{answer}");
+    fs::remove_file(node.data_dir.join("backup.keys")).expect("forgotten");
+    backed_up(&node, &province.file("node.records"), &["--without-keys"]).await;
+    let (code, answer) = doctor(&node, &["--quick"]).await;
+    assert!(code == 1 && found(&answer).contains(&"KEYS_NOT_BACKED_UP"), "{answer}");
     for (home, name) in [(&hub, "hub.backup"), (&node, "node.backup")] {
-        backed_up(home, &province.file(name)).await;
+        backed_up(home, &province.file(name), &[]).await;
     }
     let (code, answer) = doctor(&node, &[]).await;
     assert_eq!(without_disk(found(&answer)), [] as [&str; 0], "{answer}");
@@ -114,6 +126,8 @@ async fn a_site_that_is_well_is_told_so_while_it_runs_and_while_it_is_stopped() 
     assert!(fine(&answer).contains(&"log") && fine(&answer).contains(&"index"), "{answer}");
     let (_, answer) = doctor(&hub, &[]).await;
     assert_eq!((&answer["running"], without_disk(found(&answer))), (&false.into(), expected.to_vec()));
+    let checks = answer["checks"].as_array().expect("checks").iter();
+    assert_eq!(checks.filter(|it| it["check"] == "cities").count(), 1, "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ mod access;
 mod agreement;
 mod audit;
 mod backup;
+mod backup_cut;
 mod beside;
 mod chaos;
 mod compared;

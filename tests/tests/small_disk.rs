@@ -2,13 +2,17 @@
 //! tests say so and check nothing.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use liandong_node::cli::backup::segments_bytes;
+use liandong_node::store::NODE_FREE_BYTES;
 use liandong_proto::id::SiteCode;
 
-use crate::backup::{json, passphrase, refused, round};
-use crate::province::{AWARD_ROUND, GUANGZHOU, MEMBER, Province, member};
+use crate::backup::{json, refused, round};
+use crate::backup_cut::Stalled;
+use crate::province::{AWARD_ROUND, GUANGZHOU, MEMBER, Province, member, program};
 
 /// A file system in memory, gone when dropped.
 struct SmallDisk(tempfile::TempDir);
@@ -46,44 +50,83 @@ fn mount(options: &str, at: &Path) -> Result<(), String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_does_not_fit_says_so_and_leaves_nothing() {
-    let Some(disk) = SmallDisk::mount(16) else { return };
+    let Some(disk) = SmallDisk::mount(4) else { return };
     let mut province = Province::running(&[GUANGZHOU]).await;
     for n in 0..200 {
         province.door(GUANGZHOU).await.put(MEMBER, None, &member(n)).await.expect("a member");
     }
     province.equal().await;
-    let secret = passphrase(&province);
     let file = disk.0.path().join("site.backup").display().to_string();
+    let left = || fs::read_dir(disk.0.path()).expect("listed").count();
     for home in [province.hub(), province.node(GUANGZHOU)] {
-        let (code, said) =
-            refused(home, &["backup", "create", &file, "--passphrase-file", &secret, "--lang", "en"]).await;
-        assert_eq!(code, 1, "{said}");
-        assert!(said.contains("disk is full") && said.contains("free some space"), "{said}");
-        assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nothing is left");
         let told = json(home, &["backup", "create", &file, "--dry-run"]).await;
-        assert!(told["bytes"].as_u64() > Some(16 << 10) && told["done"] == false, "{told}");
-        assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nor is anything written");
+        let bytes = told["bytes"].as_u64().expect("a number");
+        assert!(bytes > 40 << 10 && told["done"] == false, "{told}");
+        assert_eq!(left(), 0, "nothing is written");
+        // What surely does not fit is not begun.
+        disk.grow(4);
+        let create = ["backup", "create", &file, "--unencrypted", "--lang", "en"];
+        let (code, said) = refused(home, &create).await;
+        assert!(code == 1 && said.contains("has no room") && said.contains("free some space"), "{said}");
+        assert_eq!(left(), 0, "nothing is left");
+        // Where that cannot be known, what there is of it is taken away.
+        disk.grow((bytes / 8) >> 10);
+        let (code, said) = refused(home, &create).await;
+        assert!(code == 1 && said.contains("may not fit") && said.contains("disk is full"), "{said}");
+        assert_eq!(left(), 0, "nothing is left");
     }
+    province.stop().await.expect("they stop");
+}
 
-    // Nor does a restore leave half a site.
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_a_restore_leave_half_a_site() {
+    let Some(disk) = SmallDisk::mount(4) else { return };
+    let mut province = Province::running(&[GUANGZHOU]).await;
+    for n in 0..200 {
+        province.door(GUANGZHOU).await.put(MEMBER, None, &member(n)).await.expect("a member");
+    }
     let file = province.file("node.backup").display().to_string();
     let node = province.node(GUANGZHOU).clone();
-    json(&node, &["backup", "create", &file, "--passphrase-file", &secret]).await;
-    let into = disk.0.path().join("node").display().to_string();
-    let tried = ["backup", "restore", &file, "--passphrase-file", &secret, "--dry-run"];
-    let (code, said) = refused(&node, &tried).await;
+    json(&node, &["backup", "create", &file, "--unencrypted"]).await;
+    let restore = ["backup", "restore", &file, "--lang", "en"];
+    let (code, said) = refused(&node, &[&restore[..], &["--dry-run"]].concat()).await;
     assert_eq!(code, 2, "there is a site already: {said}");
     province.stop().await.expect("they stop");
-    let elsewhere = node.at(Path::new(&into));
-    let told = json(&elsewhere, &tried).await;
-    assert_eq!((&told["done"], Path::new(&into).exists()), (&false.into(), false), "{told}");
-    let (code, said) =
-        refused(&elsewhere, &["backup", "restore", &file, "--passphrase-file", &secret, "--lang", "en"])
-            .await;
-    assert!(code == 1 && said.contains("disk is full"), "{code} {said}");
-    assert!(!Path::new(&into).exists(), "nothing is left");
+    let into = disk.0.path().join("node");
+    let elsewhere = node.at(&into);
+    let told = json(&elsewhere, &["backup", "restore", &file, "--dry-run"]).await;
+    assert_eq!((&told["done"], into.exists()), (&false.into(), false), "{told}");
+    let (code, said) = refused(&elsewhere, &restore).await;
+    assert!(code == 1 && said.contains("has no room"), "{code} {said}");
+    assert!(!into.exists(), "nothing is left");
+    // Nor does a rehearsal.
+    let mut rehearsal = Command::new(program());
+    rehearsal.args(["site-node"]).args(restore).arg("--rehearse").env("TMPDIR", disk.0.path());
+    let output = rehearsal.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("TMPDIR"), "{said}");
+    assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nothing is left");
+    // What it is packed into would fit with an index, and the backup says how long it is inside.
+    disk.grow(((fs::metadata(&file).expect("there").len() + NODE_FREE_BYTES + segments_bytes()) >> 10) + 8);
+    let (code, said) = refused(&elsewhere, &restore).await;
+    assert!(code == 1 && said.contains("has no room"), "{code} {said}");
+    // There was room, and then somebody else took it.
     disk.grow(64 << 10);
-    json(&elsewhere, &["backup", "restore", &file, "--passphrase-file", &secret]).await;
+    let (data_dir, temporary) = (into.display().to_string(), province.file("tmp"));
+    let flags = ["--data-dir", &data_dir];
+    let mut stalled = Stalled::begin(&province, Path::new(&file), &temporary, &flags).await;
+    assert!(into.exists(), "it has begun");
+    let filler = disk.0.path().join("filler");
+    let mut writer = fs::File::create(&filler).expect("made");
+    while writer.write_all(&[1; 4 << 10]).is_ok() {}
+    stalled.goes_on();
+    let said = stalled.hears("disk is full");
+    assert!(said.contains(&format!("{data_dir}/.restoring/")), "it says what does not fit: {said}");
+    assert_eq!((stalled.ends().await, into.exists()), (Some(1), false), "nothing is left");
+    drop(writer);
+    fs::remove_file(&filler).expect("removed");
+    disk.grow(64 << 10);
+    json(&elsewhere, &["backup", "restore", &file]).await;
     assert_eq!(json(&elsewhere, &["verify"]).await["sound"], true);
     let looked = elsewhere.command(&["doctor", "--json"]).await.expect("it runs");
     let said = String::from_utf8_lossy(&looked.stdout);
@@ -121,4 +164,32 @@ async fn a_mirror_that_is_full_stops_the_provinces_writes_and_cities_sync_on() {
     tokio::time::timeout(crate::province::PATIENCE, waited).await.expect("it goes on by itself");
     province.equal().await;
     province.stop().await.expect("they stop");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_does_not_fit_beside_its_keys_is_told() {
+    // What a hub wants free when it opens, and room for keys, and none for the log.
+    let Some(disk) = SmallDisk::mount((128 << 10) + 128) else { return };
+    let mut province = Province::made(&[]).await;
+    let mirror = province.file("mirror");
+    fs::create_dir(&mirror).expect("made");
+    province.mirror(Some(mirror.clone()));
+    province.start_hub().await.expect("it starts");
+    let door = province.door(SiteCode::PROVINCE).await;
+    for _ in 0..600 {
+        door.put(AWARD_ROUND, None, &round(&"评选".repeat(20))).await.expect("a round");
+    }
+    let hub = province.hub().clone();
+    let file = province.file("hub.keys").display().to_string();
+    json(&hub, &["backup", "create", &file, "--unencrypted", "--only-keys"]).await;
+    province.stop().await.expect("they stop");
+    let into = disk.0.path().join("hub");
+    let mirror = mirror.display().to_string();
+    let args = ["backup", "restore", &file, "--mirror", &mirror, "--lang", "en"];
+    let (code, said) = refused(&hub.at(&into), &args).await;
+    assert!(code == 1 && said.contains("has no room") && said.contains(".restoring"), "{code} {said}");
+    assert!(!into.exists(), "nothing is left");
+    disk.grow(256 << 10);
+    json(&hub.at(&into), &args).await;
+    assert_eq!(json(&hub.at(&into), &["verify"]).await["sound"], true);
 }

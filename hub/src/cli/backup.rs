@@ -14,6 +14,7 @@ use super::{PROGRAM, Setup, from_mirror};
 use crate::config::KEYS;
 use crate::copy::HubChain;
 use crate::hub::{Hub, HubOptions};
+use crate::store_fjall::FREE_BYTES;
 
 /// What to do with backups.
 #[derive(Debug, clap::Subcommand)]
@@ -37,10 +38,16 @@ pub struct FromArgs {
     mirror: Option<PathBuf>,
 }
 
+/// What has to be free for a hub to open.
+pub(super) fn open_bytes() -> u64 {
+    FREE_BYTES + backup::segments_bytes()
+}
+
 fn program() -> Program {
     Program {
         name: PROGRAM,
         is_hub: true,
+        open_bytes: open_bytes(),
         chain: || Box::new(HubChain::default()),
         reopen: Arc::new(|put_back, progress| {
             let hub = Hub::open(&HubOptions::new(&put_back.dir), progress)?;

@@ -5,13 +5,14 @@ use std::io;
 use std::path::Path;
 
 use liandong_node::audit;
-use liandong_node::backup::{BackupError, Chain as _, Checked, Step};
+use liandong_node::backup::{BackupError, Chain as _, Checked, Step, fits};
 use liandong_node::cli::exit::Failure;
 use liandong_node::log::{self, Log, Pos, segment_path};
 use liandong_node::say;
 use liandong_proto::id::hex;
 use serde_json::{Value, json};
 
+use super::backup::open_bytes;
 use crate::copy::HubChain;
 use crate::mirror::{AUDIT, LOG};
 
@@ -24,6 +25,8 @@ pub fn take(mirror: &Path, unpacked: &Path, checked: &mut Checked, step: Step<'_
         return Err(no_mirror(mirror));
     }
     let (to, bytes) = (unpacked.join(LOG), bytes(&mirror.join(LOG)) + bytes(&mirror.join(AUDIT)));
+    // What was unpacked of the log goes before.
+    fits(unpacked, bytes.saturating_sub(self::bytes(&to)) + open_bytes())?;
     let mut done = 0;
     copy(&mirror.join(LOG), &to, &mut done, bytes, step)?;
     let (log, opened) = Log::open(&to, log::Options::default()).map_err(BackupError::from)?;

@@ -13,11 +13,16 @@
 //! The site may run meanwhile: it says how far its segments are durable, and bytes before that never change but where a
 //! record is erased, in place. Keys are read before and after it was asked, and must be the same.
 
+mod bounds;
 mod cipher;
 mod last;
 mod manifest;
 mod member;
 mod pack;
+mod place;
+mod space;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::io;
@@ -30,11 +35,13 @@ use crate::say;
 use crate::text::Said;
 
 pub use cipher::{Lock, Opening, Sealing};
-pub use last::{last_made, note_made};
+pub use last::{Made, note_made};
 pub use manifest::Manifest;
-pub use member::{Kept, Small, small_files};
+pub use member::{Kept, LeftOut, Small, SmallFiles, small_files};
 pub use pack::{Content, pack};
-pub use unpack::{Checked, UNPACKED, is_free, place, unpack};
+pub use place::{UNPACKED, check_free, give_up, place};
+pub use space::{fits, free_bytes};
+pub use unpack::{Checked, Destination, unpack};
 
 /// Version of the format that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -53,6 +60,24 @@ pub enum BackupError {
     /// There is something already.
     #[error("{0} is there already")]
     Exists(PathBuf),
+    /// What an earlier restore has left there is not as that left it.
+    #[error("{dir} holds what a restore that was cut short has left, and {names:?}")]
+    Touched {
+        /// The directory.
+        dir: PathBuf,
+        /// What is not of that restore, or was touched since.
+        names: Vec<String>,
+    },
+    /// There is no room for it.
+    #[error("{path} needs {needed} bytes, {free} are free")]
+    NoRoom {
+        /// Where it was to go.
+        path: PathBuf,
+        /// At least so much.
+        needed: u64,
+        /// What there is.
+        free: u64,
+    },
     /// It does not open with what was given.
     #[error("it does not open: {0}")]
     Closed(age::DecryptError),
@@ -111,6 +136,24 @@ impl BackupError {
                     "{shown} is there already and was not touched; choose another name"
                 )
             }
+            BackupError::Touched { dir, names } => {
+                let (shown, names) = (dir.display(), names.iter().map(|name| bounds::shown(name)));
+                let names = names.collect::<Vec<_>>().join(", ");
+                say!(
+                    "{shown} 中有上次恢复被中断留下的文件，而其中 {names} 不是它留下的原样，没有改动；请先看看是什么，要的移走，\
+                     再删除 {names} 和 {UNPACKED}，然后重试",
+                    "{shown} holds what a restore that was cut short has left, but {names} is not as it left it, so nothing was \
+                     changed; see what that is, move away what you want to keep, remove {names} and {UNPACKED}, and try again"
+                )
+            }
+            BackupError::NoRoom { path, needed, free } => {
+                let (shown, needed, free) = (path.display(), room(*needed), room(*free));
+                say!(
+                    "{shown} 所在的磁盘放不下：至少需要 {needed}，剩余 {free}，什么也没有写；请腾出空间或换一个磁盘后重试",
+                    "the disk of {shown} has no room: it takes {needed} at least and {free} are free, so nothing was \
+                     written; free some space, or choose another disk, and try again"
+                )
+            }
             BackupError::Closed(error) => say!(
                 "打不开：口令或密钥不对，或文件被改动过（{error}）；请核对后重试",
                 "it does not open: another passphrase or key, or the file was altered ({error}); check and try again"
@@ -136,6 +179,11 @@ impl BackupError {
             ),
         }
     }
+}
+
+/// Room as people read it.
+fn room(bytes: u64) -> String {
+    if bytes < 10 << 20 { format!("{} KiB", bytes.div_ceil(1 << 10)) } else { format!("{} MiB", bytes >> 20) }
 }
 
 /// Hears how much of how much is done; an error ends what is being done.

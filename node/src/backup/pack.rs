@@ -12,14 +12,19 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use super::BackupError;
+use super::bounds::Bounds;
 use super::cipher::{Out, Sealing};
 use super::manifest::{FORMAT_NAME, MANIFEST_NAME, Manifest, Member, format_text};
 use super::member::{Kept, LOGS, Small, fingerprint, segments};
-use crate::now::now_ms;
+use super::{BackupError, space};
+use crate::now::{now_ms, random};
 
 /// Fast, and half of what it was.
 const LEVEL: i32 = 3;
+/// It is never packed as small as that: hashes, signatures and what is sealed do not get smaller.
+const SMALLEST: u64 = 10;
+/// Blocks of tar; two empty ones stand at the end.
+const BLOCK: u64 = 512;
 
 /// What goes into a backup.
 pub struct Content {
@@ -59,6 +64,34 @@ impl Content {
         small.chain(self.kept.iter().map(|it| it.bytes)).sum()
     }
 
+    /// How long the archive is before it is compressed, to the byte.
+    ///
+    /// # Errors
+    /// Where it is more than whoever reads it would take.
+    fn archive_bytes(&self) -> Result<u64, BackupError> {
+        let format = format_text(self.manifest.site());
+        let mut members = vec![(FORMAT_NAME, format.len() as u64)];
+        members.extend(self.small.iter().map(|it| (it.name.as_str(), it.bytes.len() as u64)));
+        let mut bounds = Bounds::default();
+        members.iter().try_for_each(|(name, bytes)| bounds.small(name, *bytes))?;
+        for it in &self.kept {
+            let log = LOGS.iter().position(|log| it.name.starts_with(log)).unwrap_or(0);
+            bounds.segment(log, &it.name, it.bytes)?;
+            members.push((&it.name, it.bytes));
+        }
+        // All hashes are of one length.
+        let member = |(name, bytes): &(&str, u64)| Member {
+            name: (*name).to_owned(),
+            bytes: *bytes,
+            sha256: hex(&[0; 32]),
+        };
+        let listed = Manifest { members: members.iter().map(member).collect(), ..self.manifest.clone() };
+        let manifest = listed.encode().len() as u64;
+        bounds.small(MANIFEST_NAME, manifest)?;
+        members.push((MANIFEST_NAME, manifest));
+        Ok(members.iter().map(|(_, bytes)| BLOCK + bytes.next_multiple_of(BLOCK)).sum::<u64>() + 2 * BLOCK)
+    }
+
     /// When it was made, and whose it is.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -79,6 +112,8 @@ pub fn pack(
     if path.symlink_metadata().is_ok() {
         return Err(BackupError::Exists(path.to_path_buf()));
     }
+    let unpacked_bytes = content.archive_bytes()?;
+    space::fits(path, unpacked_bytes / SMALLEST)?;
     let unfinished = Unfinished::begin(path)?;
     let Content { mut manifest, small, kept } = content;
     let total = kept.iter().map(|it| it.bytes).sum();
@@ -87,7 +122,9 @@ pub fn pack(
         true => BackupError::Interrupted,
         false => BackupError::file(path)(error),
     };
-    let encoder = zstd::Encoder::new(out, LEVEL).map_err(failed)?;
+    let mut encoder = zstd::Encoder::new(out, LEVEL).map_err(failed)?;
+    // A restore reads it there, and knows at once whether there is room.
+    encoder.set_pledged_src_size(Some(unpacked_bytes)).map_err(failed)?;
     let mut archive = Archive { tar: tar::Builder::new(encoder), at_s: manifest.made_at_ms / 1000, done: 0 };
     let mut step = |done: u64| progress(done, total);
     let format = format_text(manifest.site());
@@ -186,7 +223,8 @@ impl Unfinished {
         let name =
             path.file_name().ok_or_else(|| BackupError::file(path)(io::ErrorKind::InvalidInput.into()))?;
         let mut temporary = name.to_os_string();
-        temporary.push(format!(".{}.part", std::process::id()));
+        // By chance, since processes in containers share their numbers.
+        temporary.push(format!(".{}.part", hex(&random::<8>())));
         let temporary = path.with_file_name(temporary);
         OpenOptions::new()
             .write(true)

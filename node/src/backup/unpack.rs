@@ -1,12 +1,13 @@
 //! Reading a backup from its first byte to its last: whether it is what was written, and with a directory given, putting
 //! it there.
 //!
-//! Checks: format, that every name is one that a site has, length and SHA-256 of every member, every segment's frames,
+//! Checks: format, that every name is one that a site has and comes once, limits of each kind of member, length and SHA-256 of every member, every segment's frames,
 //! the chain over the log and over the audit log.
 //!
 //! Does not check: signatures, and that the log's payloads are those that its headers name; a rehearsal does, which
 //! opens the site. Nor who made the file: whoever can write one that is not encrypted can write its manifest.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -18,17 +19,16 @@ use liandong_proto::id::{SiteCode, hex};
 use rustix::fs::MemfdFlags;
 use sha2::{Digest as _, Sha256};
 
+use super::bounds::{Bounds, TAIL_BYTES, WINDOW_LOG, shown};
 use super::cipher::Opening;
 use super::manifest::{FORMAT_NAME, MANIFEST_NAME, Manifest, Member, check_format, no_backup};
-use super::member::{LAYOUT_NAME, LOGS, SMALL_BYTES, is_known};
-use super::{BackupError, Chain};
+use super::member::{LAYOUT_NAME, LOGS, is_known};
+use super::place::{Target, sync_dir};
+use super::{BackupError, Chain, space};
 use crate::audit;
 use crate::log::{Copied, segment_path};
 use crate::say;
 use crate::site::LAYOUT;
-
-/// Where a restore puts things before all of them are there.
-pub const UNPACKED: &str = ".restoring";
 
 /// What stands in a backup that is sound.
 #[derive(Clone, Debug)]
@@ -43,20 +43,29 @@ pub struct Checked {
     pub end: (u64, Vec<u8>),
 }
 
-/// Reads a backup; `whose` refuses one of another site than is wanted. `into` is an empty directory, or one that does not exist yet; without it nothing is written.
+/// Where a backup is put.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination<'a> {
+    /// An empty directory, or one that does not exist yet.
+    pub dir: &'a Path,
+    /// What has to be free beside what is put there, so that the site opens.
+    pub open_bytes: u64,
+}
+
+/// Reads a backup; `whose` refuses one of another site than is wanted. without `into` nothing is written.
 ///
 /// # Errors
-/// [`BackupError`]; then `into` is as before.
+/// [`BackupError`]; then the directory is as before.
 pub fn unpack(
     path: &Path,
     opening: &Opening,
-    into: Option<&Path>,
+    into: Option<Destination<'_>>,
     whose: &dyn Fn(SiteCode) -> Result<(), BackupError>,
     chain: &mut dyn Chain,
     stopped: &AtomicBool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Checked, BackupError> {
-    let target = into.map(Target::begin).transpose()?;
+    let target = into.map(|into| Target::begin(into.dir)).transpose()?;
     let file = File::open(path).map_err(BackupError::file(path))?;
     let total = file.metadata().map_err(BackupError::file(path))?.len();
     let done = Arc::new(AtomicU64::new(0));
@@ -67,6 +76,10 @@ pub fn unpack(
     let inside = opening.inside(path, BufReader::with_capacity(1 << 18, file), count)?;
     let mut read = Reader {
         path,
+        to: into,
+        packed_bytes: total,
+        bounds: Bounds::default(),
+        names: HashSet::new(),
         dir: target.as_ref().map(|target| target.unpacked.clone()),
         members: Vec::new(),
         previous: [None; LOGS.len()],
@@ -90,92 +103,6 @@ pub fn unpack(
     Ok(checked)
 }
 
-/// Puts what was unpacked into its places, the log last: from then on there is a site.
-///
-/// # Errors
-/// [`BackupError`].
-pub fn place(dir: &Path) -> Result<(), BackupError> {
-    let unpacked = dir.join(UNPACKED);
-    let mut names: Vec<_> = fs::read_dir(&unpacked)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>())
-        .map_err(BackupError::file(&unpacked))?;
-    names.sort_by_key(|name| name == "log");
-    sync_dir(&unpacked)?;
-    for name in names {
-        if name == "log" {
-            sync_dir(dir)?;
-        }
-        let (from, to) = (unpacked.join(&name), dir.join(&name));
-        fs::rename(&from, &to).map_err(BackupError::file(&to))?;
-    }
-    fs::remove_dir(&unpacked).map_err(BackupError::file(&unpacked))?;
-    sync_dir(dir)
-}
-
-/// Whether a restore may go there: nothing is in it, or what a restore that was cut short has left, which is of no use to
-/// anybody.
-///
-/// # Errors
-/// When that cannot be seen.
-pub fn is_free(dir: &Path) -> io::Result<bool> {
-    match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        entries => {
-            let is_other =
-                |entry: io::Result<fs::DirEntry>| entry.map_or(true, |it| it.file_name() != UNPACKED);
-            Ok(!entries?.any(is_other))
-        }
-    }
-}
-
-/// The directory that a restore fills. Given up, it is as it was found.
-struct Target {
-    dir: PathBuf,
-    unpacked: PathBuf,
-    made: bool,
-    kept: bool,
-}
-
-impl Target {
-    fn begin(dir: &Path) -> Result<Target, BackupError> {
-        let made = !dir.exists();
-        if !is_free(dir).map_err(BackupError::file(dir))? {
-            return Err(BackupError::Exists(dir.to_path_buf()));
-        }
-        if !made {
-            let left = dir.join(UNPACKED);
-            if left.exists() {
-                fs::remove_dir_all(&left).map_err(BackupError::file(&left))?;
-            }
-        }
-        let unpacked = dir.join(UNPACKED);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&unpacked)
-            .map_err(BackupError::file(&unpacked))?;
-        crate::site::make_private_dir(dir)
-            .map_err(|error| BackupError::file(dir)(io::Error::other(error)))?;
-        Ok(Target { dir: dir.to_path_buf(), unpacked, made, kept: false })
-    }
-
-    fn keep(mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        if !self.kept {
-            // The next restore takes it away.
-            let _ = fs::remove_dir_all(&self.unpacked);
-            if self.made {
-                let _ = fs::remove_dir(&self.dir);
-            }
-        }
-    }
-}
-
 struct Counted<R> {
     from: R,
     done: Arc<AtomicU64>,
@@ -191,6 +118,11 @@ impl<R: Read> Read for Counted<R> {
 
 struct Reader<'a> {
     path: &'a Path,
+    /// Where all of it will be.
+    to: Option<Destination<'a>>,
+    packed_bytes: u64,
+    bounds: Bounds,
+    names: HashSet<String>,
     dir: Option<PathBuf>,
     members: Vec<Member>,
     /// Length of the segment before, and its number, of each log.
@@ -208,15 +140,21 @@ impl Reader<'_> {
     fn all(&mut self, inside: Box<dyn Read>) -> Result<Manifest, BackupError> {
         let path = self.path;
         let mut manifest = None;
-        let decoder = zstd::Decoder::new(inside).map_err(broken(path))?;
+        let (inside, unpacked_bytes) = length_of(inside).map_err(broken(path))?;
+        if let Some(Destination { dir, open_bytes }) = self.to {
+            // What is in it is no shorter than what it is packed into, as long as it does not say better.
+            let bytes = unpacked_bytes.unwrap_or(self.packed_bytes);
+            space::fits(dir, bytes.saturating_add(open_bytes))?;
+        }
+        let mut decoder = zstd::Decoder::new(inside).map_err(broken(path))?;
+        decoder.window_log_max(WINDOW_LOG).map_err(broken(path))?;
         let mut archive = tar::Archive::new(decoder);
         // Without the extensions of tar, which name things at any length.
         let entries = archive.entries().map_err(broken(path))?.raw(true);
         for entry in entries {
             let is_first = self.members.is_empty();
             let mut entry = entry.map_err(broken(path))?;
-            let name =
-                entry.path().ok().and_then(|name| name.to_str().map(str::to_owned)).unwrap_or_default();
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             if manifest.is_some() || entry.header().entry_type() != tar::EntryType::Regular {
                 return Err(unexpected(&name));
             }
@@ -231,7 +169,7 @@ impl Reader<'_> {
                     self.members.pop();
                     manifest = Some(Manifest::decode(&text)?);
                 }
-                _ if !is_known(&name) || self.members.iter().any(|member| member.name == name) => {
+                _ if !is_known(&name) || !self.names.insert(name.clone()) => {
                     return Err(unexpected(&name));
                 }
                 _ => match LOGS.iter().position(|log| name.starts_with(&format!("{log}/"))) {
@@ -244,19 +182,20 @@ impl Reader<'_> {
                         self.write(&name)?.map_or(Ok(()), |mut file| {
                             file.write_all(&content)
                                 .and_then(|()| file.sync_all())
-                                .map_err(BackupError::file(path))
+                                .map_err(BackupError::file(&self.at(&name)))
                         })?;
                     }
                 },
             }
             (self.step)()?;
         }
+        ended(archive.into_inner()).map_err(broken(path))?;
         let manifest = manifest.ok_or_else(|| {
             BackupError::damaged("文件不完整，末尾缺失", "it is incomplete, its end is missing")
         })?;
         if manifest.members != self.members {
             let differs = manifest.members.iter().zip(&self.members).find(|(said, found)| said != found);
-            let name = differs.map_or("manifest.json", |(said, _)| said.name.as_str()).to_owned();
+            let name = shown(differs.map_or(MANIFEST_NAME, |(said, _)| said.name.as_str()));
             return Err(BackupError::damaged(
                 format!("{name} 与清单中的校验值不符"),
                 format!("{name} is not what its manifest says"),
@@ -270,6 +209,11 @@ impl Reader<'_> {
             sync_dir(dir)?;
         }
         Ok(manifest)
+    }
+
+    /// Where a member goes, for people.
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.as_ref().map_or_else(|| name.into(), |dir| dir.join(name))
     }
 
     /// The file that a member is written to, if it is.
@@ -287,11 +231,7 @@ impl Reader<'_> {
     }
 
     fn small(&mut self, name: &str, bytes: u64, from: &mut dyn Read) -> Result<Vec<u8>, BackupError> {
-        // A manifest names every segment of a log.
-        let most = if name == MANIFEST_NAME { 16 * SMALL_BYTES } else { SMALL_BYTES };
-        if bytes > most {
-            return Err(unexpected(name));
-        }
+        self.bounds.small(name, bytes)?;
         let mut content = Vec::new();
         from.read_to_end(&mut content).map_err(broken(self.path))?;
         let sha256 = hex(&Sha256::digest(&content));
@@ -311,7 +251,9 @@ impl Reader<'_> {
         if Path::new(name) != shown {
             return Err(unexpected(name));
         }
-        let failed = |error| BackupError::file(&shown)(error);
+        self.bounds.segment(log, name, bytes)?;
+        let at = self.at(name);
+        let failed = |error| BackupError::file(&at)(error);
         let mut file = match self.write(name)? {
             Some(file) => file,
             // Read from memory, so that nothing is written: a segment has some megabytes.
@@ -382,13 +324,35 @@ fn broken(path: &Path) -> impl FnOnce(io::Error) -> BackupError + '_ {
     }
 }
 
+/// How long what is packed there is, where whoever packed it said so; and the same to be read from its beginning.
+fn length_of(mut inside: Box<dyn Read>) -> io::Result<(Box<dyn Read>, Option<u64>)> {
+    // Longer is no header of a frame (RFC 8878, 3.1.1.1).
+    let mut head = Vec::new();
+    inside.by_ref().take(18).read_to_end(&mut head)?;
+    let bytes = zstd::zstd_safe::get_frame_content_size(&head).ok().flatten();
+    Ok((Box::new(io::Cursor::new(head).chain(inside)), bytes))
+}
+
+/// Reads what is behind the last member: zeros alone, and then it was whole.
+fn ended(mut rest: impl Read) -> io::Result<()> {
+    let (mut chunk, mut read) = ([0; 4 << 10], 0);
+    loop {
+        match rest.read(&mut chunk)? {
+            0 => return Ok(()),
+            count => {
+                read += count as u64;
+                if read > TAIL_BYTES || chunk[..count].iter().any(|byte| *byte != 0) {
+                    return Err(io::Error::other("something stands behind its end"));
+                }
+            }
+        }
+    }
+}
+
 fn unexpected(name: &str) -> BackupError {
+    let name = shown(name);
     BackupError::damaged(
         format!("其中有不该有的内容“{name}”"),
         format!("there is something in it that does not belong there: \"{name}\""),
     )
-}
-
-fn sync_dir(dir: &Path) -> Result<(), BackupError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(BackupError::file(dir))
 }

@@ -16,6 +16,7 @@ fn program() -> Program {
     Program {
         name: PROGRAM,
         is_hub: false,
+        open_bytes: crate::store::NODE_FREE_BYTES + backup::segments_bytes(),
         chain: || Box::new(OwnChain::default()),
         reopen: Arc::new(|put_back, progress| {
             let site = Site::open(&SiteOptions::new(&put_back.dir), progress)?;

@@ -5,9 +5,12 @@ use std::iter::FusedIterator;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::frame::{HEADER_BYTES, Header};
+use super::frame::{HEADER_BYTES, Header, MAX_BATCH_BYTES};
 use super::scan::{Found, Scan};
 use super::{Log, LogError, Pos, Record, segment};
+
+/// No segment is longer: a batch at its longest, or what the settings let a segment be, and what stands around them.
+pub const MOST_SEGMENT_BYTES: u64 = MAX_BATCH_BYTES as u64 + (64 << 10);
 
 impl Log {
     /// How many bytes of each segment are durable, from the first one on. A copy of so much of every file is the log as

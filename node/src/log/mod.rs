@@ -63,7 +63,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use batch::{Batch, Span};
 pub use error::LogError;
-pub use extent::{Copied, segment_ends, segment_path, segment_start};
+pub use extent::{Copied, MOST_SEGMENT_BYTES, segment_ends, segment_path, segment_start};
 pub use frame::VERSION as FORMAT;
 pub use lock::DirLock;
 pub use pos::Pos;

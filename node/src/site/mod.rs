@@ -115,6 +115,8 @@ pub struct Site {
     accepted: watch::Sender<bool>,
     /// How the uplink is, for `status`.
     link: Mutex<LinkState>,
+    /// The oldest entry that was looked for in the log as not confirmed, and when it was written.
+    oldest_waiting: Mutex<Option<((Origin, u64), u64)>>,
     /// Bytes sent to and received from the hub.
     pub wire: Wire,
     /// Where the city's other systems are served, once they are.

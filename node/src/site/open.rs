@@ -167,6 +167,7 @@ impl Site {
             rules,
             accepted,
             link: Mutex::new(LinkState::default()),
+            oldest_waiting: Mutex::new(None),
             wire: Wire::default(),
             listening: OnceLock::new(),
         }))

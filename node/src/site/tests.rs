@@ -349,3 +349,28 @@ fn a_log_that_a_takeover_has_made_takes_its_place_at_the_next_start() {
     assert_eq!(members(&open(dir.path())), 1);
     assert!(!paths.next_log().exists() && paths.parted_log(5).exists());
 }
+
+/// What waits is as old as its oldest entry, also for a site that was just started.
+#[test]
+fn since_when_something_waits_stands_in_the_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let site = made(dir.path());
+    let since = |site: &Site| site.status().expect("a status").waiting_since_ms;
+    assert_eq!(since(&site), 0, "nothing waits");
+    let before = now_ms();
+    member(&site).expect("written");
+    let first = since(&site);
+    assert!(first >= before && first <= now_ms(), "{before} {first}");
+    while now_ms() == first {
+        std::thread::yield_now();
+    }
+    member(&site).expect("written");
+    assert_eq!(since(&site), first, "the oldest counts");
+    drop(site);
+    let site = open(dir.path());
+    assert_eq!(since(&site), first, "and after a restart");
+    site.confirmed(&receipt(&site, &hub(), 0)).expect("noted");
+    assert_eq!(since(&site), 0);
+    member(&site).expect("written");
+    assert!(since(&site) > first, "another one waits");
+}

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use liandong_proto::entry::{self, Head};
+use liandong_proto::entry::{self, Head, Header};
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{Epoch, Origin, RecordId, SiteCode};
 use liandong_proto::pb::log::v1 as log_pb;
@@ -18,7 +18,8 @@ use liandong_proto::sign::VerifyingKey;
 
 use super::deliver::erased_by;
 use super::{
-    Findings, Missing, OnProgress, Pin, Progress, Query, Record, Site, SiteError, lacks, locked, view,
+    Findings, Missing, OnProgress, Pin, Progress, Query, Record, Site, SiteError, lacks, locked, record_kind,
+    view,
 };
 use crate::audit::{Audit, End};
 use crate::index::Index;
@@ -37,6 +38,12 @@ impl Site {
         let (counts, open_findings) = counted(&self.index)?;
         let index = self.index.health();
         let audit = self.audit.standing();
+        // One that cannot be read is told by whoever checks the log.
+        let waiting = if row.confirmed_seq < row.seq {
+            self.waiting_since_ms(origin, row.confirmed_seq).unwrap_or(0)
+        } else {
+            0
+        };
         let listening = self.listening.get().cloned().unwrap_or_default();
         Ok(pb::StatusResponse {
             api_address: listening.address,
@@ -83,6 +90,7 @@ impl Site {
             audit_number: audit.end.number,
             audit_hash: Bytes::copy_from_slice(&audit.end.hash),
             audit_failure: audit.failure,
+            waiting_since_ms: waiting,
             ..pb::StatusResponse::default()
         })
     }
@@ -93,17 +101,31 @@ impl Site {
             (writer.row.clone(), writer.author.origin, self.log.end())
         };
         self.log.sync_to(end)?;
-        Ok(pb::BackupResponse {
-            site: origin.site.0,
-            version: env!("CARGO_PKG_VERSION").into(),
-            epoch: Bytes::copy_from_slice(&origin.epoch.0),
-            head_seq: row.seq,
-            head_hash: row.hash,
-            generation: row.generation,
-            hub_seq: row.hub_seq,
-            log: self.log.extents()?,
-            audit: Vec::new(),
-        })
+        Ok(pb::BackupResponse::of(origin, row, env!("CARGO_PKG_VERSION"), self.log.extents()?))
+    }
+
+    /// When the oldest own entry was written that the hub has not confirmed; 0 when there is none.
+    fn waiting_since_ms(&self, origin: Origin, confirmed: u64) -> Result<u64, SiteError> {
+        let oldest = confirmed + 1;
+        let known = *locked(&self.oldest_waiting);
+        if let Some((_, at_ms)) = known.filter(|(of, _)| *of == (origin, oldest)) {
+            return Ok(at_ms);
+        }
+        for raw in self.log.read(self.log.seek(self.mark_base + oldest)) {
+            let raw = raw?;
+            if raw.kind != record_kind::OWN {
+                continue;
+            }
+            let Record::Own(entry) = Record::read(&raw)? else { continue };
+            let header =
+                Header::decode(&entry.header).map_err(|error| SiteError::corrupt("an own entry", error))?;
+            if header.origin == origin && header.seq >= oldest {
+                let at_ms = header.stamp.ms();
+                *locked(&self.oldest_waiting) = Some(((origin, oldest), at_ms));
+                return Ok(at_ms);
+            }
+        }
+        Ok(0)
     }
 
     pub(super) fn run_verify(&self, pins: &[Pin], progress: OnProgress<'_>) -> Result<Findings, SiteError> {

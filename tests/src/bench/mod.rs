@@ -24,18 +24,16 @@ mod sync;
 pub(crate) use members::Members;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use liandong_node::cli::exit::{Exit, Failure};
-use liandong_node::cli::screen::Screen;
 use liandong_node::say;
 use liandong_node::site::SiteError;
-use liandong_node::text::Lang;
 
-use crate::cluster::stand_in;
+use crate::program;
 
 /// Why a measurement could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -153,44 +151,38 @@ struct SyncArgs {
 
 /// The program; the first of `args` is its name.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().collect();
-    if let Some(exit) = stand_in(&args[1.min(args.len())..]) {
-        return exit;
-    }
+    let args = match program::begun(args) {
+        Ok(args) => args,
+        Err(exit) => return exit,
+    };
     match args.get(1).and_then(|word| word.to_str()) {
         Some(node::SUBCOMMAND) => return node::serve(args.get(2)),
         Some(hub::SUBCOMMAND) => return hub::serve(args.get(2)),
         _ => {}
     }
     let Args { what } = Args::parse_from(args);
-    let lang = Lang::of_locale(|name| std::env::var(name).ok());
     let (json, parent) = match &what {
         What::Compare(args) => (args.json, args.dir.clone()),
         What::Sync(args) => (args.json, args.dir.clone()),
         What::Hostile(args) => (args.json, args.dir.clone()),
     };
-    let screen = Screen::new(lang, json, false);
-    let measured = in_directory(parent, |dir| match &what {
-        What::Compare(args) => {
-            let figures = compare::run(args, dir, &screen).map_err(failure)?;
-            screen.answer(&figures.json(), || figures.text())
+    program::ended(json, |screen| {
+        let dir = program::directory(parent.as_deref(), "bench-")?;
+        match &what {
+            What::Compare(args) => {
+                let figures = compare::run(args, dir.path(), screen).map_err(failure)?;
+                screen.answer(&figures.json(), || figures.text())
+            }
+            What::Sync(args) => {
+                let figures = sync::run(args, dir.path(), screen).map_err(failure)?;
+                screen.answer(&figures.json(), || figures.text())
+            }
+            What::Hostile(args) => {
+                let measured = hostile::run(args, dir.path(), screen).map_err(failure)?;
+                screen.answer(&measured.json(), || measured.text())
+            }
         }
-        What::Sync(args) => {
-            let figures = sync::run(args, dir, &screen).map_err(failure)?;
-            screen.answer(&figures.json(), || figures.text())
-        }
-        What::Hostile(args) => {
-            let measured = hostile::run(args, dir, &screen).map_err(failure)?;
-            screen.answer(&measured.json(), || measured.text())
-        }
-    });
-    match measured {
-        Ok(()) => Exit::Done.into(),
-        Err(failure) => {
-            screen.fail(&failure);
-            failure.exit.into()
-        }
-    }
+    })
 }
 
 fn failure(error: BenchError) -> Failure {
@@ -199,20 +191,6 @@ fn failure(error: BenchError) -> Failure {
         BenchError::Different(_) => Failure { exit: Exit::Review, said },
         _ => Failure::internal(said),
     }
-}
-
-/// Makes a directory of its own, and removes it when the work is done.
-fn in_directory<T>(
-    parent: Option<PathBuf>,
-    work: impl FnOnce(&Path) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let mut made = tempfile::Builder::new();
-    made.prefix("bench-");
-    let parent = parent.unwrap_or_else(std::env::temp_dir);
-    let failed = |error| Failure::file(&parent, &error);
-    std::fs::create_dir_all(&parent).map_err(failed)?;
-    let dir = made.tempdir_in(&parent).map_err(failed)?;
-    work(dir.path())
 }
 
 /// Measures how long something takes.

@@ -16,17 +16,17 @@ mod rounds;
 mod watch;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::screen::Screen;
 use liandong_node::say;
-use liandong_node::text::Lang;
 use liandong_proto::schema::Text;
 
-use crate::cluster::{ClusterError, stand_in};
+use crate::cluster::ClusterError;
+use crate::program;
 pub use harm::alter;
 pub use report::Report;
 pub use rounds::{Plan, run};
@@ -69,30 +69,12 @@ struct Args {
 
 /// The program; the first of `args` is its name.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().collect();
-    if let Some(exit) = stand_in(&args[1.min(args.len())..]) {
-        return exit;
-    }
-    let args = Args::parse_from(args);
-    let screen = Screen::new(Lang::of_locale(|name| std::env::var(name).ok()), args.json, false);
-    match carry_out(&args, &screen) {
-        Ok(()) => Exit::Done.into(),
-        Err(failure) => {
-            screen.fail(&failure);
-            failure.exit.into()
-        }
-    }
+    program::main_with(args, |args: &Args| args.json, carry_out)
 }
 
 fn carry_out(args: &Args, screen: &Screen) -> Result<(), Failure> {
-    let program =
-        std::env::current_exe().map_err(|error| Failure::file(Path::new("/proc/self/exe"), &error))?;
-    let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let failed = |error| Failure::file(&parent, &error);
-    std::fs::create_dir_all(&parent).map_err(failed)?;
-    let mut dir = tempfile::Builder::new().prefix("chaos-").tempdir_in(&parent).map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::runtime(&error))?;
+    let (program, runtime) = program::runner()?;
+    let mut dir = program::directory(args.dir.as_deref(), "chaos-")?;
     let plan = Plan {
         rounds: args.rounds,
         cities: args.cities as usize,

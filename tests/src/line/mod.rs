@@ -14,7 +14,7 @@ mod relay;
 mod slow;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -24,7 +24,8 @@ use liandong_node::say;
 use liandong_node::text::{Lang, Said};
 use serde_json::json;
 
-use crate::cluster::{ClusterError, stand_in};
+use crate::cluster::ClusterError;
+use crate::program;
 pub(crate) use air::{AIR, serve as carry_air};
 pub use air::{Carried, Weather};
 pub use cuts::{Plan as CutsPlan, Report as Cuts, run as cuts};
@@ -104,30 +105,12 @@ struct CutsArgs {
 
 /// The program; the first of `args` is its name.
 pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().collect();
-    if let Some(exit) = stand_in(&args[1.min(args.len())..]) {
-        return exit;
-    }
-    let args = Args::parse_from(args);
-    let screen = Screen::new(Lang::of_locale(|name| std::env::var(name).ok()), args.json, false);
-    match carry_out(&args, &screen) {
-        Ok(()) => Exit::Done.into(),
-        Err(failure) => {
-            screen.fail(&failure);
-            failure.exit.into()
-        }
-    }
+    program::main_with(args, |args: &Args| args.json, carry_out)
 }
 
 fn carry_out(args: &Args, screen: &Screen) -> Result<(), Failure> {
-    let program =
-        std::env::current_exe().map_err(|error| Failure::file(Path::new("/proc/self/exe"), &error))?;
-    let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let failed = |error| Failure::file(&parent, &error);
-    std::fs::create_dir_all(&parent).map_err(failed)?;
-    let dir = tempfile::Builder::new().prefix("line-").tempdir_in(&parent).map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::runtime(&error))?;
+    let (program, runtime) = program::runner()?;
+    let dir = program::directory(args.dir.as_deref(), "line-")?;
     match &args.what {
         What::Cuts(asked) => {
             let plan = CutsPlan {

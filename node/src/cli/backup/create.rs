@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::secret::SealArgs;
 use super::{json_of, patiently, text_of};
-use crate::backup::{BackupError, Content, Sealing, note_made, pack, small_files};
+use crate::backup::{BackupError, Content, LeftOut, Sealing, free_bytes, note_made, pack, small_files};
 use crate::cli::door::Door;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
@@ -60,9 +60,9 @@ async fn create_by(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) -
     let sealing = if args.dry_run { Sealing::None } else { args.seal.sealing(screen, &mut signals).await? };
     let (keys, logs) = (!args.without_keys, !args.only_keys);
     let caller = door.caller().doing("backup");
-    let mut content = None;
+    let (mut content, mut left_out) = (None, Vec::new());
     for _ in 0..TRIES {
-        let before = small_files(dir, keys)?;
+        let before = small_files(dir, keys)?.small;
         let asked = BackupRequest {
             author: caller.author.clone(),
             purpose: caller.purpose.clone(),
@@ -71,7 +71,9 @@ async fn create_by(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) -
             dry_run: args.dry_run,
         };
         let stand: BackupResponse = door.upkeep().backup(asked).await?.into_inner();
-        content = Content::new(dir, &stand, &before, small_files(dir, keys)?, keys, logs);
+        let found = small_files(dir, keys)?;
+        left_out = found.left_out;
+        content = Content::new(dir, &stand, &before, found.small, keys, logs);
         if content.is_some() {
             break;
         }
@@ -84,9 +86,11 @@ async fn create_by(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) -
     })?;
     let manifest = content.manifest();
     let file = named(&args.file, manifest.site(), manifest.made_at_ms);
+    left_out.iter().map(LeftOut::said).for_each(|said| screen.note(&said));
     if args.dry_run {
         return told(&file, &content, screen);
     }
+    warn_of_room(&file, content.bytes(), screen);
     let is_encrypted = sealing.is_some();
     let path = file.clone();
     let what = Text { zh: "备份", en: "backing up" };
@@ -94,7 +98,7 @@ async fn create_by(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) -
         Ok(pack(&path, content, &sealing, stopped, &mut |done, total| bar.at(done, total))?)
     });
     let manifest = manifest.await?;
-    if let Err(error) = note_made(dir, manifest.made_at_ms) {
+    if let Err(error) = note_made(dir, manifest.made_at_ms, keys, logs) {
         screen.note(&say!(
             "备份已完成，但记不下时间（{error}）；doctor 会以为没有备份过",
             "the backup is made, but the time of it cannot be noted ({error}); doctor will miss it"
@@ -109,6 +113,17 @@ async fn create_by(door: &Door, args: CreateArgs, dir: &Path, screen: &Screen) -
         said.in_lang(screen.lang).to_owned()
     })?;
     Ok(Exit::Done)
+}
+
+/// How much smaller it gets is not known before; that it may not fit is.
+fn warn_of_room(file: &Path, bytes: u64, screen: &Screen) {
+    let Some(free) = free_bytes(file).filter(|free| *free < bytes) else { return };
+    let (shown, free, mib) = (file.display(), free >> 20, bytes.div_ceil(1 << 20));
+    screen.note(&say!(
+        "{shown} 所在的磁盘剩余 {free} MiB，备份压缩前有 {mib} MiB，可能放不下；放不下时会说明，并删除未完成的文件",
+        "the disk of {shown} has {free} MiB free, and the backup is {mib} MiB before it is compressed: it may not fit; if it \
+         does not you will be told, and what there is of it is removed"
+    ));
 }
 
 /// What would be backed up.

@@ -1,6 +1,7 @@
 //! `backup …`: making, checking and putting back backups. The same at node and hub, but for what [`Program`] says.
 
 mod create;
+mod rehearsal;
 mod restore;
 mod secret;
 mod verify;
@@ -17,7 +18,7 @@ use super::door::blocking;
 use super::exit::{Exit, Failure};
 use super::progress::Bar;
 use super::screen::Screen;
-use super::signals::Signals;
+use super::signals::{self, Signals};
 use super::table::{moment, pairs};
 use crate::backup::{BackupError, Chain, Checked, Manifest};
 use crate::caller::Caller;
@@ -48,6 +49,8 @@ pub struct Program {
     pub name: &'static str,
     /// Whether it is the hub's.
     pub is_hub: bool,
+    /// What has to be free for a site to open: an index, and a segment of each log.
+    pub open_bytes: u64,
     /// What holds its log together.
     pub chain: fn() -> Box<dyn Chain>,
     /// Opens what was put back.
@@ -79,6 +82,11 @@ pub struct Reopened {
     pub faults: Vec<(String, String)>,
 }
 
+/// What a site takes when it opens: the last segment of its log, and of its audit log, get their whole length.
+pub fn segments_bytes() -> u64 {
+    2 * crate::log::Options::default().segment_bytes
+}
+
 impl Program {
     fn own(&self, site: SiteCode) -> Result<(), BackupError> {
         if site.is_province() == self.is_hub {
@@ -107,17 +115,19 @@ impl From<BackupError> for Failure {
                 std::io::ErrorKind::PermissionDenied => Exit::Denied,
                 _ => Exit::Internal,
             },
-            BackupError::Exists(_) | BackupError::Foreign(_) => Exit::Usage,
+            BackupError::Exists(_) | BackupError::Touched { .. } | BackupError::Foreign(_) => Exit::Usage,
             BackupError::Closed(_) => Exit::Denied,
             BackupError::Damaged(_) | BackupError::Log(_) => Exit::Damaged,
-            BackupError::NotSealed(_) | BackupError::Interrupted => Exit::Internal,
+            BackupError::NoRoom { .. } | BackupError::NotSealed(_) | BackupError::Interrupted => {
+                Exit::Internal
+            }
         };
         Failure { exit, said: error.said() }
     }
 }
 
 /// Does something long beside the runtime. A signal asks it to end, and it is waited for, so that it can take away what is
-/// half done.
+/// half done; another one ends the process at once.
 async fn patiently<T: Send + 'static>(
     what: Text,
     screen: &Screen,
@@ -132,7 +142,16 @@ async fn patiently<T: Send + 'static>(
     let done = loop {
         tokio::select! {
             done = &mut work => break done,
-            _ = signals.next() => stopped.store(true, Ordering::Relaxed),
+            name = signals.next() => {
+                if stopped.swap(true, Ordering::Relaxed) {
+                    bar.finish();
+                    signals::end_at_once();
+                }
+                screen.note(&say!(
+                    "收到 {name}，正在收尾；再来一次则立即结束",
+                    "{name}: cleaning up; once more ends it at once"
+                ));
+            }
         }
     };
     bar.finish();

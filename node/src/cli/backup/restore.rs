@@ -3,20 +3,23 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use liandong_proto::id::hex;
 use liandong_proto::schema::Text;
 use serde_json::{Value, json};
 
+use super::rehearsal::Rehearsal;
 use super::secret::OpenArgs;
 use super::{Program, Reopened, Reopening, json_of, patiently, reached, text_of};
-use crate::backup::{BackupError, Checked, Opening, Step, UNPACKED, is_free, place, unpack};
+use crate::backup::{
+    BackupError, Checked, Destination, Opening, Step, UNPACKED, check_free, give_up, place, unpack,
+};
 use crate::caller::Caller;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::screen::Screen;
-use crate::cli::signals::Signals;
-use crate::now::random;
+use crate::cli::signals::{self, Signals};
 use crate::say;
 use crate::site::{Paths, SiteError};
 use crate::text::{Said, counted};
@@ -56,9 +59,9 @@ pub async fn restore(
 ) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let (opening, is_encrypted) = args.open.opening(&args.file, screen, &mut signals).await?;
-    let rehearsal = args.rehearse.then(Rehearsal::begin);
+    let rehearsal = args.rehearse.then(|| Rehearsal::begin(&std::env::temp_dir())).transpose()?;
     let dir = match (&rehearsal, dir) {
-        (Some(rehearsal), _) => rehearsal.0.clone(),
+        (Some(rehearsal), _) => rehearsal.site(),
         (None, Some(dir)) => dir.to_path_buf(),
         (None, None) => {
             return Err(Failure::usage(say!(
@@ -76,9 +79,11 @@ pub async fn restore(
     let unpacked = patiently(what, screen, &mut signals, move |stopped, bar| {
         let (mut chain, whose) = ((mine.chain)(), |site| mine.own(site));
         let step = &mut |done, total| bar.at(done, total);
-        let unpacked = unpack(&path, &opening, Some(&to), &whose, &mut *chain, stopped, step);
+        let into = Some(Destination { dir: &to, open_bytes: mine.open_bytes });
+        let unpacked = unpack(&path, &opening, into, &whose, &mut *chain, stopped, step);
         let mut checked = unpacked.map_err(|error| match error {
             BackupError::Exists(dir) if dir == to => not_empty(&to),
+            error @ BackupError::NoRoom { .. } if is_rehearsal => elsewhere(error.into()),
             error => error.into(),
         })?;
         let placed = || -> Result<Value, Failure> {
@@ -100,8 +105,8 @@ pub async fn restore(
         match placed() {
             Ok(told) => Ok((checked, told)),
             Err(failure) => {
-                // What was unpacked alone; the next restore takes away what this cannot.
-                let _ = std::fs::remove_dir_all(to.join(UNPACKED));
+                // What was unpacked, and what of it was placed; the next restore takes away what this cannot.
+                give_up(&to);
                 if !was_there {
                     // Only where nothing else is in it.
                     let _ = std::fs::remove_dir(&to);
@@ -120,10 +125,26 @@ pub async fn restore(
         };
         let reopen = program.reopen.clone();
         let what = Text { zh: "由日志建立索引并检查", en: "making the index from the log" };
-        let opened = patiently(what, screen, &mut signals, move |_, bar| {
-            Ok(reopen(&reopening, &mut |progress| bar.on(progress))?)
+        // What is put back for good is finished; a rehearsal goes at the first signal.
+        let goes = std::sync::Arc::new(Mutex::new(rehearsal));
+        let (held, asked) = (std::sync::Arc::clone(&goes), *screen);
+        let opened = patiently(what, screen, &mut signals, move |stopped, bar| {
+            let mut on_progress = |progress| {
+                bar.on(progress);
+                if stopped.load(Ordering::Relaxed)
+                    && let Some(rehearsal) = held.lock().ok().and_then(|mut held| held.take())
+                {
+                    drop(rehearsal);
+                    bar.finish();
+                    asked.fail(&BackupError::Interrupted.into());
+                    signals::end_at_once();
+                }
+            };
+            Ok(reopen(&reopening, &mut on_progress)?)
         });
-        Some(opened.await.map_err(|failure| not_opened(&dir, failure))?)
+        Some(opened.await.map_err(|failure| {
+            if args.rehearse { tried_in_vain(failure) } else { not_opened(&dir, failure) }
+        })?)
     } else {
         None
     };
@@ -157,9 +178,10 @@ async fn tried(
     signals: &mut Signals,
     screen: &Screen,
 ) -> Result<Exit, Failure> {
-    if !is_free(dir).map_err(BackupError::file(dir))? {
-        return Err(not_empty(dir));
-    }
+    check_free(dir).map_err(|error| match error {
+        BackupError::Exists(_) => not_empty(dir),
+        error => error.into(),
+    })?;
     let (path, opening, mine) = (args.file.clone(), opening.clone(), program.clone());
     let what = Text { zh: "检查备份", en: "checking the backup" };
     let checked = patiently(what, screen, signals, move |stopped, bar| {
@@ -263,6 +285,25 @@ fn not_empty(dir: &Path) -> Failure {
     ))
 }
 
+fn tried_in_vain(failure: Failure) -> Failure {
+    let Said { zh, en } = failure.said;
+    let said = say!(
+        "演练不成功，恢复后的站点打不开：{zh}；临时目录已删除",
+        "the rehearsal went wrong, what is restored does not open: {en}; the temporary directory is removed"
+    );
+    Failure { exit: failure.exit, said }
+}
+
+/// A rehearsal that does not fit can be made on another disk.
+fn elsewhere(mut failure: Failure) -> Failure {
+    failure.said.zh.push_str("；演练用临时目录，可用环境变量 TMPDIR 另外指定");
+    failure
+        .said
+        .en
+        .push_str("; a rehearsal takes the directory for temporary files, name another one in TMPDIR");
+    failure
+}
+
 fn keys_alone(is_hub: bool) -> Failure {
     Failure::usage(if is_hub {
         say!(
@@ -285,20 +326,4 @@ fn not_opened(dir: &Path, failure: Failure) -> Failure {
         "the files are in {shown}, but the site does not open: {en}"
     );
     Failure { exit: failure.exit, said }
-}
-
-/// A directory that goes with the rehearsal.
-struct Rehearsal(PathBuf);
-
-impl Rehearsal {
-    fn begin() -> Rehearsal {
-        Rehearsal(std::env::temp_dir().join(format!("liandong-rehearsal-{}", hex(&random::<8>()))))
-    }
-}
-
-impl Drop for Rehearsal {
-    fn drop(&mut self) {
-        // Its name says what it is to whoever finds it.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

@@ -1,7 +1,8 @@
 //! What encrypts and opens a backup: from a file, the environment or the terminal, never from the command line, which
 //! other accounts can read.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use age::secrecy::SecretString;
@@ -58,7 +59,7 @@ impl SealArgs {
             });
             return Ok(Sealing::Recipients(read.collect::<Result<_, _>>()?));
         }
-        let typed = match given(self.passphrase_file.as_deref())? {
+        let typed = match given(self.passphrase_file.as_deref(), screen)? {
             Some(given) => given,
             None if io::stdin().is_terminal() => twice(screen, signals).await?,
             None => {
@@ -106,9 +107,9 @@ impl OpenArgs {
     ) -> Result<(Opening, bool), Failure> {
         match Lock::of(file)? {
             Lock::None => Ok((Opening::default(), false)),
-            Lock::Identity => Ok((Opening { identities: self.identities()?, passphrase: None }, true)),
+            Lock::Identity => Ok((Opening { identities: self.identities(screen)?, passphrase: None }, true)),
             Lock::Passphrase => {
-                let typed = match given(self.passphrase_file.as_deref())? {
+                let typed = match given(self.passphrase_file.as_deref(), screen)? {
                     Some(given) => given,
                     None if io::stdin().is_terminal() => {
                         hidden(say!("备份的口令：", "passphrase of the backup:"), screen, signals).await?
@@ -125,14 +126,14 @@ impl OpenArgs {
         }
     }
 
-    fn identities(&self) -> Result<Vec<Identity>, Failure> {
+    fn identities(&self, screen: &Screen) -> Result<Vec<Identity>, Failure> {
         let path = self.identity.as_deref().ok_or_else(|| {
             Failure::usage(say!(
                 "这份备份加密给了 age 公钥；请用 --identity 文件给出私钥",
                 "this backup is encrypted for an age recipient; name the file with its identity with --identity FILE"
             ))
         })?;
-        let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
+        let text = secret(path, screen)?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let identities: Result<Vec<Identity>, &str> = lines.map(str::parse).collect();
         identities.ok().filter(|identities| !identities.is_empty()).ok_or_else(|| {
@@ -142,12 +143,35 @@ impl OpenArgs {
     }
 }
 
+/// What stands in a file that is for nobody else. One that others can read is told and taken all the same: secrets that a
+/// system hands to its services look so, and are kept apart by other means.
+fn secret(path: &Path, screen: &Screen) -> Result<String, Failure> {
+    let failed = |error| Failure::file(path, &error);
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if is_exposed(found.is_file(), found.permissions().mode()) {
+        let shown = path.display();
+        screen.note(&say!(
+            "警告：{shown} 可被其他账户读取，谁读到都能打开备份；请运行 chmod 600 {shown}",
+            "warning: {shown} can be read by other accounts, and whoever reads it can open the backup; run: chmod 600 {shown}"
+        ));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+/// Whether others than its owner may read a file; a pipe is nobody else's.
+fn is_exposed(is_file: bool, mode: u32) -> bool {
+    is_file && mode & 0o044 != 0
+}
+
 /// The passphrase in a file or in the environment.
-fn given(file: Option<&Path>) -> Result<Option<String>, Failure> {
+fn given(file: Option<&Path>, screen: &Screen) -> Result<Option<String>, Failure> {
     let Some(path) = file else {
         return Ok(std::env::var(VARIABLE).ok().filter(|value| !value.is_empty()));
     };
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
+    let text = secret(path, screen)?;
     let line = text.lines().next().unwrap_or_default().to_owned();
     if line.is_empty() {
         let shown = path.display();

@@ -174,6 +174,13 @@ codes! {
         "if the machine breaks its authority and signing key are gone: every city has to join anew, and the province's records are lost"
     next "运行 backup create，把文件放到别的机器上；有镜像时 --only-keys 也够" "run backup create, and keep the file on another machine; with a mirror --only-keys will do";
 
+    KEYS_NOT_BACKED_UP Warning
+    cause "备份过记录，但没有备份过密钥" "records were backed up, the keys never"
+    effect "机器损坏时，没有 keys/ 的副本，恢复后的站点不能启动，密封的内容读不出来"
+        "if the machine breaks, what is restored does not start without a copy of keys/, and nothing sealed in it can be read"
+    next "运行 backup create --only-keys，或不带 --without-keys 的 backup create；文件另处存放"
+        "run backup create --only-keys, or backup create without --without-keys, and keep the file elsewhere";
+
     BACKUP_OLD Warning
     cause "最近一次备份太旧（枢纽 7 天，地市 30 天）" "the newest backup is old (7 days at the hub, 30 at a city)"
     effect "由它恢复时，其后的内容要靠镜像或对方补回" "after a restore what came later has to come from the mirror or the other side"

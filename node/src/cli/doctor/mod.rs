@@ -58,16 +58,17 @@ pub async fn common(
     screen: &Screen,
 ) -> Result<Option<StatusResponse>, Failure> {
     files::disk(patient.dir, report);
-    standing::backup(patient.dir, patient.is_hub, report);
     let door = match door {
         Ok(door) => door,
         Err(failure) if !Paths::new(patient.dir).log().exists() => return Err(failure.clone()),
         Err(failure) => {
+            standing::backup(patient.dir, patient.is_hub, false, report);
             closed(args, patient, failure, report, screen).await?;
             return Ok(None);
         }
     };
     let status = door.upkeep().status(StatusRequest {}).await?.into_inner();
+    standing::backup(patient.dir, patient.is_hub, status.mirror.is_some(), report);
     let is_running = door.is_elsewhere();
     report.fine("site", if is_running { say!("在运行", "it runs") } else { say!("能打开", "it opens") });
     standing::clock(&status, is_running, report);

@@ -6,7 +6,7 @@ use liandong_proto::pb::node::v1::{Comparison, Link, StatusResponse};
 
 use super::codes::{self, Code};
 use super::report::Report;
-use crate::backup::last_made;
+use crate::backup::Made;
 use crate::cli::table::moment;
 use crate::now::now_ms;
 use crate::say;
@@ -63,6 +63,14 @@ fn not_running() -> Said {
 pub fn sync(status: &StatusResponse, is_running: bool, report: &mut Report) {
     let outbox = status.head_seq.saturating_sub(status.confirmed_seq);
     let waiting = counted(outbox, "change");
+    let since_ms = status.waiting_since_ms;
+    // By the log, which knows it also right after a start. Who has not joined has nowhere to send it.
+    let is_member = status.certificate_until_ms > 0;
+    if is_member && outbox > 0 && since_ms > 0 && now_ms().saturating_sub(since_ms) > DAY_MS {
+        let since = moment(since_ms);
+        let said = say!("{outbox} 条，最早的自 {since} 起", "{waiting}, the oldest since {since}");
+        report.found("sync", &codes::SYNC_OLD, said);
+    }
     if !is_running {
         let why =
             say!("站点没有运行，{outbox} 条改动等着上报", "the site is not running; to be sent: {waiting}");
@@ -82,10 +90,6 @@ pub fn sync(status: &StatusResponse, is_running: bool, report: &mut Report) {
         Some(code) => report.found("sync", code, why),
         None => report
             .fine("sync", say!("最近 {last}，待上报 {outbox} 条", "last at {last}; to be sent: {waiting}")),
-    }
-    if outbox > 0 && status.last_sync_ms > 0 && now_ms().saturating_sub(status.last_sync_ms) > DAY_MS {
-        let said = say!("{outbox} 条，最近同步 {last}", "{outbox} changes, the last sync was at {last}");
-        report.found("sync", &codes::SYNC_OLD, said);
     }
     if status.comparison() == Comparison::Different {
         let at = moment(status.compared_at_ms);
@@ -140,22 +144,28 @@ pub fn ends_at(until_ms: u64, report: &mut Report) {
     }
 }
 
-/// When the site was backed up last.
-pub fn backup(dir: &Path, is_hub: bool, report: &mut Report) {
+/// When the site was backed up last. `mirrored`: its records are in a mirror as well, so that keys alone will do.
+pub fn backup(dir: &Path, is_hub: bool, mirrored: bool, report: &mut Report) {
     let (most, none) =
         if is_hub { (HUB_BACKUP_DAYS, &codes::HUB_NO_BACKUP) } else { (BACKUP_DAYS, &codes::NO_BACKUP) };
-    let Some(made_at_ms) = last_made(dir) else {
-        return report.found(
-            "backup",
-            none,
-            say!("数据目录中没有备份的记录", "the data directory knows of none"),
-        );
+    let made = Made::of(dir);
+    let counts = if mirrored { made.records.max(made.keys) } else { made.records };
+    let Some(made_at_ms) = counts else {
+        let said = match made.keys.map(moment) {
+            Some(at) => say!("只备份过密钥（{at}），没有备份过记录", "keys alone at {at}, its records never"),
+            None => say!("数据目录中没有备份的记录", "the data directory knows of none"),
+        };
+        return report.found("backup", none, said);
     };
     let (at, days) = (moment(made_at_ms), now_ms().saturating_sub(made_at_ms) / DAY_MS);
     let said = say!("最近一次 {at}", "the last one was made at {at}");
+    if made.keys.is_none() {
+        let said = say!("记录 {at} 备份过", "its records at {at}");
+        report.found("backup", &codes::KEYS_NOT_BACKED_UP, said);
+    }
     if days >= most {
         report.found("backup", &codes::BACKUP_OLD, said);
-    } else {
+    } else if made.keys.is_some() {
         report.fine("backup", said);
     }
 }
@@ -163,6 +173,7 @@ pub fn backup(dir: &Path, is_hub: bool, report: &mut Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::note_made;
 
     #[track_caller]
     fn check(look: impl FnOnce(&mut Report), expected: &[&str]) {
@@ -210,11 +221,21 @@ mod tests {
         let waits = StatusResponse {
             head_seq: 2,
             confirmed_seq: 1,
-            last_sync_ms: now_ms() - 2 * DAY_MS,
+            waiting_since_ms: now_ms() - 2 * DAY_MS,
+            certificate_until_ms: now_ms() + DAY_MS,
             comparison: Comparison::Different as i32,
             ..linked(Link::Offline)
         };
-        check(|report| sync(&waits, true, report), &["LINK_OFFLINE", "SYNC_OLD", "RECORDS_DIFFER"]);
+        assert_eq!(waits.last_sync_ms, 0, "as it is right after a start");
+        check(|report| sync(&waits, true, report), &["SYNC_OLD", "LINK_OFFLINE", "RECORDS_DIFFER"]);
+        check(|report| sync(&waits, false, report), &["SYNC_OLD"]);
+        let new = StatusResponse { waiting_since_ms: now_ms() - DAY_MS / 2, ..waits.clone() };
+        check(|report| sync(&new, true, report), &["LINK_OFFLINE", "RECORDS_DIFFER"]);
+        let alone = StatusResponse { certificate_until_ms: 0, ..waits.clone() };
+        check(|report| sync(&alone, false, report), &[]);
+        // What was sent before it could get old.
+        let sent = StatusResponse { confirmed_seq: 2, ..waits };
+        check(|report| sync(&sent, false, report), &[]);
     }
 
     #[test]
@@ -225,17 +246,42 @@ mod tests {
             check(|report| ends_at(now_ms() + days * DAY_MS, report), expected);
         }
         let dir = tempfile::tempdir().expect("a directory");
-        check(|report| backup(dir.path(), false, report), &["NO_BACKUP"]);
-        check(|report| backup(dir.path(), true, report), &["HUB_NO_BACKUP"]);
+        check(|report| backup(dir.path(), false, false, report), &["NO_BACKUP"]);
+        check(|report| backup(dir.path(), true, false, report), &["HUB_NO_BACKUP"]);
         for (days, of_hub, of_node) in [
             (1, &[][..], &[][..]),
             (8, &["BACKUP_OLD"][..], &[][..]),
             (31, &["BACKUP_OLD"][..], &["BACKUP_OLD"][..]),
         ] {
-            crate::backup::note_made(dir.path(), now_ms() - days * DAY_MS).expect("noted");
-            check(|report| backup(dir.path(), true, report), of_hub);
-            check(|report| backup(dir.path(), false, report), of_node);
+            note_made(dir.path(), now_ms() - days * DAY_MS, true, true).expect("noted");
+            check(|report| backup(dir.path(), true, false, report), of_hub);
+            check(|report| backup(dir.path(), false, false, report), of_node);
         }
+    }
+
+    #[test]
+    fn half_a_backup_is_none() {
+        let noted = |made: &[(u64, bool, bool)]| {
+            let dir = tempfile::tempdir().expect("a directory");
+            for (days, keys, logs) in made {
+                note_made(dir.path(), now_ms() - days * DAY_MS, *keys, *logs).expect("noted");
+            }
+            dir
+        };
+        let keys = noted(&[(1, true, false)]);
+        check(|report| backup(keys.path(), false, false, report), &["NO_BACKUP"]);
+        check(|report| backup(keys.path(), true, false, report), &["HUB_NO_BACKUP"]);
+        check(|report| backup(keys.path(), true, true, report), &[]);
+        // Keys that were backed up yesterday make no old backup a new one.
+        let old = noted(&[(31, true, true), (1, true, false)]);
+        check(|report| backup(old.path(), false, false, report), &["BACKUP_OLD"]);
+        let records = noted(&[(1, false, true)]);
+        check(|report| backup(records.path(), false, false, report), &["KEYS_NOT_BACKED_UP"]);
+        let records = noted(&[(31, false, true)]);
+        check(|report| backup(records.path(), false, false, report), &["KEYS_NOT_BACKED_UP", "BACKUP_OLD"]);
+        // Two files hold together what one does.
+        let both = noted(&[(40, true, false), (1, false, true)]);
+        check(|report| backup(both.path(), false, false, report), &[]);
     }
 
     #[test]

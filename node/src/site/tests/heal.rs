@@ -1,3 +1,5 @@
+//! Records held against the log while others write.
+
 use std::thread;
 
 use liandong_proto::fields::FieldsBuilder;
