@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{Paths, SiteError};
+use crate::index::Index;
 use crate::log::DirLock;
 
 /// What the names of kept logs begin with: those that have parted from the hub's, and damaged ones.
@@ -51,7 +52,8 @@ impl Paths {
         Ok(lock)
     }
 
-    /// Puts the log that was being made, which is whole and durable, in the place of the log, which is kept.
+    /// Puts the log that was being made, which is whole and durable, in the place of the log, which is kept. Before the log has
+    /// been put aside nothing has happened; behind that the rest is done by whoever comes next.
     ///
     /// # Errors
     /// [`SiteError::File`]; [`settle_log`](Paths::settle_log) goes on.
@@ -63,7 +65,8 @@ impl Paths {
     }
 
     /// Makes up for what a crash has cut short: a next log takes the place of one that has been put aside, and goes where that has
-    /// not been; one that is unfinished goes. The caller has taken the directory.
+    /// not been; one that is unfinished goes. The index is that of the log that was put aside, so that it has to go first. The
+    /// caller has taken the directory.
     ///
     /// # Errors
     /// [`SiteError::File`].
@@ -73,7 +76,11 @@ impl Paths {
         if log.exists() {
             return remove(&next);
         }
-        if next.exists() { self.replace(&next, &log) } else { Ok(()) }
+        if !self.has_log() {
+            return Ok(());
+        }
+        Index::set_aside(&self.index())?;
+        self.replace(&next, &log)
     }
 
     /// Removes the logs that were kept: what they hold of an erased record would stay in them.
