@@ -17,6 +17,7 @@ use crate::ca::Identity;
 use crate::erasures::Erasures;
 use crate::fold::Key;
 use crate::hub::{Hub, Shared, locked};
+use crate::mirror::half_erased;
 use crate::queue::{Job, Proved, Prover};
 
 /// After a failure, such as a full disk, it is tried again.
@@ -79,7 +80,7 @@ impl Shared {
         }
         self.index.scrub()?;
         if let Some(mirror) = &self.mirror {
-            mirror.compare()?;
+            mirror.compare().inspect_err(|_| self.wake_waiting())?;
         }
         *locked(&self.emptied) += dropped;
         tracing::info!(records = keys.len(), dropped, "erased");
@@ -164,14 +165,20 @@ impl Hub {
                 return Err(SiteError::Refused(format!("{} / {}", problem.zh, problem.en)));
             }
         }
+        let (mut is_proved, mut why_not) = (false, None);
         self.shared.wait_for(|published| {
             let proved = |record: &RecordId| {
                 let row = published.registry.erasures.get(&(kind, *record));
                 row.is_some_and(|row| erasure::proof_of(row, SiteCode::PROVINCE).is_some())
             };
-            records.iter().all(proved)
+            is_proved = records.iter().all(proved);
+            why_not = self.shared.mirror.as_ref().and_then(|mirror| mirror.standing().failure);
+            is_proved || why_not.is_some()
         });
         self.shared.failure().map_or(Ok(()), Err)?;
+        if let Some(why) = why_not.filter(|_| !is_proved) {
+            return Err(half_erased(&why));
+        }
         Ok(*locked(&self.shared.emptied) - before)
     }
 

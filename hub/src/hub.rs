@@ -36,7 +36,7 @@ use crate::commit::Judge;
 use crate::compare::Scanned;
 use crate::failure::Failed;
 use crate::learned::{CityState, Committed};
-use crate::mirror::Mirror;
+use crate::mirror::{self, Mirror};
 use crate::queue::{Job, OwnWrite, Queue};
 use crate::registry::Registry;
 use crate::release::Releases;
@@ -99,7 +99,7 @@ pub struct Hub {
     pub(crate) shared: Arc<Shared>,
     origin: Origin,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    mirroring: Mutex<Option<JoinHandle<()>>>,
+    mirroring: Mutex<Vec<JoinHandle<()>>>,
     _lock: DirLock,
 }
 
@@ -192,7 +192,7 @@ impl Hub {
             paths,
             log,
             audit,
-            mirror: options.mirror.as_deref().map(Mirror::new),
+            mirror: options.mirror.as_deref().map(|dir| Mirror::new(dir, options, epoch)),
             ca,
             signer,
             rekeying: Mutex::new(()),
@@ -239,15 +239,7 @@ impl Hub {
                 spawn("eraser", &shared, move || eraser.erase_all())?
             },
         ];
-        let mirror = shared.mirror.is_some().then(|| {
-            let mirrored = Arc::clone(&shared);
-            spawn("mirror", &shared, move || {
-                if let Some(mirror) = &mirrored.mirror {
-                    mirror.run(&mirrored);
-                }
-            })
-        });
-        let mirroring = Mutex::new(mirror.transpose()?);
+        let mirroring = Mutex::new(mirror::start(&shared)?);
         Ok(Arc::new(Hub { shared, origin, threads: Mutex::new(threads), mirroring, _lock: lock }))
     }
 
@@ -324,11 +316,10 @@ impl Hub {
             let _ = thread.join();
         }
         self.shared.audit.close();
-        if let Some(mirror) = &self.shared.mirror {
-            // Nobody writes any more: it copies the rest.
-            mirror.stop();
-        }
-        if let Some(thread) = locked(&self.mirroring).take() {
+        // Nobody writes any more: the mirror gets the rest.
+        let has_ended = self.shared.mirror.as_ref().is_none_or(Mirror::stop);
+        for thread in locked(&self.mirroring).drain(..).filter(|_| has_ended) {
+            // One whose disk hangs is left behind: it holds nothing that the next start needs.
             let _ = thread.join();
         }
         self.shared.index.close()?;
@@ -376,7 +367,7 @@ impl Taken {
 }
 
 /// A thread of the committer. One that panics is a failure of the hub.
-fn spawn(
+pub(crate) fn spawn(
     name: &str,
     shared: &Arc<Shared>,
     work: impl FnOnce() + Send + 'static,
@@ -466,7 +457,7 @@ pub fn stage_row(
 
 impl Shared {
     /// Waits until what is published is as wanted, or the hub has failed.
-    pub(crate) fn wait_for(&self, wanted: impl Fn(&Published) -> bool) {
+    pub(crate) fn wait_for(&self, mut wanted: impl FnMut(&Published) -> bool) {
         let mut done = locked(&self.rounds);
         // A round is published before it is counted, so that none is missed between the look and the wait.
         while !wanted(&self.published.read().unwrap_or_else(PoisonError::into_inner))
@@ -474,6 +465,13 @@ impl Shared {
         {
             done = self.round_done.wait(done).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Lets whoever waits look again, where what they wait for is not a round.
+    pub(crate) fn wake_waiting(&self) {
+        // Not between somebody's look and the wait.
+        drop(locked(&self.rounds));
+        self.round_done.notify_all();
     }
 
     /// Waits until an origin's entries are durable up to a place.

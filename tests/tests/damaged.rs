@@ -144,3 +144,94 @@ async fn what_had_not_been_sent_is_named_and_never_left_out_unasked() {
     let members = province.door(GUANGZHOU).await.list(MEMBER, &[]).await.expect("a list");
     assert_eq!(members.len(), 12, "all but the one that is lost");
 }
+
+/// Flips the records of the own line from one place of it to another: epochs that begin, and entries.
+fn flip_line(data_dir: &Path, from: usize, to: usize) {
+    let all = records(data_dir);
+    let own = all.iter().filter(|record| matches!(record.kind, record_kind::OPENED | record_kind::OWN));
+    own.skip(from).take(to - from).for_each(|record| flip(data_dir, record));
+}
+
+async fn put(province: &Province, n: u32) {
+    province.door(GUANGZHOU).await.put(MEMBER, None, &member(n)).await.expect("written");
+}
+
+async fn members(province: &Province) -> usize {
+    province.door(GUANGZHOU).await.list(MEMBER, &[]).await.expect("a list").len()
+}
+
+/// Two takeovers close together: the epoch between them is a record and two entries, and all of it is damaged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_epoch_comes_back_and_one_that_the_hub_does_not_know_is_no_hindrance() {
+    let mut province = Province::running(&[GUANGZHOU]).await;
+    let dir = province.node(GUANGZHOU).data_dir.clone();
+    for n in 0..3 {
+        put(&province, n).await;
+    }
+    province.equal().await;
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    province.node(GUANGZHOU).answer(&["takeover", "--yes"]).await.expect("taken over");
+    // The hub has not heard of the new epoch.
+    flip_line(&dir, 2, 3);
+    let done = repair(&province, &[]).await.expect("the hub has it");
+    assert_eq!((&done["fetched"], &done["lost"]), (&1.into(), &Value::Null), "{done}");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    for n in 3..5 {
+        put(&province, n).await;
+    }
+    province.equal().await;
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    province.node(GUANGZHOU).answer(&["takeover", "--yes"]).await.expect("taken over");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    put(&province, 5).await;
+    province.equal().await;
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    // An epoch, three entries; an epoch, two entries; an epoch, one entry.
+    flip_line(&dir, 3, 8);
+    let done = repair(&province, &[]).await.expect("all of it is at the hub");
+    assert_eq!(done["fetched"], 3, "{done}");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    put(&province, 6).await;
+    province.equal().await;
+    assert_eq!(members(&province).await, 7);
+    assert!(province.door(GUANGZHOU).await.verify().await.expect("readable").sound);
+}
+
+/// An older copy of the log is put beside the newer index: what was saved since is missing, and nothing goes on without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_older_than_its_index_is_refused_until_somebody_accepts_the_loss() {
+    let mut province = Province::running(&[GUANGZHOU]).await;
+    let paths = Paths::new(&province.node(GUANGZHOU).data_dir);
+    for n in 0..3 {
+        put(&province, n).await;
+    }
+    province.equal().await;
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    let older = fs::read(segment(&paths.dir, 1)).expect("readable");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    put(&province, 3).await;
+    province.equal().await;
+    province.stop_hub().await.expect("it stops");
+    put(&province, 4).await;
+    province.stop_node(GUANGZHOU).await.expect("it stops");
+    province.start_hub().await.expect("it starts");
+    fs::write(segment(&paths.dir, 1), &older).expect("written");
+    for command in ["verify", "rebuild", "takeover"] {
+        let refused = province.node(GUANGZHOU).command(&[command]).await.expect("it runs");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(7), "{command}: {said}");
+        assert!(said.contains("repair"), "{command}: {said}");
+    }
+    assert!(province.start_node(GUANGZHOU).await.is_err());
+    assert_eq!(fs::read(segment(&paths.dir, 1)).expect("readable"), older, "nothing was changed");
+    let why = repair(&province, &[]).await.expect_err("an entry was not sent");
+    assert!(why.contains("--accept-loss"), "{why}");
+    let done = repair(&province, &["--accept-loss"]).await.expect("accepted");
+    assert_eq!((&done["fetched"], &done["lost"]), (&1.into(), &serde_json::json!([5, 5])), "{done}");
+    assert_eq!(done["perhaps_more"], true, "{done}");
+    province.start_node(GUANGZHOU).await.expect("it starts");
+    put(&province, 5).await;
+    province.equal().await;
+    assert_eq!(members(&province).await, 5);
+    assert!(province.door(GUANGZHOU).await.verify().await.expect("readable").sound);
+}

@@ -61,9 +61,9 @@ fn fine(answer: &Value) -> Vec<&str> {
     checks.filter(|it| it["result"] == "fine").filter_map(|it| it["check"].as_str()).collect()
 }
 
-/// Where the small disk of a test machine is no finding of the test's.
+/// Where the small disks of a test machine are no finding of the test's.
 fn without_disk(mut codes: Vec<&str>) -> Vec<&str> {
-    codes.retain(|code| *code != "DISK_LOW");
+    codes.retain(|code| !["DISK_LOW", "MIRROR_DISK_LOW", "MIRROR_DISK_FULL"].contains(code));
     codes
 }
 

@@ -43,5 +43,6 @@ mod takeover;
 mod terminal;
 mod tidy;
 mod trust;
+mod unmounted;
 mod upgrades;
 mod wire;

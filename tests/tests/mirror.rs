@@ -1,9 +1,9 @@
 //! A hub made again from its mirror, and mirrors that it is not made from.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
-use liandong_node::log::segment_path;
+use liandong_node::log::{BATCH_HEAD_BYTES, Copied, batch_end, segment_path};
 use liandong_proto::id::SiteCode;
 use liandong_tests::cluster::Home;
 use serde_json::Value;
@@ -94,5 +94,71 @@ async fn only_its_own_mirror_that_is_whole_brings_a_hub_back() {
     assert_eq!(rounds.len(), 4);
     let status: Value = json(&hub, &["status"]).await;
     assert_eq!(status["mirror"]["live"], true, "it goes on in the same mirror: {status}");
+    province.stop().await.expect("it stops");
+}
+
+/// Where the batches of a log's first segment begin.
+fn heads(log: &Path) -> Vec<u64> {
+    let path = segment_path(log, 1);
+    let open = || File::open(&path).expect("opened");
+    let records = Copied::open(open(), &path, 1, None).expect("a segment");
+    let head = |at: u64| batch_end(&open(), 1, at).expect("read").map(|_| at);
+    records.filter_map(|record| head(record.expect("a record").pos.offset - BATCH_HEAD_BYTES)).collect()
+}
+
+/// As the power leaves it: of several batches that were copied at once all but the head of the first has come to the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copying_that_was_cut_short_is_restored_up_to_there() {
+    let mut province = mirrored().await;
+    let hub = province.hub().clone();
+    let keys = path(&province, "keys");
+    json(&hub, &["backup", "create", &keys, "--unencrypted", "--only-keys"]).await;
+    for title in ["第一届", "第二届", "第三届", "第四届"] {
+        write(&province, title).await;
+    }
+    province.stop().await.expect("it stops");
+    fs::remove_dir_all(&hub.data_dir).expect("lost");
+    let log = province.file("mirror").join("log");
+    let (segment, heads) = (segment_path(&log, 1), heads(&log));
+    let mut torn = fs::read(&segment).expect("read");
+    let (first, whole) = (usize::try_from(heads[heads.len() - 2]).expect("small"), torn.len());
+    torn[first..first + usize::try_from(BATCH_HEAD_BYTES).expect("small")].fill(0);
+    fs::write(&segment, torn).expect("torn");
+    let mirror = path(&province, "mirror");
+    let restore = ["backup", "restore", &keys, "--mirror", &mirror];
+    let said =
+        hub.answer(&[&restore[..], &["--rehearse", "--lang", "en"]].concat()).await.expect("it goes well");
+    assert!(said.contains("cut short"), "{said}");
+    let told = json(&hub, &restore).await;
+    assert_eq!(
+        (&told["records"], &told["mirror"]["cut_bytes"]),
+        (&2.into(), &(whole - first).into()),
+        "{told}"
+    );
+    province.start_hub().await.expect("it starts");
+    write(&province, "第五届").await;
+    let rounds = province.door(SiteCode::PROVINCE).await.list(AWARD_ROUND, &[]).await.expect("a list");
+    assert_eq!(rounds.len(), 3, "and it goes on in the same mirror");
+    province.stop().await.expect("it stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_older_than_the_log_are_noticed_before_anything_is_in_its_place() {
+    let mut province = mirrored().await;
+    let hub = province.hub().clone();
+    let (old, new) = (path(&province, "old"), path(&province, "new"));
+    json(&hub, &["backup", "create", &old, "--unencrypted", "--only-keys"]).await;
+    json(&hub, &["signing-key", "rotate", "--yes"]).await;
+    write(&province, "第一届").await;
+    json(&hub, &["backup", "create", &new, "--unencrypted", "--only-keys"]).await;
+    province.stop().await.expect("it stops");
+    fs::remove_dir_all(&hub.data_dir).expect("lost");
+    let mirror = path(&province, "mirror");
+    let restore = |backup| ["backup", "restore", backup, "--mirror", &mirror, "--lang", "en"];
+    check(&hub, refused(&hub, &restore(&old)).await, 3, "signing-key rotate");
+    let told = json(&hub, &restore(&new)).await;
+    assert_eq!((&told["opened"], &told["records"]), (&true.into(), &1.into()));
+    province.start_hub().await.expect("it starts");
+    write(&province, "第二届").await;
     province.stop().await.expect("it stops");
 }

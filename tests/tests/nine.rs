@@ -83,6 +83,26 @@ impl Case {
         self.province.equal().await;
     }
 
+    /// Hub and city sign with other keys from now on, and the hub's are backed up again.
+    async fn rotated(&mut self) {
+        for home in [self.province.hub(), self.province.node(GUANGZHOU)] {
+            json(home, &["signing-key", "rotate", "--yes"]).await;
+        }
+        fs::rename(self.file("hub.keys"), self.file("hub.old-keys")).expect("renamed");
+        let recipient =
+            Paths::new(&self.province.node(GUANGZHOU).data_dir).linking_recipient().expect("a recipient");
+        let create = [
+            "backup",
+            "create",
+            &self.file("hub.keys"),
+            "--only-keys",
+            "--recipient",
+            &recipient.to_string(),
+        ];
+        json(self.province.hub(), &create).await;
+        self.write(6..8).await;
+    }
+
     async fn put_back(&self, home: &Home, backup: &str, flags: &[&str]) {
         let backup = self.file(backup);
         let args = [&["backup", "restore", &backup, "--identity", &self.identity], flags].concat();
@@ -94,7 +114,12 @@ impl Case {
         if machine == Recent {
             return;
         }
-        self.province.stop_hub().await.expect("it stops");
+        if machine == Lost {
+            // Without a word.
+            self.province.kill_hub().await.expect("it ends");
+        } else {
+            self.province.stop_hub().await.expect("it stops");
+        }
         fs::remove_dir_all(&self.province.hub().data_dir).expect("lost");
         let mirror = self.mirror.as_ref().map(|dir| dir.display().to_string());
         match (machine, &mirror) {
@@ -203,6 +228,14 @@ async fn nothing_is_lost_with_a_hub_that_is_gone_and_its_mirror() {
     for node in [Recent, Old, Lost] {
         check(Lost, node, true, (0, 0)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_where_keys_were_rotated_between_two_backups() {
+    let mut case = Case::made(true).await;
+    case.rotated().await;
+    case.hub_is(Lost).await;
+    assert_eq!(case.lost((Lost, Recent)).await, (0, 0));
 }
 
 /// What the mirror is for: without it the province has its backup, or nothing. The cities have all that is theirs.

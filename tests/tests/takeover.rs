@@ -205,6 +205,7 @@ async fn what_only_the_city_sees_is_named_and_neither_erasures_nor_consent_are_u
     assert_eq!((&told["fetched"], &told["again"]), (&3.into(), &2.into()), "{told}");
     let dir = province.node(GUANGZHOU).data_dir.clone();
     assert_eq!(holds(&dir, GONE), None, "the command has erased what the hub had sent");
+    assert_eq!(told["kept"], Value::Null, "and the old log with it: {told}");
     province.start_node(GUANGZHOU).await.expect("it starts");
     linked(&province.door(GUANGZHOU).await, Link::Connected).await;
     province.equal().await;

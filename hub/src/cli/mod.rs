@@ -9,6 +9,7 @@ mod finding;
 mod from_mirror;
 mod init;
 mod linking_key;
+mod mirror;
 mod rebuild;
 mod release;
 mod restored;
@@ -31,6 +32,7 @@ use crate::config::{HubConfig, KEYS};
 
 pub use entry::main_with;
 use linking_key::LinkingKeyCommand;
+use mirror::MirrorCommand;
 
 /// Name of the program.
 pub const PROGRAM: &str = "liandong-hub";
@@ -82,6 +84,9 @@ pub enum Command {
     /// 备份、检查备份、由备份恢复 · Backups: make them, check them, put them back
     #[command(subcommand)]
     Backup(backup::BackupCommand),
+    /// 日志的镜像 · The mirror of the log
+    #[command(subcommand)]
+    Mirror(MirrorCommand),
     /// 声明本枢纽由备份恢复：确认停用名单之前各市不能同步 · Say that this hub was restored from a backup: no city syncs before `city confirm`
     Restored,
     /// 由日志重建索引 · Make the index again from the log
@@ -156,6 +161,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
             return release::read(&command, &Setup::load(global, Vec::new(), screen)?);
         }
         Command::Token(command) => return token::run(&command, &Setup::load(global, Vec::new(), screen)?),
+        Command::Mirror(command) => return mirror::run(&command, &Setup::load(global, Vec::new(), screen)?),
         Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
         _ => {}
     }
@@ -178,6 +184,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         | Command::Token(_)
         | Command::Audit(_)
         | Command::Backup(_)
+        | Command::Mirror(_)
         | Command::Doctor(_)
         | Command::Config(_) => Ok(Exit::Done),
     };

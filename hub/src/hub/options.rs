@@ -1,6 +1,10 @@
 //! What a hub is opened with.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Ten times what a busy disk takes for a sync.
+const MIRROR_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How to open a hub.
 #[derive(Clone, Debug)]
@@ -9,6 +13,8 @@ pub struct HubOptions {
     pub data_dir: PathBuf,
     /// Where the log is mirrored, if it is.
     pub mirror: Option<PathBuf>,
+    /// After so long without a step the mirror's disk is taken for one that hangs; noticed before twice as long.
+    pub mirror_deadline: Duration,
     /// Size of a log segment in bytes.
     pub segment_bytes: u64,
     /// How much the index may stage before it writes, in bytes.
@@ -25,6 +31,7 @@ impl HubOptions {
         HubOptions {
             data_dir: data_dir.to_path_buf(),
             mirror: None,
+            mirror_deadline: MIRROR_DEADLINE,
             segment_bytes: 64 << 20,
             overlay_bytes: 32 << 20,
             cache_bytes: 48 << 20,

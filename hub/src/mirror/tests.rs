@@ -1,5 +1,9 @@
 //! What is answered is in the mirror, and what only the mirror has is never written over.
 
+mod away;
+mod kept;
+mod torn;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +15,7 @@ use liandong_proto::id::RecordId;
 use liandong_proto::pb::record::v1 as record;
 use prost::Message as _;
 
-use super::{AUDIT, LOG};
+use super::{AUDIT, LOG, Mirror};
 use crate::hub::{Hub, HubOptions};
 
 const ROUND: u32 = 2;
@@ -21,14 +25,20 @@ struct Disks {
 }
 
 impl Disks {
-    fn made() -> Disks {
+    /// With a log in one large segment.
+    fn large() -> Disks {
         let disks = Disks { dir: tempfile::tempdir().expect("a directory") };
         Hub::init(&disks.data(), None).expect("a hub is made");
+        fs::create_dir(disks.mirror()).expect("made");
+        disks
+    }
+
+    fn made() -> Disks {
+        let disks = Disks::large();
         // The first segment has the size that it was made with; those that follow are small, so that there are several.
         let options = log::Options { segment_bytes: 1_024, ..log::Options::default() };
         let (log, _) = Log::open(&disks.data().join(LOG), options).expect("opened");
         log.begin_segment(1).expect("begun");
-        fs::create_dir(disks.mirror()).expect("made");
         disks
     }
 
@@ -64,6 +74,10 @@ impl Disks {
             }
         }
     }
+}
+
+fn mirror(hub: &Hub) -> &Mirror {
+    hub.shared.mirror.as_ref().expect("a mirror")
 }
 
 /// Closes it and lets go of its directory.
@@ -222,7 +236,7 @@ fn a_copying_that_was_cut_short_goes_on_and_a_damaged_copy_is_made_again() {
     flipped[at] ^= 1;
     fs::write(segment_path(&dir, 2), flipped).expect("damaged");
     let hub = disks.open();
-    hub.shared.mirror.as_ref().expect("a mirror").compare().expect("compared");
+    mirror(&hub).compare().expect("compared");
     close(hub);
     disks.check_equal();
 }
@@ -242,9 +256,8 @@ fn the_copy_of_what_is_damaged_in_the_log_is_kept() {
     flipped[at] ^= 1;
     fs::write(&path, flipped).expect("damaged");
     let hub = disks.open();
-    let mirror = hub.shared.mirror.as_ref().expect("a mirror");
-    mirror.compare().expect("compared");
-    let standing = mirror.standing();
+    mirror(&hub).compare().expect("compared");
+    let standing = mirror(&hub).standing();
     assert!(standing.damage.is_some() && standing.failure.is_none(), "{standing:?}");
     assert!(fs::read(&good).expect("read") == before, "it can be restored from");
     write(&hub, "还能写").expect("written");

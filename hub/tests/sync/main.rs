@@ -379,6 +379,41 @@ async fn a_hub_made_again_from_its_log_shows_the_same() {
     province.close().await;
 }
 
+/// An older copy of the log is put beside the newer index: the hub says so, and goes on without what is lost only once
+/// somebody asks for that.
+#[test]
+fn a_hub_whose_log_is_older_than_its_index_begins_no_new_one_by_itself() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = hub_dir(dir.path());
+    let options = HubOptions::new(&path);
+    let segment = path.join("log/00000000000000000001.log");
+    let round = |n: u32| record::AwardRound {
+        year: 2026 + n,
+        title: "优秀社工".into(),
+        categories: vec!["新秀".into()],
+        ..Default::default()
+    };
+    let mut older = Vec::new();
+    for n in 0..2 {
+        let hub = Hub::open(&options, &mut |_| {}).expect("the hub opens");
+        write(hub.as_ref(), vec![put(AWARD_ROUND, None, &round(n))]);
+        hub.close().expect("closed");
+        drop(hub);
+        if n == 0 {
+            older = std::fs::read(&segment).expect("readable");
+        }
+    }
+    std::fs::write(&segment, &older).expect("written");
+    for _ in 0..4 {
+        let error = Hub::open(&options, &mut |_| {}).err().expect("its end is missing");
+        assert_eq!(error.class(), Class::Damaged);
+        assert!(error.to_string().contains("rebuild"), "{error}");
+    }
+    let hub = Hub::rebuild(&options, &mut |_| {}).expect("somebody has asked for it");
+    assert_eq!(count(hub.as_ref(), AWARD_ROUND), 1);
+    hub.close().expect("closed");
+}
+
 #[test]
 fn a_hub_with_a_damaged_log_keeps_its_index() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -5,8 +5,10 @@ use serde_json::json;
 
 use super::door::blocking;
 use super::exit::{Exit, Failure};
+use super::progress::Bar;
+use super::takeover::erased_with_it;
 use super::{Setup, logs, run};
-use crate::restore::fetch;
+use crate::restore::{fetch, held_of, kept};
 use crate::say;
 use crate::site::{Paths, Records as _, Repair, Repaired, Site, SiteError};
 use crate::text::{Said, counted};
@@ -16,7 +18,7 @@ use crate::uplink::UplinkError;
 /// Flags of `repair`.
 #[derive(Debug, clap::Args)]
 pub struct RepairArgs {
-    /// 末尾损坏且尚未上报的条目，谁也没有：舍去 · Go on without damaged entries at the end that nobody holds
+    /// 末尾损坏或缺失、谁也没有的条目：舍去 · Go on without entries at the end that are damaged or missing, and nobody holds
     #[arg(long)]
     accept_loss: bool,
 }
@@ -41,18 +43,13 @@ pub async fn run(args: &RepairArgs, setup: &Setup) -> Result<Exit, Failure> {
         })?;
         return Ok(Exit::Done);
     }
-    if let Some(asked) = repair.asks().map_err(refused)?
+    if repair.asks().map_err(refused)?
         && let Some(mut membership) = Membership::load(repair.paths())?
     {
         membership.hub = setup.config.hub.clone().unwrap_or(membership.hub);
         let paths = Paths::new(&setup.data_dir);
         let bar = screen.bar(Text { zh: "从省级枢纽取回", en: "fetching from the hub" });
-        let fetched = fetch(asked, &membership, &paths, |entries| {
-            repair.take(entries)?;
-            bar.at(repair.fetched(), 0);
-            Ok(())
-        });
-        let fetched = fetched.await;
+        let fetched = ask(&mut repair, &membership, &paths, &bar).await;
         bar.finish();
         fetched.map_err(unreached)?;
     }
@@ -75,9 +72,29 @@ pub async fn run(args: &RepairArgs, setup: &Setup) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Asks as the epoch in which the hub knows the city to live: it may not have heard of the one at hand.
+async fn ask(
+    repair: &mut Repair,
+    membership: &Membership,
+    paths: &Paths,
+    bar: &Bar,
+) -> Result<(), UplinkError> {
+    let Some(held) = kept(membership).await?.held else { return Ok(()) };
+    let (epoch, _, anchor) = held_of(&held)?;
+    let asked = repair.ask(epoch, anchor)?;
+    fetch(asked, membership, paths, |entries| {
+        repair.take(entries)?;
+        bar.at(repair.fetched(), 0);
+        Ok(())
+    })
+    .await
+}
+
 fn tell(done: &Repaired, records: u64, setup: &Setup) -> Result<(), Failure> {
     let screen = &setup.screen;
     let places: Vec<String> = done.holes.iter().map(ToString::to_string).collect();
+    // What waited to be erased was erased, and the damaged log with it.
+    let kept = done.kept.exists().then(|| done.kept.display().to_string());
     let json = json!({
         "repaired": true,
         "places": places,
@@ -85,18 +102,25 @@ fn tell(done: &Repaired, records: u64, setup: &Setup) -> Result<(), Failure> {
         "fetched": done.fetched,
         "without_payload": done.bare,
         "lost": done.lost.map(|(first, last)| json!([first, last])),
+        "perhaps_more": done.perhaps_more,
         "delivered_again": done.again,
-        "damaged_log": done.kept,
+        "damaged_log": kept,
         "records": records,
     });
     screen.answer(&json, || {
-        let (fetched, kept) = (done.fetched, done.kept.display());
+        let fetched = done.fetched;
         let (own, shown) = (counted(fetched, "own entry"), counted(records, "record"));
-        let mut lines = vec![say!(
-            "日志已修复：从省级枢纽取回本市条目 {fetched} 条；索引已重建，{records} 条记录\n损坏的日志保留在 {kept}，含个人信息，无需时请删除",
-            "the log is repaired: {own} came back from the hub; the index was made again, {shown}\nthe damaged log is kept in \
-             {kept}: it holds personal data, remove it when nobody needs it"
-        )];
+        let old = kept.map_or_else(erased_with_it, |kept| {
+            say!(
+                "损坏的日志保留在 {kept}，含个人信息，无需时请删除",
+                "the damaged log is kept in {kept}: it holds personal data, remove it when nobody needs it"
+            )
+        });
+        let repaired = say!(
+            "日志已修复：从省级枢纽取回本市条目 {fetched} 条；索引已重建，{records} 条记录",
+            "the log is repaired: {own} came back from the hub; the index was made again, {shown}"
+        );
+        let mut lines = vec![repaired, old];
         if done.again {
             lines.push(say!(
                 "省级下发的内容可能也在损坏之列：下次同步时会重新下发",
@@ -107,6 +131,14 @@ fn tell(done: &Repaired, records: u64, setup: &Setup) -> Result<(), Failure> {
             lines.push(say!(
                 "条目 {first} 至 {last} 已经丢失，请补录",
                 "entries {first} to {last} are lost: enter them again"
+            ));
+        }
+        if done.perhaps_more {
+            let last = done.lost.map_or(done.head, |(_, last)| last);
+            lines.push(say!(
+                "条目 {last} 之后可能还丢失了尚未上报的条目，无从得知：请核对最近的改动，缺的请补录",
+                "whether entries behind {last} are lost that had not been sent nobody can tell: look at the newest records, and \
+                 enter again what is missing"
             ));
         }
         if !done.bare.is_empty() {
@@ -143,6 +175,16 @@ fn unreached(error: UplinkError) -> Failure {
                 ),
             ),
         },
+        UplinkError::Diverged(_) => Failure {
+            exit: Exit::Review,
+            said: say!(
+                "省级枢纽上本市的日志已由另一台机器接续（takeover 或 restore），没有改动任何内容：请原样保留本目录，在那台机器上继续；\
+                 若要由本机继续，请放回备份后运行 takeover，或在另一个空目录用 restore 重建",
+                "another machine has gone on with this city's log at the hub (takeover or restore), and nothing was changed: keep \
+                 this directory as it is, and go on there; if this machine is to go on, put back a backup and run takeover, or \
+                 make the city again with restore in another, empty directory"
+            ),
+        },
         _ => Failure {
             exit: Exit::Unreachable,
             said: say!(
@@ -151,5 +193,22 @@ fn unreached(error: UplinkError) -> Failure {
                  again once it can be reached"
             ),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use liandong_proto::pb::sync::v1::Diverged;
+
+    use super::*;
+
+    /// A hub that can be reached and has parted is not told as one that cannot be reached.
+    #[test]
+    fn a_log_that_has_parted_is_told_as_such() {
+        let Failure { exit, said } = unreached(UplinkError::Diverged(Diverged::default()));
+        assert_eq!(exit, Exit::Review);
+        assert!(said.en.contains("takeover") && said.zh.contains("takeover"), "{said}");
+        let Failure { exit, .. } = unreached(UplinkError::Ended);
+        assert_eq!(exit, Exit::Unreachable);
     }
 }

@@ -90,15 +90,23 @@ pub async fn run(args: &TakeoverArgs, setup: &Setup) -> Result<Exit, Failure> {
     });
     let status = status.await??;
     let records: u64 = status.counts.iter().map(|count| count.records).sum();
-    let (kept, dir) = (taken.kept.display().to_string(), setup.data_dir.display());
+    // What waited to be erased was erased, and the old log with it.
+    let kept = taken.kept.exists().then(|| taken.kept.display().to_string());
+    let dir = setup.data_dir.display();
     let mut json = json_of(&taken, true);
     (json["records"], json["kept"]) = (records.into(), kept.clone().into());
     screen.answer(&json, || {
+        let old = kept.map_or_else(erased_with_it, |kept| {
+            say!(
+                "原日志保留在 {kept}，含个人信息，无需时请删除",
+                "the log that was is kept in {kept}: it holds personal data, remove it when nobody needs it"
+            )
+        });
+        let Said { zh: old_zh, en: old_en } = old;
         let done = say!(
-            "已接管：{zh}。现有记录 {records} 条；原日志保留在 {kept}，含个人信息，无需时请删除\n\
+            "已接管：{zh}。现有记录 {records} 条；{old_zh}\n\
              两边都改过、枢纽也看得到的内容，会在下次同步后列为核对事项",
-            "taken over: {en}. {records} records; the log that was is kept in {kept}: it holds personal data, remove it when \
-             nobody needs it\n\
+            "taken over: {en}. {records} records; {old_en}\n\
              What was changed on both sides and the hub sees as well is listed as findings after the next sync"
         );
         let next = say!("下一步：liandong-node run --data-dir {dir}", "Next: liandong-node run --data-dir {dir}");
@@ -109,6 +117,14 @@ pub async fn run(args: &TakeoverArgs, setup: &Setup) -> Result<Exit, Failure> {
 
 fn lines<const N: usize>(said: [Option<&Said>; N], screen: &Screen) -> String {
     said.into_iter().flatten().map(|said| said.in_lang(screen.lang)).collect::<Vec<_>>().join("\n")
+}
+
+/// What is told in the place of where an old log is kept.
+pub(super) fn erased_with_it() -> Said {
+    say!(
+        "原日志没有保留：有等待彻底删除的记录，原日志已随之清除",
+        "the log that was is not kept: records waited to be erased, and it went with them"
+    )
 }
 
 fn not_a_member() -> Failure {

@@ -9,6 +9,7 @@
 //!   [`stage`](Index::stage): the store is at every moment what the log says at one position, never a mixture.
 //! * The store is never ahead of the log: before a batch is applied, `before_apply` makes the log durable up
 //!   to its position.
+//! * So a store that is ahead of its log proves that the log has lost what was durable: then nothing is opened.
 //! * An index is opened for use or made anew, never repaired: see [`Opened`].
 
 mod end;
@@ -32,7 +33,7 @@ use crate::store::{Guarded, Store as _, StoreError};
 use end::End;
 use overlay::Overlay;
 
-pub use open::{Engine, InLog, IndexOptions, Opened, Rebuilt};
+pub use open::{Engine, InLog, IndexOptions, Opened, Peeked, Rebuilt};
 pub use overlay::Health;
 pub use pace::Pace;
 pub use row::{Check, Digest, Item, Position, check_of};
@@ -85,8 +86,13 @@ pub enum IndexError {
         /// That of this program.
         known: u32,
     },
-    /// The log has lost its end, or was replaced by an older copy.
-    #[error("the index is ahead of the log: the end of the log is missing")]
+    /// The log has lost its end, or was replaced by an older copy: what was saved is missing. Not damage of the index, which
+    /// may be the last that knows of it.
+    #[error(
+        "the log has lost its end, or is an older copy: the index has seen more of it than there is; nothing was changed, keep \
+         the directory as it is: at a city run repair, or put back a backup; the hub comes back by backup restore, or goes on \
+         without what is lost after rebuild"
+    )]
     AheadOfLog,
     /// The log cannot be made durable; what it may lose must not be in the store.
     #[error("the log cannot be made durable, so the index waits: {0}")]
@@ -112,7 +118,6 @@ impl IndexError {
             IndexError::Damaged { .. }
                 | IndexError::DigestDiffers { .. }
                 | IndexError::OtherFormat { .. }
-                | IndexError::AheadOfLog
                 | IndexError::Store(StoreError::Corrupt(_))
         )
     }

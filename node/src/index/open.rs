@@ -40,7 +40,7 @@ pub struct IndexOptions {
     pub pace: Pace,
     /// Called with a position before anything at or before it goes into the store.
     pub before_apply: BeforeApply,
-    /// Whether the log has a position. A store that is ahead of its log is thrown away: the log is the truth.
+    /// Whether the log has a position. Beside a log that lacks its own a store is not opened, and stays.
     pub in_log: InLog,
 }
 
@@ -72,6 +72,17 @@ impl std::fmt::Display for Rebuilt {
     }
 }
 
+/// What an index that is not in use still knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peeked {
+    /// Up to where in the log it is.
+    pub position: Position,
+    /// The row that was asked for.
+    pub value: Option<Bytes>,
+    /// All of it is as it was written: the row is that of the position.
+    pub whole: bool,
+}
+
 /// How many damaged indexes are kept for whoever wants to look.
 const KEPT: usize = 2;
 const CLEAN: &str = "clean";
@@ -88,7 +99,7 @@ impl Index {
     /// Opens an index, or begins one.
     ///
     /// # Errors
-    /// [`IndexError`] for what is no damage: a full disk, a directory that cannot be written.
+    /// [`IndexError`] for what is no damage: a full disk, a directory that cannot be written; [`IndexError::AheadOfLog`].
     pub fn open(options: IndexOptions) -> Result<(Index, Opened), IndexError> {
         let dir = options.dir;
         fs::create_dir_all(&dir).map_err(failed(&dir))?;
@@ -102,6 +113,9 @@ impl Index {
             Err(StoreError::Corrupt(format!("the last {tried} starts ended while it was being opened"))
                 .into())
         };
+        if found.as_ref().is_err_and(|error| !error.is_damage()) {
+            end_opening(&dir.join(OPENING)).map_err(failed(&dir))?;
+        }
         let (store, root) = match found {
             Err(error) if error.is_damage() => {
                 let kept = move_aside(&dir).map_err(failed(&dir))?;
@@ -154,21 +168,44 @@ impl Index {
         })
     }
 
-    /// One row of an index that is not in use, if it can be read: for whoever asks what it still knows. `None` for
-    /// whatever is wrong with it.
-    pub fn peek(dir: &Path, engine: &Engine, key: &[u8]) -> Option<Bytes> {
-        let store = dir.join(STORE);
-        let store = Guarded::open(|| engine(&store)).ok().filter(|_| store.exists())?;
-        let sealed = store.get(key).ok()??;
-        unseal(key, &sealed).ok().map(|item| item.value)
+    /// What an index that is not in use still knows: one row, and up to where in the log it is. `None` where there is none, or
+    /// it is damaged. It is looked at as a whole only where `in_full`.
+    ///
+    /// # Errors
+    /// [`IndexError`] for what is no damage, as a full disk: then nobody can tell.
+    pub fn peek(
+        dir: &Path,
+        engine: &Engine,
+        key: &[u8],
+        in_full: bool,
+    ) -> Result<Option<Peeked>, IndexError> {
+        let (path, marker) = (dir.join(STORE), dir.join(OPENING));
+        if !path.exists() || begin_opening(&marker).map_err(failed(dir))? >= TRIES {
+            return Ok(None);
+        }
+        let look = || -> Result<Option<Peeked>, IndexError> {
+            let store = Guarded::open(|| engine(&path))?;
+            let Some(root) = Root::read(&store)? else { return Ok(None) };
+            let sealed = store.get(key)?;
+            let value = sealed.and_then(|sealed| unseal(key, &sealed).ok()).map(|item| item.value);
+            let whole = in_full && compare(&store, root.digest).is_ok();
+            Ok(Some(Peeked { position: root.position, value, whole }))
+        };
+        let found = look();
+        end_opening(&marker).map_err(failed(dir))?;
+        match found {
+            Err(error) if error.is_damage() => Ok(None),
+            found => found,
+        }
     }
 
-    /// Moves an index that nobody has open out of the way, as a damaged one; where it is then.
+    /// Moves an index that nobody has open out of the way, as a damaged one; where it is then. Nothing is moved where there
+    /// is none.
     ///
     /// # Errors
     /// [`IndexError::File`].
     pub fn set_aside(dir: &Path) -> Result<Option<PathBuf>, IndexError> {
-        dir.exists().then(|| move_aside(dir).map_err(failed(dir))).transpose()
+        dir.join(STORE).exists().then(|| move_aside(dir).map_err(failed(dir))).transpose()
     }
 
     /// Says that the store is as a clean stop leaves it.
@@ -283,6 +320,9 @@ fn move_aside(dir: &Path) -> io::Result<PathBuf> {
     fs::rename(dir, &aside)?;
     fs::create_dir_all(dir)?;
     sync_dir(dir)?;
+    if !parent.as_os_str().is_empty() {
+        sync_dir(parent)?;
+    }
     Ok(aside)
 }
 

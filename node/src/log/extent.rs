@@ -5,12 +5,15 @@ use std::iter::FusedIterator;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::frame::{HEADER_BYTES, Header, MAX_BATCH_BYTES};
-use super::scan::{Found, Scan};
+use super::frame::{HEADER_BYTES, Header, MAX_BATCH_BYTES, PREFACE_BYTES, Preface};
+use super::recover::preface;
+use super::scan::{self, Found, Scan};
 use super::{Log, LogError, Pos, Record, segment};
 
 /// No segment is longer: a batch at its longest, or what the settings let a segment be, and what stands around them.
 pub const MOST_SEGMENT_BYTES: u64 = MAX_BATCH_BYTES as u64 + (64 << 10);
+/// How long what stands in front of a batch is: what says that there is one, and how long it is.
+pub const BATCH_HEAD_BYTES: u64 = PREFACE_BYTES;
 
 impl Log {
     /// How many bytes of each segment are durable, from the first one on. A copy of so much of every file is the log as
@@ -54,10 +57,24 @@ pub fn segment_start(number: u64) -> Pos {
     Pos { segment: number, offset: HEADER_BYTES }
 }
 
-/// The records of a copied segment, from its header to the end of the file. After an error it ends.
+/// Where the batch ends that begins at `at` in a file of segment `number`; `None` where none begins there.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn batch_end(file: &File, number: u64, at: u64) -> std::io::Result<Option<u64>> {
+    let head = scan::read(file, at, PREFACE_BYTES as usize)?;
+    let preface = Preface::decode(&head, number, at);
+    Ok(preface.map(|preface| at + PREFACE_BYTES + u64::from(preface.bytes)))
+}
+
+/// The records of a copied segment, from its header to the end of the file. After an error it ends, unless it is taken up
+/// again.
 pub struct Copied {
     path: PathBuf,
     number: u64,
+    file: Arc<File>,
+    /// Nothing from here on is looked at.
+    limit: u64,
     scan: Scan,
     failed: bool,
     /// It may end where a segment does that is written to: in front of zeros, or what an idle log ends with.
@@ -76,16 +93,36 @@ impl Copied {
             let what = format!("follows a segment that ends at {}", header.previous_end);
             return Err(LogError::damaged(path, 12, what));
         }
-        let length = file.metadata().map_err(LogError::io("read", path))?.len();
-        let scan = Scan::new(Arc::new(file), number, HEADER_BYTES, length);
-        Ok(Copied { path: path.to_path_buf(), number, scan, failed: false, is_last: false })
+        let limit = file.metadata().map_err(LogError::io("read", path))?.len();
+        let file = Arc::new(file);
+        let scan = Scan::new(Arc::clone(&file), number, HEADER_BYTES, limit);
+        Ok(Copied { path: path.to_path_buf(), number, file, limit, scan, failed: false, is_last: false })
     }
 
     /// Ends before `offset`.
     #[must_use]
     pub fn until(mut self, offset: u64) -> Copied {
+        self.limit = self.limit.min(offset);
         self.scan.limit_to(offset);
         self
+    }
+
+    /// Up to where it has come in whole batches: the start of the one that it stands in, or where one could begin.
+    pub fn whole_to(&self) -> u64 {
+        self.scan.batch_start()
+    }
+
+    /// After an error: goes on with the next batch that surely begins behind it. False when there is none.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn take_up_again(&mut self) -> Result<bool, LogError> {
+        let at = self.scan.at();
+        let next = preface(&self.file, self.number, at, self.limit, &|_| true);
+        let Some((place, _)) = next.map_err(LogError::io("read", &self.path))? else { return Ok(false) };
+        self.scan = Scan::new(Arc::clone(&self.file), self.number, place, self.limit);
+        self.failed = false;
+        Ok(true)
     }
 
     /// It is one that a log is written to: what follows its last record is no part of it.

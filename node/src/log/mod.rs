@@ -63,7 +63,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use batch::{Batch, Span};
 pub use error::LogError;
-pub use extent::{Copied, MOST_SEGMENT_BYTES, segment_ends, segment_path, segment_start};
+pub use extent::{
+    BATCH_HEAD_BYTES, Copied, MOST_SEGMENT_BYTES, batch_end, segment_ends, segment_path, segment_start,
+};
 pub use frame::VERSION as FORMAT;
 pub use lock::DirLock;
 pub use pos::Pos;
@@ -124,7 +126,18 @@ impl Log {
     /// Reads all headers and the whole last segment; earlier segments are checked as they are read, and by
     /// [`Log::verify`]. Hold a [`DirLock`] before: two writers would ruin each other's batches.
     pub fn open(dir: &Path, options: Options) -> Result<(Log, Opened), LogError> {
-        recover::open(dir, options)
+        recover::open(dir, options, || Ok(None))
+    }
+
+    /// As [`Log::open`], for whoever may know that more of the log was synced than its own files prove: `durable` names up
+    /// to where, and is asked only before a tail is cut. What cannot be read before that place is damage, and nothing is
+    /// changed.
+    pub fn open_beside<E: From<LogError>>(
+        dir: &Path,
+        options: Options,
+        durable: impl FnOnce() -> Result<Option<Pos>, E>,
+    ) -> Result<(Log, Opened), E> {
+        recover::open(dir, options, durable)
     }
 
     /// The directory of the segments.

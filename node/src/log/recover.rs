@@ -13,9 +13,15 @@ use super::sync::Ends;
 use super::writer::Writer;
 use super::{Cut, Log, LogError, Opened, Options, segment};
 
-pub(super) fn open(dir: &Path, options: Options) -> Result<(Log, Opened), LogError> {
+/// `durable` is asked only before something is cut: everything before the place that it names is known to have been synced.
+pub(super) fn open<E: From<LogError>>(
+    dir: &Path,
+    options: Options,
+    durable: impl FnOnce() -> Result<Option<Pos>, E>,
+) -> Result<(Log, Opened), E> {
     let disk = Disk::default();
     make_dir(&disk, dir)?;
+    segment::tidy(dir)?;
     let mut numbers = segment::list(dir)?;
     if numbers.is_empty() {
         let header = Header { number: 1, first_mark: 0, previous_end: 0 };
@@ -29,6 +35,11 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Log, Opened), LogErr
     let capacity = length(&file, &path)?;
     let tail = Tail::find(&file, &path, last.number, capacity)?;
     if let Some(to) = tail.cut_to {
+        let here = Pos { segment: last.number, offset: tail.end };
+        if let Some(known) = durable()?.filter(|known| *known > here) {
+            let what = format!("it cannot be read from here on; yet all up to {known} had been synced");
+            return Err(LogError::damaged(&path, tail.end, what).into());
+        }
         let bytes = to - tail.end;
         disk.wipe(&file, tail.end, to).map_err(LogError::write("write", &path, bytes))?;
     }
@@ -155,6 +166,18 @@ impl Tail {
 
 /// The first preface after `at` which says that more than `at` bytes were synced: where, and how many.
 pub(super) fn proof(file: &File, number: u64, at: u64, length: u64) -> std::io::Result<Option<(u64, u64)>> {
+    let found = preface(file, number, at, length, &|preface| preface.synced > at)?;
+    Ok(found.map(|(place, preface)| (place, preface.synced)))
+}
+
+/// The first preface after `at` that is as wanted: where, and what it says.
+pub(super) fn preface(
+    file: &File,
+    number: u64,
+    at: u64,
+    length: u64,
+    is_wanted: &dyn Fn(&Preface) -> bool,
+) -> std::io::Result<Option<(u64, Preface)>> {
     let mut from = at + 1;
     while from + PREFACE_BYTES <= length {
         let count = CHUNK_BYTES.min(length - from) as usize;
@@ -165,7 +188,7 @@ pub(super) fn proof(file: &File, number: u64, at: u64, length: u64) -> std::io::
             if chunk[start] == PREFACE_WORD[0] {
                 let place = from + start as u64;
                 match Preface::decode(&chunk[start..], number, place) {
-                    Some(preface) if preface.synced > at => return Ok(Some((place, preface.synced))),
+                    Some(preface) if is_wanted(&preface) => return Ok(Some((place, preface))),
                     _ => {}
                 }
             }

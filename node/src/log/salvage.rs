@@ -4,9 +4,11 @@
 //! of a batch at a frame from which sound frames lead exactly to the batch's end. So what a payload holds is never taken
 //! for a record.
 //!
-//! What it cannot see: the loss of whole segments at the end, and of batches at the end that nothing proves to have been
-//! synced. The second is told as a tail that was cut, as opening the log would cut it.
+//! What it cannot see by itself: the loss of whole segments at the end, and of batches at the end that nothing proves to
+//! have been synced. The second is told as a tail that was cut, as opening the log would cut it. An index that had followed
+//! the log further is such a proof.
 
+use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -18,16 +20,22 @@ use bytes::Bytes;
 use super::frame::{
     FRAME_HEAD_BYTES, HEADER_BYTES, Header, PREFACE_BYTES, PREFACE_WORD, Preface, VERSION, be32, frame_holds,
 };
+use super::pos::Pos;
 use super::recover::proof;
 use super::scan::{self, CHUNK_BYTES, Found, Scan};
 use super::{LogError, segment};
+
+/// More zeros than the end of any record has.
+const ZEROS: u64 = 32;
 
 /// A stretch of a segment that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
     /// The segment.
     pub path: PathBuf,
-    /// Its first byte.
+    /// Its number.
+    pub segment: u64,
+    /// The first byte of the hole.
     pub from: u64,
     /// Where reading goes on.
     pub to: u64,
@@ -60,25 +68,45 @@ pub enum Salvaged {
     Cut(u64),
 }
 
-/// Reads the log in `dir`, whatever it is like, and changes nothing. `visit` is given all of it in order.
+impl Hole {
+    /// Where reading goes on.
+    pub fn end(&self) -> Pos {
+        Pos { segment: self.segment, offset: self.to }
+    }
+
+    /// What is missing behind the end of a log that had been synced up to a place.
+    pub fn behind(dir: &Path, end: Pos, durable: Pos) -> Hole {
+        let to = if durable.segment == end.segment { durable.offset } else { end.offset };
+        let what = format!("the end is missing: all up to {durable} had been synced");
+        let path = segment::path(dir, end.segment);
+        Hole { path, segment: end.segment, from: end.offset, to, what, records: true }
+    }
+}
+
+/// Reads the log in `dir`, whatever it is like, and changes nothing. `visit` is given all of it in order. Everything before
+/// `durable` is known to have been synced: what cannot be read of it is damage. The answer is where the log ends.
 ///
 /// # Errors
 /// [`LogError`] where the disk cannot be read, or a segment is of a newer version; and what `visit` answers.
 pub fn salvage<E: From<LogError>>(
     dir: &Path,
+    durable: Pos,
     visit: &mut dyn FnMut(Salvaged) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<Pos, E> {
     let last = segment::list(dir)?.last().copied().unwrap_or(0);
+    let mut offset = 0;
     for number in 1..=last {
-        Segment::open(dir, number, number == last)?.read(visit)?;
+        offset = Segment::open(dir, number, number == last, durable)?.read(visit)?;
     }
-    Ok(())
+    Ok(Pos { segment: last, offset })
 }
 
 struct Segment {
     path: PathBuf,
     number: u64,
     is_last: bool,
+    /// Everything before this was synced.
+    durable: u64,
     /// `None` for a file that is missing.
     file: Option<Arc<File>>,
     length: u64,
@@ -89,7 +117,7 @@ struct Segment {
 }
 
 impl Segment {
-    fn open(dir: &Path, number: u64, is_last: bool) -> Result<Segment, LogError> {
+    fn open(dir: &Path, number: u64, is_last: bool, durable: Pos) -> Result<Segment, LogError> {
         let path = segment::path(dir, number);
         let file = match File::open(&path) {
             Ok(file) => Some(Arc::new(file)),
@@ -111,16 +139,25 @@ impl Segment {
             .flatten()
             .map(|(_, header)| header);
         let end = next.map(|next| next.previous_end);
-        Ok(Segment { path, number, is_last, file, length, end, header })
+        let durable = match number.cmp(&durable.segment) {
+            Ordering::Less => length,
+            Ordering::Equal => durable.offset.min(length),
+            Ordering::Greater => 0,
+        };
+        Ok(Segment { path, number, is_last, durable, file, length, end, header })
     }
 
     fn hole(&self, from: u64, to: u64, what: impl Into<String>, records: bool) -> Salvaged {
-        Salvaged::Hole(Hole { path: self.path.clone(), from, to, what: what.into(), records })
+        let (path, segment) = (self.path.clone(), self.number);
+        Salvaged::Hole(Hole { path, segment, from, to, what: what.into(), records })
     }
 
-    fn read<E: From<LogError>>(&self, visit: &mut dyn FnMut(Salvaged) -> Result<(), E>) -> Result<(), E> {
+    /// Reads it all; where it ends.
+    fn read<E: From<LogError>>(&self, visit: &mut dyn FnMut(Salvaged) -> Result<(), E>) -> Result<u64, E> {
         let Some(file) = &self.file else {
-            return visit(self.hole(0, self.end.unwrap_or(0), "the segment is missing", true));
+            let to = self.end.unwrap_or(0);
+            visit(self.hole(0, to, "the segment is missing", true))?;
+            return Ok(to);
         };
         let failed = |error| LogError::io("read", &self.path)(error);
         let nonzero = |from, to| scan::nonzero(file, from, to).map_err(failed);
@@ -140,17 +177,19 @@ impl Segment {
             let cut = nonzero(rest, limit)?.map_or(0, |(_, last)| last + 1 - rest);
             limit = end;
             self.walk(file, limit, visit)?;
-            return if cut > 0 { visit(Salvaged::Cut(cut)) } else { Ok(()) };
+            if cut > 0 {
+                visit(Salvaged::Cut(cut))?;
+            }
+            return Ok(end);
         }
-        self.walk(file, limit, visit)?;
-        match self.end {
-            Some(end) if self.length < end => visit(self.hole(self.length, end, "the file ends early", true)),
-            Some(end) => match nonzero(end, self.length)? {
-                Some((first, last)) => visit(self.hole(first, last + 1, "not zero after the end", false)),
-                None => Ok(()),
-            },
-            None => Ok(()),
+        let walked = self.walk(file, limit, visit)?;
+        let Some(end) = self.end else { return Ok(walked) };
+        if self.length < end {
+            visit(self.hole(self.length, end, "the file ends early", true))?;
+        } else if let Some((first, last)) = nonzero(end, self.length)? {
+            visit(self.hole(first, last + 1, "not zero after the end", false))?;
         }
+        Ok(end)
     }
 
     /// Goes through the segment up to `limit`; where it ends.
@@ -175,11 +214,22 @@ impl Segment {
                     continue;
                 }
                 Found::Limit => break,
+                // What an idle log ends with, and nothing behind it.
+                Found::Idle
+                    if self.is_last
+                        && scan::nonzero(file, at + PREFACE_BYTES, limit).map_err(failed)?.is_none() =>
+                {
+                    return Ok(at);
+                }
                 Found::Idle => "an empty batch".to_owned(),
                 Found::Zeros => "zeros before the end".to_owned(),
                 Found::Bad(what) => what,
             };
-            if self.is_last && proof(file, self.number, at, self.length).map_err(failed)?.is_none() {
+            let is_known = at < self.durable;
+            if self.is_last
+                && !is_known
+                && proof(file, self.number, at, self.length).map_err(failed)?.is_none()
+            {
                 return Ok(scan.batch_start());
             }
             if self.end.is_none() && scan::nonzero(file, at, limit).map_err(failed)?.is_none() {
@@ -187,7 +237,18 @@ impl Segment {
                 return Ok(at);
             }
             let open = batch_end.filter(|end| *end > at);
-            let (to, records) = resume(file, self.number, at, open, limit).map_err(failed)?;
+            // A record begins where something is known to have been synced up to, or the log ends there.
+            let limit_here = if is_known { limit.min(self.durable) } else { limit };
+            let (to, records) = resume(file, self.number, at, open, limit_here).map_err(failed)?;
+            if is_known && self.is_last && to == self.durable {
+                // No record ends with so many zeros: what is known to have been there is not.
+                let written =
+                    scan::nonzero(file, at, limit).map_err(failed)?.map_or(at, |(_, last)| last + 1);
+                if written + ZEROS < to {
+                    visit(self.hole(at, written, what, records))?;
+                    return Ok(written);
+                }
+            }
             visit(self.hole(at, to, what, records))?;
             (at, batch_end) = (to, open.filter(|end| *end > to));
             scan = Scan::new(file.clone(), self.number, at, limit);

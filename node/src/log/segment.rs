@@ -23,22 +23,26 @@ fn number_of(name: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// The numbers of all segments in `dir`, ascending. Removes segments that were never finished; other files are
-/// left alone.
+/// The numbers of all segments in `dir`, ascending; other files are none of the log's.
 pub(super) fn list(dir: &Path) -> Result<Vec<u64>, LogError> {
-    let mut numbers = Vec::new();
-    for found in fs::read_dir(dir).map_err(LogError::io("list", dir))? {
-        let found = found.map_err(LogError::io("list", dir))?;
-        let name = found.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if let Some(number) = number_of(name) {
-            numbers.push(number);
-        } else if name.strip_suffix(".tmp").and_then(number_of).is_some() {
-            fs::remove_file(found.path()).map_err(LogError::io("remove", &found.path()))?;
-        }
-    }
+    let mut numbers: Vec<u64> = names(dir)?.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// Removes segments that were never finished; other files are left alone.
+pub(super) fn tidy(dir: &Path) -> Result<(), LogError> {
+    for name in names(dir)?.iter().filter(|name| name.strip_suffix(".tmp").and_then(number_of).is_some()) {
+        let path = dir.join(name);
+        fs::remove_file(&path).map_err(LogError::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, LogError> {
+    let found: Result<Vec<_>, _> = fs::read_dir(dir).map_err(LogError::io("list", dir))?.collect();
+    let found = found.map_err(LogError::io("list", dir))?;
+    Ok(found.iter().filter_map(|found| found.file_name().into_string().ok()).collect())
 }
 
 /// Opens segment `number` and reads its header.

@@ -75,10 +75,11 @@ impl Site {
                 first_hub_seq: start.first_hub_seq,
             })
             .collect();
-        let learned = pb::Welcomed { generations: starts };
-        let mut batch = Batch::new();
-        batch.push(record_kind::WELCOMED, &[&learned.encode_to_vec()]);
         let end = locked(&self.writer).whole(|writer| {
+            let nonce = writer.row.nonces.last().cloned().unwrap_or_default();
+            let learned = pb::Welcomed { generations: starts, nonce };
+            let mut batch = Batch::new();
+            batch.push(record_kind::WELCOMED, &[&learned.encode_to_vec()]);
             let cursor = Position { generation: writer.row.generation, hub_seq: writer.row.hub_seq };
             let key = writer.author.keys().city.clone();
             let (until, folds) = (self.log.end(), (&key, &self.lineage));
@@ -483,6 +484,10 @@ pub fn confirm(row: &mut pb::SiteRow, receipt: &sync::Receipt) {
 /// A welcome's effect on the site's row.
 pub fn learn(row: &mut pb::SiteRow, learned: pb::Welcomed) {
     row.generations = learned.generations;
+    // Where the mark of the session was lost to damage.
+    if !learned.nonce.is_empty() && !row.nonces.contains(&learned.nonce) {
+        row.nonces.push(learned.nonce);
+    }
     // A hub that was restored from a backup knows the nonce of an earlier session. A copy of this site's directory is told
     // from it all the same: it does not have what this one used since.
     let goes = row.nonces.len().saturating_sub(MOST_NONCES / 2);

@@ -110,6 +110,7 @@ impl SiteError {
             SiteError::Log(LogError::Damaged { .. }) => Class::Damaged,
             // Nothing is damaged, and another start does not help.
             SiteError::Log(LogError::Newer { .. }) | SiteError::Newer { .. } => Class::Refused,
+            SiteError::Index(IndexError::AheadOfLog) => Class::Damaged,
             SiteError::Index(error) if error.is_damage() => Class::Damaged,
             SiteError::Index(error) if error.is_full() => Class::Full,
             SiteError::Stopped { class, .. } => *class,

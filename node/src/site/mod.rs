@@ -3,6 +3,7 @@
 //! Order of every write: make the entry, append it, sync, answer. The index follows behind the answer; an
 //! overlay shows the change at once. Entries are pushed only once they are durable.
 
+mod ahead;
 mod author;
 mod chain;
 mod deliver;

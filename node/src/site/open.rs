@@ -21,6 +21,7 @@ use liandong_proto::state::RecordState;
 use prost::Message as _;
 use tokio::sync::watch;
 
+use super::ahead;
 use super::deliver::{Fold, confirm, learn};
 use super::files::{make_private_dir, write_key};
 use super::keyring::read_city_ring;
@@ -112,9 +113,11 @@ impl Site {
     /// moved aside, where it is kept; a rebuild that fails leaves it in its place.
     ///
     /// # Errors
-    /// [`SiteError`]; the log is only read.
+    /// [`SiteError`]; the log is only read. [`IndexError::AheadOfLog`](crate::index::IndexError::AheadOfLog): the index
+    /// stays, which may be the last that knows what is lost.
     pub fn rebuild(options: &SiteOptions, progress: OnProgress<'_>) -> Result<Arc<Site>, SiteError> {
         let taken = Taken::new(options)?;
+        ahead::check(&taken.paths, options.cache_bytes, taken.log.end())?;
         taken.log.verify(&mut |done, total| progress(Progress { what: "log", done, total }))?;
         let index = taken.paths.index();
         Index::anew(&index, || Site::begin(options, taken, progress))
@@ -189,7 +192,9 @@ impl Taken {
         let linking = LinkingRing::read(&paths, options.linking_key.as_deref())?;
         let keys = Keys { city: read_city_ring(&paths)?, linking: linking.in_use().cloned() };
         let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
-        let (log, opened) = Log::open(&paths.log(), log_options)?;
+        // An index that has followed the log further proves that what cannot be read at its end had been synced.
+        let (log, opened) =
+            Log::open_beside(&paths.log(), log_options, || ahead::followed(&paths, options.cache_bytes))?;
         if let Some(cut) = opened.cut {
             tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
         }

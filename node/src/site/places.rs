@@ -5,13 +5,19 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{Paths, SiteError};
+use crate::index::Index;
 use crate::log::DirLock;
 
 /// What the names of kept logs begin with: those that have parted from the hub's, and damaged ones.
 const KEPT: [&str; 2] = ["log.parted-", "log.damaged-"];
 
 impl Paths {
-    /// A log that is being made, to take the place of the one there is. Whole once that has gone.
+    /// A log that is being made, to take the place of the one there is. It never does under this name.
+    pub(super) fn unfinished_log(&self) -> PathBuf {
+        self.dir.join("log.unfinished")
+    }
+
+    /// The same once it is whole and durable: its name says so.
     pub fn next_log(&self) -> PathBuf {
         self.dir.join("log.next")
     }
@@ -28,8 +34,7 @@ impl Paths {
 
     /// Whether there is a log, or one that may wait to take its place.
     fn has_log(&self) -> bool {
-        let waits = || self.next_log().exists() && self.kept_logs().is_ok_and(|kept| !kept.is_empty());
-        self.log().exists() || waits()
+        self.log().exists() || self.next_log().exists()
     }
 
     /// Takes the directory of a site, which nobody else uses from then on, with its log in its place.
@@ -47,26 +52,35 @@ impl Paths {
         Ok(lock)
     }
 
-    /// Puts the next log, which is whole and durable, in the place of the log, which is kept.
+    /// Puts the log that was being made, which is whole and durable, in the place of the log, which is kept. Before the log has
+    /// been put aside nothing has happened; behind that the rest is done by whoever comes next.
     ///
     /// # Errors
     /// [`SiteError::File`]; [`settle_log`](Paths::settle_log) goes on.
     pub(super) fn change_logs(&self, kept: &Path) -> Result<(), SiteError> {
+        remove(&self.next_log())?;
+        self.replace(&self.unfinished_log(), &self.next_log())?;
         self.replace(&self.log(), kept)?;
         self.settle_log()
     }
 
-    /// Makes up for what a crash has cut short: a next log is whole where the log has been put aside, and takes its place;
-    /// beside a log it is not, and goes. The caller has taken the directory.
+    /// Makes up for what a crash has cut short: a next log takes the place of one that has been put aside, and goes where that has
+    /// not been; one that is unfinished goes. The index is that of the log that was put aside, so that it has to go first. The
+    /// caller has taken the directory.
     ///
     /// # Errors
     /// [`SiteError::File`].
     fn settle_log(&self) -> Result<(), SiteError> {
         let (log, next) = (self.log(), self.next_log());
+        remove(&self.unfinished_log())?;
         if log.exists() {
             return remove(&next);
         }
-        if self.has_log() { self.replace(&next, &log) } else { Ok(()) }
+        if !self.has_log() {
+            return Ok(());
+        }
+        Index::set_aside(&self.index())?;
+        self.replace(&next, &log)
     }
 
     /// Removes the logs that were kept: what they hold of an erased record would stay in them.
@@ -75,6 +89,7 @@ impl Paths {
     /// [`SiteError::File`].
     pub(super) fn remove_kept(&self) -> Result<(), SiteError> {
         self.kept_logs()?.iter().try_for_each(|dir| remove(dir))?;
+        remove(&self.unfinished_log())?;
         remove(&self.next_log())
     }
 

@@ -81,7 +81,7 @@ impl Restoring {
     /// # Errors
     /// [`SiteError`]; what an attempt before has left is removed.
     pub(super) fn beside(paths: &Paths, site: SiteCode, key: CityRing) -> Result<Restoring, SiteError> {
-        let next = paths.next_log();
+        let next = paths.unfinished_log();
         remove(&next)?;
         let (log, _) = Log::open(&next, log::Options::default())?;
         Ok(Restoring::new(None, log, site, key))

@@ -20,7 +20,7 @@ use liandong_proto::sign::VerifyingKey;
 use super::keyring::read_city_ring;
 use super::linking::LinkingRing;
 use super::places::remove;
-use super::{Author, Keys, Paths, Record, Restoring, SiteError};
+use super::{Author, Keys, Paths, Record, Restoring, SiteError, SiteOptions, ahead};
 use crate::log::{self, DirLock, Log, Pos};
 use crate::now::{generator, now_ms};
 
@@ -75,13 +75,16 @@ impl Takeover {
     pub fn begin(dir: &Path) -> Result<Takeover, SiteError> {
         let paths = Paths::new(dir);
         let lock = paths.take()?;
-        let (old, _) = Log::open(&paths.log(), log::Options::default())?;
+        let cache = SiteOptions::new(dir).cache_bytes;
+        let known = || ahead::followed(&paths, cache);
+        let (old, _) = Log::open_beside(&paths.log(), log::Options::default(), known)?;
+        ahead::check(&paths, cache, old.end())?;
         let first = old.read(Pos::default()).next().transpose()?;
         let Some(Record::Opened(opened)) = first.as_ref().map(Record::read).transpose()? else {
             return Err(SiteError::corrupt("the log", "it does not begin with an epoch"));
         };
         let (site, key) = (SiteCode(opened.site), read_city_ring(&paths)?);
-        let unfinished = Unfinished(Some(paths.next_log()));
+        let unfinished = Unfinished(Some(paths.unfinished_log()));
         let restoring = Restoring::beside(&paths, site, key.clone())?;
         Ok(Takeover { paths, old, site, key, restoring, held: Held::default(), unfinished, _lock: lock })
     }

@@ -343,11 +343,14 @@ fn a_log_that_a_takeover_has_made_takes_its_place_at_the_next_start() {
     site.close().expect("closed");
     drop(site);
     let paths = Paths::new(dir.path());
-    std::fs::rename(paths.log(), paths.next_log()).expect("moved");
-    assert!(matches!(Site::open(&options(dir.path()), &mut |_| {}), Err(SiteError::NoSite(_))));
+    // Also where one was kept before, and somebody has taken the log away since.
     std::fs::create_dir(paths.parted_log(5)).expect("kept");
+    std::fs::rename(paths.log(), paths.unfinished_log()).expect("moved");
+    assert!(matches!(Site::open(&options(dir.path()), &mut |_| {}), Err(SiteError::NoSite(_))));
+    std::fs::rename(paths.unfinished_log(), paths.next_log()).expect("whole");
+    std::fs::create_dir(paths.unfinished_log()).expect("another one was begun");
     assert_eq!(members(&open(dir.path())), 1);
-    assert!(!paths.next_log().exists() && paths.parted_log(5).exists());
+    assert!(!paths.next_log().exists() && !paths.unfinished_log().exists() && paths.parted_log(5).exists());
 }
 
 /// What waits is as old as its oldest entry, also for a site that was just started.

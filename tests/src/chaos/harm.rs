@@ -79,8 +79,9 @@ fn flip(file: &File, at: u64, random: &mut SplitMix64) -> io::Result<()> {
 }
 
 /// Flips a byte of a record in a city's log: one that the hub can give back, or that comes again. False when there is none
-/// yet. The end of the log is spared: nothing proves there that it was synced. So are the marks of sessions: where a killed
-/// site's index does not know the newest one either, nothing tells the site from a copy of it, and a person has to decide.
+/// yet. The end of the log is spared: a person has to decide where an entry may have stood behind the last one that can be
+/// read. So are marks of sessions that no welcome stands behind: where a killed site's index does not know the newest one
+/// either, nothing tells the site from a copy of it.
 ///
 /// # Errors
 /// [`io::Error`].
@@ -97,11 +98,13 @@ pub fn log(data_dir: &Path, random: &mut SplitMix64) -> io::Result<bool> {
     });
     let seq =
         |payload: &bytes::Bytes| Some(Header::decode(&Entry::decode(payload.clone()).ok()?.header).ok()?.seq);
+    let last = |kind: u8| records.iter().rposition(|record| record.kind == kind);
+    let (own, welcome) = (last(record_kind::OWN), last(record_kind::WELCOMED));
     let may = |at: &usize| {
         let record = &records[*at];
-        let is_mark = record.kind == record_kind::TRIED;
         at + 60 < records.len()
-            && !is_mark
+            && Some(*at) < own
+            && (record.kind != record_kind::TRIED || Some(*at) < welcome)
             && (record.kind != record_kind::OWN || seq(&record.payload) <= confirmed)
     };
     let candidates: Vec<usize> = (0..records.len()).filter(may).collect();

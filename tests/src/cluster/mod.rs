@@ -10,6 +10,7 @@
 mod equal;
 mod home;
 mod place;
+mod port;
 mod process;
 mod socket;
 
@@ -24,6 +25,7 @@ use std::process::ExitStatus;
 use liandong_node::now::random;
 use liandong_proto::id::{SiteCode, hex};
 use place::Place;
+use port::Port;
 use tokio::task::JoinSet;
 
 pub use equal::Standing;
@@ -141,6 +143,8 @@ pub struct Cluster {
     nodes: BTreeMap<SiteCode, Place>,
     /// Where the hub listens, once it has been started; it listens there again.
     ports: Option<Ports>,
+    /// What it holds of them while it is down.
+    held: Vec<Port>,
     /// The city at which a person accepts what leaves; all others have the setting for unattended installs.
     by_hand: Option<SiteCode>,
     /// Whether the nodes' settings name the linking key.
@@ -179,7 +183,8 @@ impl Cluster {
         let nodes = cities.iter().map(|city| (*city, place(*city))).collect();
         let dir = dir.to_path_buf();
         let (by_hand, mirror, way) = (None, None, None);
-        Ok(Cluster { dir, hub, nodes, ports: None, by_hand, links: true, mirror, way })
+        let (ports, held) = (None, Vec::new());
+        Ok(Cluster { dir, hub, nodes, ports, held, by_hand, links: true, mirror, way })
     }
 
     /// The directory with everything in it.
@@ -251,10 +256,22 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn start_hub(&mut self) -> Result<(), ClusterError> {
-        let any = || Ports { sync: "127.0.0.1:0".into(), enrolment: "127.0.0.1:0".into() };
+        let mut any = || {
+            // Held for as long as the cluster lives: the hub may be down for a while.
+            let mut one = || match Port::free() {
+                Some(port) => {
+                    let address = format!("127.0.0.1:{}", port.number);
+                    self.held.push(port);
+                    address
+                }
+                None => "127.0.0.1:0".into(),
+            };
+            Ports { sync: one(), enrolment: one() }
+        };
         let mirror = self.mirror.as_ref().map(|dir| format!("mirror = {:?}\n", dir.display().to_string()));
         let settings = |ports: &Ports| mirror.clone().unwrap_or_default() + &ports.settings();
-        self.hub.home.settings(&settings(&self.ports.clone().unwrap_or_else(any)))?;
+        let ports = self.ports.clone().unwrap_or_else(&mut any);
+        self.hub.home.settings(&settings(&ports))?;
         let ports = self.hub.start_listening().await?;
         // For whoever starts it again by hand: the nodes look for it here.
         self.hub.home.settings(&settings(&ports))?;

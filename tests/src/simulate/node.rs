@@ -307,8 +307,9 @@ impl Running {
             generation: start.generation,
             first_hub_seq: start.first_hub_seq,
         };
-        let learned =
-            log::Welcomed { generations: generations_to_pb(generations).into_iter().map(start).collect() };
+        let starts = generations_to_pb(generations).into_iter().map(start).collect();
+        let nonce = self.row.nonces.last().cloned().unwrap_or_default();
+        let learned = log::Welcomed { generations: starts, nonce };
         let (cursor, until) = (self.cursor(), disk.end());
         let key = self.author.keys().city.clone();
         let mut staged = forget_lost(generations, cursor, disk, until, &self.index, (&key, &self.lineage))?;

@@ -28,7 +28,7 @@ use crate::site::{OnProgress, SiteError};
 use crate::text::{Said, counted};
 
 pub use create::{CreateArgs, create};
-pub use restore::{Between, RestoreArgs, restore};
+pub use restore::{Between, RestoreArgs, Told, restore};
 pub use verify::{VerifyArgs, verify};
 
 /// What to do with backups.

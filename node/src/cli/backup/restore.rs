@@ -42,8 +42,17 @@ pub struct RestoreArgs {
     open: OpenArgs,
 }
 
-/// Something done to what was unpacked before it is put into its place; what it has to say, for programs.
-pub type Between = Box<dyn FnOnce(&Path, &mut Checked, Step<'_>) -> Result<Value, Failure> + Send>;
+/// Something done to what was unpacked before it is put into its place.
+pub type Between = Box<dyn FnOnce(&Path, &mut Checked, Step<'_>) -> Result<Told, Failure> + Send>;
+
+/// What it has to say.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// For programs.
+    pub json: Value,
+    /// For people, where there is something to know.
+    pub said: Option<Said>,
+}
 
 /// Puts a backup back into `dir`, or tries to.
 ///
@@ -86,13 +95,13 @@ pub async fn restore(
             error @ BackupError::NoRoom { .. } if is_rehearsal => elsewhere(error.into()),
             error => error.into(),
         })?;
-        let placed = || -> Result<Value, Failure> {
+        let placed = || -> Result<Told, Failure> {
             let step: Step<'_> = &mut |done, total| {
                 bar.at(done, total);
                 if stopped.load(Ordering::Relaxed) { Err(BackupError::Interrupted) } else { Ok(()) }
             };
-            let told =
-                between.map_or(Ok(Value::Null), |between| between(&to.join(UNPACKED), &mut checked, step))?;
+            let told = between
+                .map_or(Ok(Told::default()), |between| between(&to.join(UNPACKED), &mut checked, step))?;
             if checked.records == 0 {
                 return Err(keys_alone(mine.is_hub));
             }
@@ -154,7 +163,7 @@ pub async fn restore(
     json["entries"] = checked.end.0.into();
     json["end"] = json!(hex(&checked.end.1));
     json["opened"] = json!(reopened.is_some());
-    json["mirror"] = told;
+    json["mirror"] = told.json;
     if let Some(Reopened { records, faults }) = &reopened {
         json["records"] = (*records).into();
         json["sound"] = json!(faults.is_empty());
@@ -164,7 +173,8 @@ pub async fn restore(
     screen.answer(&json, || {
         let said = told_of(&args, &dir, program, &checked, reopened.as_ref());
         let content = text_of(&args.file, &checked.manifest, is_encrypted, screen);
-        format!("{}\n{content}", said.in_lang(screen.lang))
+        let more = told.said.map_or_else(String::new, |said| format!("{}\n", said.in_lang(screen.lang)));
+        format!("{}\n{more}{content}", said.in_lang(screen.lang))
     })?;
     Ok(if is_sound { Exit::Done } else { Exit::Damaged })
 }

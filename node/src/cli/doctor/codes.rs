@@ -206,6 +206,16 @@ codes! {
     effect "磁盘损坏时两份一起丢失；多半是镜像的磁盘没有挂载" "both are lost with the disk; most likely the mirror's disk is not mounted"
     next "挂载镜像的磁盘，或把 mirror 改到另一块磁盘" "mount the mirror's disk, or name another disk in mirror";
 
+    MIRROR_DISK_FULL Fault
+    cause "镜像所在的磁盘几乎没有空间" "the mirror's disk has next to no space"
+    effect "镜像写不进去时，省级的写入会被拒绝；各市同步照常" "once the mirror cannot be written the province's writes are refused; cities sync on"
+    next "腾出空间或扩大磁盘；镜像会自己补齐" "free some space or enlarge the disk; the mirror catches up by itself";
+
+    MIRROR_DISK_LOW Warning
+    cause "镜像所在的磁盘空间不多了" "the mirror's disk is running out of space"
+    effect "不久之后镜像写不进去，省级的写入会被拒绝" "before long the mirror cannot be written, and the province's writes are refused"
+    next "腾出空间或扩大磁盘" "free some space or enlarge the disk";
+
     HUB_UNCONFIRMED Fault
     cause "枢纽由备份恢复，还没有人确认停用名单" "the hub was restored from a backup, and nobody has confirmed who is cut off"
     effect "没有一个市能同步" "no city can sync"

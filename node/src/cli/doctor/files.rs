@@ -1,7 +1,10 @@
 //! What can be seen without opening a site.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use super::codes::{self, AUDIT_DAMAGED, DISK_FULL, DISK_LOW, LOG_DAMAGED};
 use super::report::Report;
@@ -17,25 +20,32 @@ use crate::trust::Membership;
 /// A segment of the largest log is made at once.
 const FULL_BYTES: u64 = 256 << 20;
 const LOW_BYTES: u64 = 2 << 30;
+/// How long a mirror's disk is waited for.
+const ANSWERS: Duration = Duration::from_secs(5);
 
 /// How much of the disk is free.
 pub fn disk(dir: &Path, report: &mut Report) {
-    let space = match rustix::fs::statvfs(dir) {
-        Ok(space) => space,
-        Err(error) => {
-            let why = error.to_string();
-            return report
-                .not_done("disk", say!("看不到剩余空间：{why}", "the free space cannot be seen: {why}"));
-        }
-    };
+    match space(dir) {
+        Ok((free, said)) => match free {
+            ..FULL_BYTES => report.found("disk", &DISK_FULL, said),
+            FULL_BYTES..LOW_BYTES => report.found("disk", &DISK_LOW, said),
+            _ => report.fine("disk", said),
+        },
+        Err(error) => report.not_done("disk", unseen(&error)),
+    }
+}
+
+/// The bytes that are free on a directory's disk, and how that is said.
+fn space(dir: &Path) -> io::Result<(u64, Said)> {
+    let space = rustix::fs::statvfs(dir)?;
     let (free, all) = (space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize);
     let (mib, of) = (free >> 20, all >> 20);
-    let said = say!("剩余 {mib} MiB，共 {of} MiB", "{mib} MiB free of {of} MiB");
-    match free {
-        ..FULL_BYTES => report.found("disk", &DISK_FULL, said),
-        FULL_BYTES..LOW_BYTES => report.found("disk", &DISK_LOW, said),
-        _ => report.fine("disk", said),
-    }
+    Ok((free, say!("剩余 {mib} MiB，共 {of} MiB", "{mib} MiB free of {of} MiB")))
+}
+
+fn unseen(error: &io::Error) -> Said {
+    let why = error.to_string();
+    say!("看不到剩余空间：{why}", "the free space cannot be seen: {why}")
 }
 
 /// The certificate that lies among the keys.
@@ -121,10 +131,54 @@ pub fn is_same_disk(one: &Path, other: &Path) -> Option<bool> {
     Some(fs::metadata(one).ok()?.dev() == fs::metadata(other).ok()?.dev())
 }
 
-/// The hub's mirror, when its status is known.
+/// The hub's mirror, when its status is known: that it lies on another disk, and the space there.
 pub fn mirror_disk(dir: &Path, mirror: &Path, report: &mut Report) {
+    let (told, asked) = mpsc::channel();
+    let (data, place) = (dir.to_path_buf(), mirror.to_path_buf());
+    // Beside: a disk that hangs answers nobody, and the other checks are wanted all the same.
+    std::thread::spawn(move || drop(told.send((is_same_disk(&data, &place), space(&place)))));
     let shown = mirror.display();
-    if is_same_disk(dir, mirror) == Some(true) {
-        report.found("mirror", &codes::MIRROR_SAME_DISK, say!("{shown}", "{shown}"));
+    match asked.recv_timeout(ANSWERS) {
+        Ok((Some(true), _)) => report.found("mirror", &codes::MIRROR_SAME_DISK, say!("{shown}", "{shown}")),
+        Ok((_, Ok((free, said)))) => space_of_mirror(free, said, report),
+        // The mirror's own failure says more.
+        Ok((_, Err(error))) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok((_, Err(error))) => report.not_done("mirror", unseen(&error)),
+        Err(_) => {
+            report.not_done(
+                "mirror",
+                say!("{shown} 所在的磁盘没有响应", "the disk of {shown} does not answer"),
+            );
+        }
+    }
+}
+
+fn space_of_mirror(free: u64, said: Said, report: &mut Report) {
+    match free {
+        ..FULL_BYTES => report.found("mirror", &codes::MIRROR_DISK_FULL, said),
+        FULL_BYTES..LOW_BYTES => report.found("mirror", &codes::MIRROR_DISK_LOW, said),
+        _ => report.fine("mirror", said),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn a_mirrors_disk_is_told_by_the_space_that_is_left() {
+        #[track_caller]
+        fn check(free: u64, expected: &[&str]) {
+            let mut report = Report::default();
+            space_of_mirror(free, say!("剩余", "free"), &mut report);
+            let json = report.json(false);
+            let found = json["findings"].as_array().expect("findings").iter();
+            let codes: Vec<&str> = found.filter_map(|it: &Value| it["code"].as_str()).collect();
+            assert_eq!(codes, expected);
+        }
+        check(0, &["MIRROR_DISK_FULL"]);
+        check(FULL_BYTES, &["MIRROR_DISK_LOW"]);
+        check(LOW_BYTES, &[]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use bytes::Bytes;
 use liandong_proto::entry::{self, Anchor, Encoded, Entry, Header, MOST_SEEN, Op, Patch};
 use liandong_proto::id::{Epoch, Hash, RecordId, SiteCode, sha256};
 use liandong_proto::merge::Lineage;
@@ -9,6 +10,7 @@ use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::schema;
 use liandong_proto::share::{self, CityRing, Projection};
 use liandong_proto::state::RecordState;
+use prost::Message as _;
 
 use super::super::deliver::erased_by;
 use super::super::open::{Replay, read_state};
@@ -104,7 +106,11 @@ impl Alone {
                     alone.notes.push(raw);
                 }
                 Record::Accepted(_) => alone.notes.push(raw),
-                Record::Welcomed(_) => welcomed = Some(raw),
+                // The new epoch has had no session.
+                Record::Welcomed(told) => {
+                    let told = pb::Welcomed { nonce: Bytes::new(), ..told };
+                    welcomed = Some(log::Record { payload: told.encode_to_vec().into(), ..raw });
+                }
                 Record::Erased(_) | Record::Tried(_) | Record::Confirmed(_) | Record::Repaired(_) => {}
             }
         }
