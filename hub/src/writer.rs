@@ -23,7 +23,10 @@ pub struct Writer {
     pub published: Arc<AtomicU64>,
 }
 
-#[allow(clippy::disallowed_methods, reason = "how long the disk takes is this process's affair, and in no result")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long the disk takes is this process's affair, and in no result"
+)]
 fn now() -> std::time::Instant {
     std::time::Instant::now()
 }

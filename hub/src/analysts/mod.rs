@@ -8,8 +8,8 @@ pub mod web;
 
 use std::sync::Arc;
 
-use liandong_node::api::access::token::{Bearer, Refused};
 use liandong_node::api::access::Tokens;
+use liandong_node::api::access::token::{Bearer, Refused};
 use liandong_node::audit::{Note, Via, What};
 use liandong_node::now::random;
 use liandong_node::site::{Paths, Records as _, SiteError, read_key, write_key};
@@ -63,7 +63,8 @@ impl Desk {
     pub fn admit(&self, token: &str, now_ms: u64) -> Result<Analyst, Refused> {
         let bearer = self.tokens.bearer(token, now_ms).inspect_err(|refused| {
             let (who, detail) = refused.recorded();
-            let note = Note { what: What::Refused, via: Via::Tcp, who, detail: detail.into(), ..Note::default() };
+            let note =
+                Note { what: What::Refused, via: Via::Tcp, who, detail: detail.into(), ..Note::default() };
             self.hub.audit().note_behind(note);
         })?;
         let reader = match bearer.grant.role {

@@ -129,7 +129,8 @@ fn incoming(
                 let _ = stream.set_nodelay(true);
                 let shaken = tokio::time::timeout(limits::HANDSHAKE, tls.accept(stream)).await;
                 if let Ok(Ok(stream)) = shaken {
-                    let connection = Connection::new(stream, Peer::new(None), Some(place), tokio::time::sleep(LONGEST));
+                    let connection =
+                        Connection::new(stream, Peer::new(None), Some(place), tokio::time::sleep(LONGEST));
                     let _ = sender.send(Ok(connection)).await;
                 }
             });

@@ -33,7 +33,8 @@ impl Releases for Service {
         let (hub, asked) = (Arc::clone(&self.hub), request.into_inner());
         Ok(Response::new(steps(move |progress| {
             let made = hub.publish_release(&asked.note, now_ms(), progress)?;
-            let (count, detail) = (made.tables.iter().map(|table| table.rows).sum(), format!("release {}", made.release));
+            let (count, detail) =
+                (made.tables.iter().map(|table| table.rows).sum(), format!("release {}", made.release));
             let (what, purpose) = (What::Exported, asked.purpose);
             hub.audit().note_behind(Note { what, who, peer, purpose, count, detail, ..Note::default() });
             Ok(pb::ReleaseProgress { release: made.release, ..pb::ReleaseProgress::default() })
@@ -61,7 +62,8 @@ fn steps(
     tokio::task::spawn_blocking(move || {
         let ended = work(&mut |Progress { done, total, .. }| {
             // A step that finds no room is one of many.
-            let _ = sender.try_send(Ok(pb::ReleaseProgress { done, total, ..pb::ReleaseProgress::default() }));
+            let _ =
+                sender.try_send(Ok(pb::ReleaseProgress { done, total, ..pb::ReleaseProgress::default() }));
         });
         let ended = ended.map(|last| pb::ReleaseProgress { finished: true, ..last });
         let _ = sender.blocking_send(ended.map_err(|error| status(&error)));
@@ -73,7 +75,9 @@ fn status(error: &ReleaseError) -> Status {
     match error {
         ReleaseError::Site(error) => liandong_node::api::status(error),
         ReleaseError::None(_) => Status::not_found(error.to_string()),
-        ReleaseError::Withdrawn(_) | ReleaseError::Busy | ReleaseError::TooLong { .. } => Status::failed_precondition(error.to_string()),
+        ReleaseError::Withdrawn(_) | ReleaseError::Busy | ReleaseError::TooLong { .. } => {
+            Status::failed_precondition(error.to_string())
+        }
         other => liandong_node::api::status(&SiteError::corrupt("a release", other)),
     }
 }

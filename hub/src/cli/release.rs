@@ -15,7 +15,9 @@ use liandong_proto::schema::Text;
 use serde_json::{Value, json};
 
 use super::Setup;
-use crate::release::{Fault, Manifest, ReleaseError, Releases, Role, Standing, Tally, changes, write_changes};
+use crate::release::{
+    Fault, Manifest, ReleaseError, Releases, Role, Standing, Tally, changes, write_changes,
+};
 
 /// What to do with releases.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -87,7 +89,8 @@ pub async fn run(door: &Door, command: &ReleaseCommand, setup: &Setup) -> Result
     let screen = &setup.screen;
     match command {
         ReleaseCommand::Publish(args) => {
-            let (author, note, purpose) = (setup.author.clone(), args.note.clone(), setup.caller.purpose.clone());
+            let (author, note, purpose) =
+                (setup.author.clone(), args.note.clone(), setup.caller.purpose.clone());
             let asked = PublishRequest { author, note, purpose };
             let steps = ReleasesClient::new(door.channel()).publish(asked).await?.into_inner();
             let last = followed(steps, screen, Text { zh: "发布", en: "publishing" }).await?;
@@ -142,7 +145,12 @@ fn shelf(setup: &Setup) -> Result<Releases, Failure> {
 
 /// A number that was typed, or that of the newest.
 fn number(typed: Option<u64>, releases: &Releases) -> Result<u64, Failure> {
-    let none = || Failure::data(say!("还没有发布过；请用 release publish", "nothing was published yet; use release publish"));
+    let none = || {
+        Failure::data(say!(
+            "还没有发布过；请用 release publish",
+            "nothing was published yet; use release publish"
+        ))
+    };
     typed.map_or_else(|| Ok(releases.latest()?.ok_or_else(none)?.release), Ok)
 }
 
@@ -175,17 +183,27 @@ fn list(releases: &Releases, screen: &Screen) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let (zh, en) = (["版号", "发布时间", "全省次序", "会员", "说明"], ["release", "published", "hub seq", "members", "note"]);
+    let (zh, en) = (
+        ["版号", "发布时间", "全省次序", "会员", "说明"],
+        ["release", "published", "hub seq", "members", "note"],
+    );
     let mut table = Shown::new(screen.lang.pick(zh, en));
     for listed in &all {
         let number = listed.release.to_string();
         table.row(match &listed.standing {
             Standing::Published(it) => {
                 let members = it.table(Role::Registrar, "members").map_or(0, |table| table.rows);
-                [number, moment(it.published_ms), it.hub_seq.to_string(), members.to_string(), it.note.clone()]
+                [
+                    number,
+                    moment(it.published_ms),
+                    it.hub_seq.to_string(),
+                    members.to_string(),
+                    it.note.clone(),
+                ]
             }
             Standing::Withdrawn(it) => {
-                let why = screen.lang.pick("已撤回：其中的记录已删除", "withdrawn: a record in it was erased");
+                let why =
+                    screen.lang.pick("已撤回：其中的记录已删除", "withdrawn: a record in it was erased");
                 [number, moment(it.withdrawn_ms), "-".into(), "-".into(), why.into()]
             }
         });
@@ -210,7 +228,10 @@ fn shown(manifest: &Manifest, releases: &Releases, screen: &Screen) -> Result<()
     screen.answer(&json, || {
         let number = manifest.release;
         let (at, seq) = (moment(manifest.published_ms), manifest.hub_seq);
-        let head = say!("第 {number} 版，{at} 发布，全省次序至 {seq}", "release {number}, published {at}, up to place {seq}");
+        let head = say!(
+            "第 {number} 版，{at} 发布，全省次序至 {seq}",
+            "release {number}, published {at}, up to place {seq}"
+        );
         let zh = ["城市", "最近收到", "记录", "不完整", "核对事项", "完整度"];
         let en = ["city", "last received", "records", "incomplete", "findings", "complete"];
         let mut cities = Shown::new(screen.lang.pick(zh, en));
@@ -234,7 +255,12 @@ fn shown(manifest: &Manifest, releases: &Releases, screen: &Screen) -> Result<()
         let cite = screen.lang.pick(&manifest.citation.zh, &manifest.citation.en);
         let cite = format!("{}{cite}", screen.lang.pick("引用：", "cite as: "));
         let dir = path.display();
-        format!("{}\n{dir}\n{cite}\n\n{}\n{}", head.in_lang(screen.lang), cities.render(), tables.render().trim_end())
+        format!(
+            "{}\n{dir}\n{cite}\n\n{}\n{}",
+            head.in_lang(screen.lang),
+            cities.render(),
+            tables.render().trim_end()
+        )
     })
 }
 
@@ -247,7 +273,10 @@ fn diff(args: &DiffArgs, releases: &Releases, screen: &Screen) -> Result<(), Fai
     let between = |name: &str, newer: &Path| changes(file(&older, name).as_deref(), newer);
     if let (Some(name), Some(out)) = (&args.table, &args.out) {
         let unknown = || {
-            Failure::usage(say!("没有名为 {name} 的表；release show 列出各表", "no table is called {name}; release show lists them"))
+            Failure::usage(say!(
+                "没有名为 {name} 的表；release show 列出各表",
+                "no table is called {name}; release show lists them"
+            ))
         };
         let found = between(name, &file(&newer, name).ok_or_else(unknown)?)?;
         let tally = found.tally;
@@ -260,9 +289,13 @@ fn diff(args: &DiffArgs, releases: &Releases, screen: &Screen) -> Result<(), Fai
     }
     let mut rows = Vec::new();
     for table in newer.tables.iter().filter(|table| table.role == Role::Registrar) {
-        rows.push((table.name.clone(), between(&table.name, &releases.path(newer.release).join(table.path()))?.tally));
+        rows.push((
+            table.name.clone(),
+            between(&table.name, &releases.path(newer.release).join(table.path()))?.tally,
+        ));
     }
-    let tables: Vec<Value> = rows.iter().map(|(name, tally)| json!({ "table": name, "changes": tally })).collect();
+    let tables: Vec<Value> =
+        rows.iter().map(|(name, tally)| json!({ "table": name, "changes": tally })).collect();
     screen.answer(&json!({ "older": older.release, "newer": newer.release, "tables": tables }), || {
         let (zh, en) = (["表", "增", "改", "删"], ["table", "added", "changed", "removed"]);
         let mut table = Shown::new(screen.lang.pick(zh, en));
@@ -281,9 +314,15 @@ fn faults(releases: &Releases, release: u64) -> Result<Vec<(String, Text)>, Fail
 fn told(fault: &Fault) -> Text {
     match fault {
         Fault::Unreadable(_) => Text { zh: "读不出来", en: "cannot be read" },
-        Fault::Altered => Text { zh: "内容与发布时不同", en: "its bytes are not those that were published" },
-        Fault::Rows(_) => Text { zh: "行数与清单不符", en: "has another number of rows than the manifest says" },
-        Fault::Otherwise => Text { zh: "由日志重做的结果不同", en: "comes out otherwise from the log" },
+        Fault::Altered => {
+            Text { zh: "内容与发布时不同", en: "its bytes are not those that were published" }
+        }
+        Fault::Rows(_) => {
+            Text { zh: "行数与清单不符", en: "has another number of rows than the manifest says" }
+        }
+        Fault::Otherwise => {
+            Text { zh: "由日志重做的结果不同", en: "comes out otherwise from the log" }
+        }
     }
 }
 

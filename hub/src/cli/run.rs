@@ -156,7 +156,9 @@ async fn analysts_ended(read: &mut Option<JoinHandle<Result<(), PortError>>>) ->
         None => std::future::pending().await,
         Some(read) => match read.await {
             Ok(Err(error)) => no_analysts(error),
-            _ => Failure::internal(say!("分析端口意外停止", "the port of the analysts has stopped by itself")),
+            _ => {
+                Failure::internal(say!("分析端口意外停止", "the port of the analysts has stopped by itself"))
+            }
         },
     }
 }

@@ -27,7 +27,12 @@ pub enum TlsError {
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn acceptor(chain: &str, key: &str, authority: Option<&[u8]>, speaks: &[&str]) -> Result<TlsAcceptor, TlsError> {
+pub fn acceptor(
+    chain: &str,
+    key: &str,
+    authority: Option<&[u8]>,
+    speaks: &[&str],
+) -> Result<TlsAcceptor, TlsError> {
     let mut chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
     if authority.is_some() {
         // Members know the authority: on a line that breaks often its certificate would go with every connection.

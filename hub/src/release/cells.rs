@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder, ListBuilder, StringBuilder,
-    TimestampMillisecondBuilder,
+    ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
+    StringBuilder, TimestampMillisecondBuilder,
 };
 use arrow::datatypes::DataType;
 use liandong_proto::fields::{Fields, Value, numbers, values};
@@ -131,7 +131,9 @@ impl Builder {
             Builder::Int32(cells) => cells.append_option(number().map(|number| number as i32)),
             Builder::Int64(cells) => cells.append_option(number().map(|number| number as i64)),
             Builder::Flag(cells) => cells.append_option(number().map(|number| number != 0)),
-            Builder::Float64(cells) => cells.append_option(raw.and_then(|raw| values(raw).last()).and_then(double)),
+            Builder::Float64(cells) => {
+                cells.append_option(raw.and_then(|raw| values(raw).last()).and_then(double))
+            }
             Builder::Day(cells) => cells.append_option(fields.str(field.tag).and_then(day)),
             Builder::Moment(cells) => cells.append_null(),
             Builder::Texts(cells) => {
@@ -146,11 +148,15 @@ impl Builder {
                 cells.append(true);
             }
             Builder::Int32s(cells) => {
-                raw.into_iter().flat_map(numbers).for_each(|number| cells.values().append_value(number as i32));
+                raw.into_iter()
+                    .flat_map(numbers)
+                    .for_each(|number| cells.values().append_value(number as i32));
                 cells.append(raw.is_some());
             }
             Builder::Int64s(cells) => {
-                raw.into_iter().flat_map(numbers).for_each(|number| cells.values().append_value(number as i64));
+                raw.into_iter()
+                    .flat_map(numbers)
+                    .for_each(|number| cells.values().append_value(number as i64));
                 cells.append(raw.is_some());
             }
             Builder::Flags(cells) => {
@@ -163,7 +169,9 @@ impl Builder {
                 cells.append(raw.is_some());
             }
             Builder::Days(cells) => {
-                raw.into_iter().flat_map(values).for_each(|value| cells.values().append_option(text(value).and_then(day)));
+                raw.into_iter()
+                    .flat_map(values)
+                    .for_each(|value| cells.values().append_option(text(value).and_then(day)));
                 cells.append(raw.is_some());
             }
         }

@@ -52,7 +52,8 @@ pub fn changes(older: Option<&Path>, newer: &Path) -> Result<Changes, ReleaseErr
     let is_same = old_schema.fields() == schema.fields();
     let mut fields = vec![Field::new(CHANGE, DataType::Utf8, false)];
     fields.extend(schema.fields().iter().map(|field| field.as_ref().clone()));
-    let mut out = Changes { schema: Arc::new(Schema::new(fields)), batches: Vec::new(), tally: Tally::default() };
+    let mut out =
+        Changes { schema: Arc::new(Schema::new(fields)), batches: Vec::new(), tally: Tally::default() };
     let old_keys = keyed(older.unwrap_or(newer), &old_schema, &old_rows)?;
     let mut left: HashMap<Key, u128> = old_keys.iter().flatten().cloned().collect();
     for (batch, keys) in new_rows.iter().zip(keyed(newer, &schema, &new_rows)?) {
@@ -84,7 +85,12 @@ pub fn write_changes(path: &Path, changes: Changes) -> Result<(), ReleaseError> 
 
 impl Changes {
     /// Takes in the rows that have become something.
-    fn push(&mut self, batch: &RecordBatch, become_: Vec<Option<&str>>, path: &Path) -> Result<(), ReleaseError> {
+    fn push(
+        &mut self,
+        batch: &RecordBatch,
+        become_: Vec<Option<&str>>,
+        path: &Path,
+    ) -> Result<(), ReleaseError> {
         let mask: BooleanArray = become_.iter().map(|it| Some(it.is_some())).collect();
         let rows = filter_record_batch(batch, &mask).map_err(|error| arrow(path, error))?;
         if rows.num_rows() == 0 {
@@ -113,12 +119,17 @@ enum Key {
 }
 
 /// Every row's key, and the hash of its cells.
-fn keyed(path: &Path, schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Vec<(Key, u128)>>, ReleaseError> {
+fn keyed(
+    path: &Path,
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+) -> Result<Vec<Vec<(Key, u128)>>, ReleaseError> {
     let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
     let converter = RowConverter::new(fields).map_err(|error| arrow(path, error))?;
     let each = |batch: &RecordBatch| {
         let rows = converter.convert_columns(batch.columns()).map_err(|error| arrow(path, error))?;
-        let ids = batch.column_by_name("record_id").and_then(|ids| ids.as_any().downcast_ref::<StringArray>());
+        let ids =
+            batch.column_by_name("record_id").and_then(|ids| ids.as_any().downcast_ref::<StringArray>());
         let key = |(at, row): (usize, arrow::row::Row<'_>)| {
             let hash = xxh3_128(row.as_ref());
             (ids.map_or(Key::Row(hash), |ids| Key::Record(ids.value(at).to_owned())), hash)

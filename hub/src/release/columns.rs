@@ -94,7 +94,8 @@ impl Column {
     }
 
     fn arrow(self) -> ArrowField {
-        let is_given = matches!(self.source, Source::Record | Source::Site | Source::UpdatedAt | Source::HubSeq);
+        let is_given =
+            matches!(self.source, Source::Record | Source::Site | Source::UpdatedAt | Source::HubSeq);
         ArrowField::new(self.name, self.data_type(), !is_given)
     }
 }
@@ -174,7 +175,12 @@ mod tests {
             for role in [Role::Registrar, Role::Analyst] {
                 let names: Vec<&str> = columns(kind, role).iter().map(|column| column.name).collect();
                 for name in ["record_id", "site", "updated_at", "hub_seq"] {
-                    assert_eq!(names.iter().filter(|other| **other == name).count(), 1, "{} {name}", kind.name);
+                    assert_eq!(
+                        names.iter().filter(|other| **other == name).count(),
+                        1,
+                        "{} {name}",
+                        kind.name
+                    );
                 }
             }
         }
@@ -185,7 +191,12 @@ mod tests {
         for kind in schema::kinds() {
             for column in columns(kind, Role::Analyst) {
                 if let Source::Field(field) = column.source {
-                    assert!(field.pii <= Pii::Indirect && field.share == Share::Open, "{}.{}", kind.name, field.name);
+                    assert!(
+                        field.pii <= Pii::Indirect && field.share == Share::Open,
+                        "{}.{}",
+                        kind.name,
+                        field.name
+                    );
                 }
             }
             assert!(columns(kind, Role::Public).is_empty());

@@ -54,8 +54,13 @@ impl Counts {
             let site = cube.by_site.then_some(state.home.0);
             let mut keys = vec![Vec::new()];
             for tag in cube.tags {
-                let mut chosen: Vec<i32> =
-                    state.fields.get(*tag).into_iter().flat_map(numbers).map(|number| number as i32).collect();
+                let mut chosen: Vec<i32> = state
+                    .fields
+                    .get(*tag)
+                    .into_iter()
+                    .flat_map(numbers)
+                    .map(|number| number as i32)
+                    .collect();
                 chosen.sort_unstable();
                 chosen.dedup();
                 if chosen.is_empty() {
@@ -83,13 +88,17 @@ fn batch(cube: &Cube, cells: &BTreeMap<Cell, u64>) -> RecordBatch {
     let (mut fields, mut columns): (Vec<Field>, Vec<ArrayRef>) = (Vec::new(), Vec::new());
     if cube.by_site {
         fields.push(Field::new("site", DataType::Int32, false));
-        columns.push(Arc::new(cells.keys().map(|(site, _)| site.map(|site| site as i32)).collect::<Int32Array>()));
+        columns.push(Arc::new(
+            cells.keys().map(|(site, _)| site.map(|site| site as i32)).collect::<Int32Array>(),
+        ));
     }
     for (at, tag) in cube.tags.iter().enumerate() {
         let field = schema::kind(cube.kind).and_then(|kind| kind.field(*tag)).expect("a field of the kind");
         fields.push(Field::new(field.name, DataType::Utf8, true));
         let name = |(_, key): &Cell| match field.ty {
-            Type::Enum(choices) => choices.values.iter().find(|choice| choice.number == key[at]).map(|it| it.name),
+            Type::Enum(choices) => {
+                choices.values.iter().find(|choice| choice.number == key[at]).map(|it| it.name)
+            }
             _ => None,
         };
         columns.push(Arc::new(cells.keys().map(name).collect::<StringArray>()));

@@ -13,7 +13,11 @@ use super::manifest::City;
 /// The tables that explain the others, for a role.
 pub fn tables(role: Role, cities: &[City]) -> Vec<(&'static str, RecordBatch)> {
     let described = described(role);
-    vec![("cities", city_table(role, cities)), ("codes", codes(&described)), ("data_dictionary", dictionary(&described))]
+    vec![
+        ("cities", city_table(role, cities)),
+        ("codes", codes(&described)),
+        ("data_dictionary", dictionary(&described)),
+    ]
 }
 
 /// A column of a table, as the dictionary has it.
@@ -87,20 +91,26 @@ fn told(column: Column) -> (Text, Text) {
         ),
         Source::Site => (
             Text { zh: "地市", en: "City" },
-            Text { zh: "记录所属地市的 GB/T 2260 代码。", en: "GB/T 2260 code of the city that the record belongs to." },
+            Text {
+                zh: "记录所属地市的 GB/T 2260 代码。",
+                en: "GB/T 2260 code of the city that the record belongs to.",
+            },
         ),
         Source::UpdatedAt => (
             Text { zh: "更新时间", en: "Updated at" },
-            Text { zh: "最近一次改动的时间，由改动者的时钟给出。", en: "When the newest change was made, by the clock of whoever made it." },
+            Text {
+                zh: "最近一次改动的时间，由改动者的时钟给出。",
+                en: "When the newest change was made, by the clock of whoever made it.",
+            },
         ),
         Source::HubSeq => (
             Text { zh: "全省次序", en: "Place in the hub's order" },
-            Text { zh: "最近一次改动在全省次序中的位置。", en: "Place of the newest change in the order of the province." },
+            Text {
+                zh: "最近一次改动在全省次序中的位置。",
+                en: "Place of the newest change in the order of the province.",
+            },
         ),
-        Source::Year(field) => (
-            Text { zh: "出生年份", en: "Year of birth" },
-            field.description,
-        ),
+        Source::Year(field) => (Text { zh: "出生年份", en: "Year of birth" }, field.description),
         Source::Field(field) => (field.label, field.description),
     }
 }
@@ -121,7 +131,9 @@ fn dictionary(described: &[Described]) -> RecordBatch {
         Some(Share::Sealed) => "SEALED",
     };
     let codes = |it: &Described| {
-        let values = choices(it.field).iter().map(|value| format!("{}={} {}", value.name, value.label.zh, value.label.en));
+        let values = choices(it.field)
+            .iter()
+            .map(|value| format!("{}={} {}", value.name, value.label.zh, value.label.en));
         values.collect::<Vec<_>>().join("; ")
     };
     texts(vec![
@@ -164,12 +176,14 @@ fn codes(described: &[Described]) -> RecordBatch {
 fn texts(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     let fields = columns.iter().map(|(name, cells)| ArrowField::new(*name, cells.data_type().clone(), false));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    RecordBatch::try_new(schema, columns.into_iter().map(|(_, cells)| cells).collect()).expect("as the schema says")
+    RecordBatch::try_new(schema, columns.into_iter().map(|(_, cells)| cells).collect())
+        .expect("as the schema says")
 }
 
 fn city_table(role: Role, cities: &[City]) -> RecordBatch {
     let moment = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-    let received = cities.iter().map(|city| (city.last_received_ms > 0).then_some(city.last_received_ms as i64));
+    let received =
+        cities.iter().map(|city| (city.last_received_ms > 0).then_some(city.last_received_ms as i64));
     let mut columns: Vec<(ArrowField, ArrayRef)> = vec![
         (
             ArrowField::new("site", DataType::Int32, false),

@@ -130,7 +130,8 @@ fn each_row(
     path: &Path,
     mut on: impl FnMut(&[String]) -> Result<(), ReleaseError>,
 ) -> Result<(), ReleaseError> {
-    let failed = |source: arrow::error::ArrowError| ReleaseError::Parquet { path: path.into(), source: source.into() };
+    let failed =
+        |source: arrow::error::ArrowError| ReleaseError::Parquet { path: path.into(), source: source.into() };
     let options = FormatOptions::default();
     let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options));
     let columns = columns.collect::<Result<Vec<_>, _>>().map_err(failed)?;
@@ -151,7 +152,8 @@ fn each_row(
 
 fn xlsx(from: &Path, to: &Path) -> Result<(), ReleaseError> {
     let (schema, batches) = read(from)?;
-    let failed = |error: XlsxError| ReleaseError::File { path: to.into(), source: std::io::Error::other(error) };
+    let failed =
+        |error: XlsxError| ReleaseError::File { path: to.into(), source: std::io::Error::other(error) };
     let mut book = Workbook::new();
     let sheet = book.add_worksheet_with_constant_memory().map_err(failed)?;
     for (at, field) in schema.fields().iter().enumerate() {

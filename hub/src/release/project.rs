@@ -61,9 +61,15 @@ impl Pseudonyms {
         };
         let columns: Vec<ArrayRef> = schema.fields().iter().enumerate().map(cells).collect();
         let batch = RecordBatch::try_new(schema, columns)?;
-        let by = |name: &str| batch.column_by_name(name).map(|cells| SortColumn { values: Arc::clone(cells), options: None });
+        let by = |name: &str| {
+            batch.column_by_name(name).map(|cells| SortColumn { values: Arc::clone(cells), options: None })
+        };
         let order: Vec<SortColumn> = ["site", "record_id"].into_iter().filter_map(by).collect();
-        if order.is_empty() { Ok(batch) } else { take_record_batch(&batch, &lexsort_to_indices(&order, None)?) }
+        if order.is_empty() {
+            Ok(batch)
+        } else {
+            take_record_batch(&batch, &lexsort_to_indices(&order, None)?)
+        }
     }
 
     fn pseudonyms(&self, cells: &StringArray) -> StringArray {
@@ -108,7 +114,12 @@ impl Releases {
     ///
     /// # Errors
     /// [`ReleaseError`].
-    pub fn file(&self, manifest: &Manifest, reader: &Reader, name: &str) -> Result<Option<PathBuf>, ReleaseError> {
+    pub fn file(
+        &self,
+        manifest: &Manifest,
+        reader: &Reader,
+        name: &str,
+    ) -> Result<Option<PathBuf>, ReleaseError> {
         let Some(listed) = manifest.table(reader.role(), name) else { return Ok(None) };
         let from = self.path(manifest.release).join(listed.path());
         let Reader::Analyst(pseudonyms) = reader else { return Ok(Some(from)) };
@@ -144,7 +155,8 @@ fn ids_of(name: &str) -> Vec<&'static str> {
 
 fn translate(from: &Path, to: &Path, pseudonyms: &Pseudonyms, ids: &[&str]) -> Result<(), ReleaseError> {
     let (schema, batches): (SchemaRef, _) = read(from)?;
-    let failed = |source: arrow::error::ArrowError| ReleaseError::Parquet { path: from.into(), source: source.into() };
+    let failed =
+        |source: arrow::error::ArrowError| ReleaseError::Parquet { path: from.into(), source: source.into() };
     let all = concat_batches(&schema, &batches).map_err(failed)?;
     let replaced = pseudonyms.replace(&all, ids).map_err(failed)?;
     write::parquet(to, schema, std::iter::once(Ok(replaced)))?;

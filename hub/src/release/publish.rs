@@ -43,7 +43,10 @@ pub fn build(
         read.cities.iter().map(|(site, share)| manifest::city(*site, share)).collect();
     let sheets = sheets(&mut read, &cities);
     let schema_sha256 = schema_hash(&sheets);
-    let total = sheets.iter().map(|sheet| sheet.batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>()).sum();
+    let total = sheets
+        .iter()
+        .map(|sheet| sheet.batches.iter().map(|batch| batch.num_rows() as u64).sum::<u64>())
+        .sum();
     let tables = write::all(dir, sheets, &mut |done| progress(Progress { what: "release", done, total }))?;
     let manifest = Manifest {
         format: FORMAT,
@@ -89,7 +92,13 @@ fn schema_hash(sheets: &[Sheet]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for sheet in sheets {
         for field in sheet.schema.fields() {
-            lines.push(format!("{} {} {} {}", sheet.role.name(), sheet.name, field.name(), field.data_type()));
+            lines.push(format!(
+                "{} {} {} {}",
+                sheet.role.name(),
+                sheet.name,
+                field.name(),
+                field.data_type()
+            ));
         }
     }
     lines.sort();
@@ -100,7 +109,8 @@ fn citation(published: &Published, hub_seq: u64) -> Citation {
     let day = Day::in_china(published.published_ms);
     let number = published.release;
     let mut zh = format!("广东省社会工作者联合会，会员与评优数据集第 {number} 版，{day}，全省次序 {hub_seq}");
-    let mut en = format!("Guangdong federation of social workers, dataset release {number}, {day}, order {hub_seq}");
+    let mut en =
+        format!("Guangdong federation of social workers, dataset release {number}, {day}, order {hub_seq}");
     if !published.note.is_empty() {
         let _ = write!(zh, "，{}", published.note);
         let _ = write!(en, ", {}", published.note);

@@ -70,7 +70,8 @@ impl Releases {
     /// # Errors
     /// [`ReleaseError`].
     pub fn numbers(&self) -> Result<Vec<u64>, ReleaseError> {
-        let readable = |listed: Listed| matches!(listed.standing, Standing::Published(_)).then_some(listed.release);
+        let readable =
+            |listed: Listed| matches!(listed.standing, Standing::Published(_)).then_some(listed.release);
         Ok(self.list()?.into_iter().filter_map(readable).collect())
     }
 
@@ -169,7 +170,8 @@ impl Releases {
     ) -> Result<Manifest, ReleaseError> {
         let _publishing = self.publishing.try_lock().map_err(|_| ReleaseError::Busy)?;
         fs::create_dir_all(&self.dir).map_err(ReleaseError::file(&self.dir))?;
-        fs::set_permissions(&self.dir, Permissions::from_mode(0o700)).map_err(ReleaseError::file(&self.dir))?;
+        fs::set_permissions(&self.dir, Permissions::from_mode(0o700))
+            .map_err(ReleaseError::file(&self.dir))?;
         let release = self.list()?.last().map_or(0, |listed| listed.release) + 1;
         let part = self.dir.join(format!(".{release:06}.part"));
         discard(&part)?;

@@ -89,8 +89,7 @@ pub fn again(
         note: manifest.note.clone(),
     };
     let made = build(index, dir, &published, progress)?;
-    let differs = |table: &&Table| {
-        made.table(table.role, &table.name).is_none_or(|made| made.sha256 != table.sha256)
-    };
+    let differs =
+        |table: &&Table| made.table(table.role, &table.name).is_none_or(|made| made.sha256 != table.sha256);
     Ok(manifest.tables.iter().filter(differs).map(|table| (table.clone(), Fault::Otherwise)).collect())
 }

@@ -9,11 +9,11 @@ use std::thread;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use liandong_proto::id::hex;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::WriterProperties;
-use liandong_proto::id::hex;
 use sha2::{Digest as _, Sha256};
 
 use super::ReleaseError;
@@ -117,7 +117,9 @@ pub(crate) fn parquet(
 fn properties(schema: &SchemaRef) -> WriterProperties {
     let place = |name: &str| schema.index_of(name).ok();
     let sorted = place("site").zip(place("record_id")).map(|places| {
-        [places.0, places.1].map(|at| SortingColumn { column_idx: at as i32, descending: false, nulls_first: false }).to_vec()
+        [places.0, places.1]
+            .map(|at| SortingColumn { column_idx: at as i32, descending: false, nulls_first: false })
+            .to_vec()
     });
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))

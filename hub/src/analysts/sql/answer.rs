@@ -37,7 +37,13 @@ pub struct Answer {
 
 impl Answer {
     /// Rows for somebody.
-    pub fn new(rows: SendableRecordBatchStream, desk: Desk, analyst: Arc<Analyst>, token: String, tables: String) -> Answer {
+    pub fn new(
+        rows: SendableRecordBatchStream,
+        desk: Desk,
+        analyst: Arc<Analyst>,
+        token: String,
+        tables: String,
+    ) -> Answer {
         let ends = Box::pin(sleep(LONGEST));
         Answer { rows, desk, analyst, token, looked_ms: now_ms(), ends, tables, sent: 0, is_over: false }
     }
@@ -48,7 +54,10 @@ impl Answer {
             return Ok(());
         }
         self.looked_ms = now_ms;
-        self.desk.admit(&self.token, now_ms).map(drop).map_err(|refused| Status::unauthenticated(refused.to_string()))
+        self.desk
+            .admit(&self.token, now_ms)
+            .map(drop)
+            .map_err(|refused| Status::unauthenticated(refused.to_string()))
     }
 }
 

@@ -80,7 +80,8 @@ impl Engine {
     pub async fn plan(&self, shelf: &Arc<Shelf>, sql: &str) -> Result<(SessionContext, LogicalPlan)> {
         let context = self.context(shelf, LATEST);
         let plan = context.state().create_logical_plan(sql).await?;
-        let only_reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let only_reads =
+            SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         only_reads.verify_plan(&plan)?;
         Ok((context, plan))
     }
@@ -106,7 +107,8 @@ impl Engine {
     pub fn parameters(plan: &LogicalPlan) -> Result<Schema> {
         let mut types: Vec<(String, Option<DataType>)> = plan.get_parameter_types()?.into_iter().collect();
         types.sort_by_key(|(name, _)| name.trim_start_matches('$').parse::<u32>().unwrap_or(u32::MAX));
-        let field = |(name, ty): (String, Option<DataType>)| Field::new(name, ty.unwrap_or(DataType::Utf8), true);
+        let field =
+            |(name, ty): (String, Option<DataType>)| Field::new(name, ty.unwrap_or(DataType::Utf8), true);
         Ok(Schema::new(types.into_iter().map(field).collect::<Vec<_>>()))
     }
 }

@@ -12,11 +12,11 @@ use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
-    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult,
-    CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
-    CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo,
-    CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo,
-    TicketStatementQuery,
+    ActionClosePreparedStatementRequest, ActionCreatePreparedStatementRequest,
+    ActionCreatePreparedStatementResult, CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas,
+    CommandGetExportedKeys, CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo,
+    CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo, CommandPreparedStatementQuery,
+    CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt, SqlInfo, TicketStatementQuery,
 };
 use arrow_flight::{
     FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, SchemaAsIpc, Ticket,
@@ -69,20 +69,29 @@ impl Releases {
                 "a token is needed: authorization: Bearer ldt1.…, or a login with the token as its password",
             )
         })?;
-        let analyst = self.desk.admit(&token, now_ms()).map_err(|refused| Status::unauthenticated(refused.to_string()))?;
+        let analyst = self
+            .desk
+            .admit(&token, now_ms())
+            .map_err(|refused| Status::unauthenticated(refused.to_string()))?;
         Ok(Asker { analyst: Arc::new(analyst), token })
     }
 
     fn shelf(&self, asker: &Asker, latest: Option<u64>) -> Result<Arc<Shelf>, Status> {
         let newest = || self.desk.hub.releases().latest().map(|it| it.map_or(0, |manifest| manifest.release));
-        let latest = latest.map_or_else(newest, Ok).map_err(|_| Status::internal("the releases cannot be read"))?;
+        let latest =
+            latest.map_or_else(newest, Ok).map_err(|_| Status::internal("the releases cannot be read"))?;
         Ok(self.engine.shelf(&self.desk, Arc::clone(&asker.analyst), latest))
     }
 
     /// What will run for a statement, and which tables it reads.
-    async fn planned(&self, asker: &Asker, statement: &Statement) -> Result<(Arc<dyn ExecutionPlan>, Run), Status> {
+    async fn planned(
+        &self,
+        asker: &Asker,
+        statement: &Statement,
+    ) -> Result<(Arc<dyn ExecutionPlan>, Run), Status> {
         let shelf = self.shelf(asker, Some(statement.latest))?;
-        let (context, plan) = self.engine.plan(&shelf, &statement.sql).await.map_err(|error| status(&error))?;
+        let (context, plan) =
+            self.engine.plan(&shelf, &statement.sql).await.map_err(|error| status(&error))?;
         let plan = match statement.params()? {
             Some(values) => plan.with_param_values(values).map_err(|error| status(&error))?,
             None => plan,
@@ -99,7 +108,9 @@ impl Releases {
             _ => -1,
         };
         let info = FlightInfo::new().try_with_schema(&plan.schema()).map_err(internal)?;
-        Ok(info.with_endpoint(FlightEndpoint::new().with_ticket(Ticket::new(ticket))).with_total_records(rows))
+        Ok(info
+            .with_endpoint(FlightEndpoint::new().with_ticket(Ticket::new(ticket)))
+            .with_total_records(rows))
     }
 
     async fn answer(&self, asker: Asker, statement: &Statement) -> Got {
@@ -134,16 +145,22 @@ fn once(batch: RecordBatch) -> Got {
 }
 
 /// What there will be to a question about the releases themselves.
-fn told_info(command: &impl ProstMessageExt, schema: &Schema, asked: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+fn told_info(
+    command: &impl ProstMessageExt,
+    schema: &Schema,
+    asked: Request<FlightDescriptor>,
+) -> Result<Response<FlightInfo>, Status> {
     let ticket = Ticket::new(command.as_any().encode_to_vec());
     let info = FlightInfo::new().try_with_schema(schema).map_err(internal)?;
-    let info = info.with_endpoint(FlightEndpoint::new().with_ticket(ticket)).with_descriptor(asked.into_inner());
+    let info =
+        info.with_endpoint(FlightEndpoint::new().with_ticket(ticket)).with_descriptor(asked.into_inner());
     Ok(Response::new(info))
 }
 
 fn ipc(schema: &Schema) -> Result<Bytes, Status> {
     let message = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).try_into();
-    let arrow_flight::IpcMessage(bytes) = message.map_err(|error: arrow::error::ArrowError| internal(error))?;
+    let arrow_flight::IpcMessage(bytes) =
+        message.map_err(|error: arrow::error::ArrowError| internal(error))?;
     Ok(bytes)
 }
 
@@ -214,7 +231,8 @@ impl FlightSqlService for Releases {
     ) -> Result<DoPutPreparedStatementResult, Status> {
         self.admit(&request)?;
         let statement = Statement::read(&query.prepared_statement_handle)?;
-        let data = request.into_inner().into_peekable().map_err(|status| FlightError::Tonic(Box::new(status)));
+        let data =
+            request.into_inner().into_peekable().map_err(|status| FlightError::Tonic(Box::new(status)));
         let mut batches = FlightRecordBatchStream::new_from_flight_data(data);
         let mut statement = Some(statement);
         while let Some(batch) = batches.try_next().await.map_err(Status::from)? {
@@ -236,7 +254,11 @@ impl FlightSqlService for Releases {
         Ok(Response::new(info.with_descriptor(request.into_inner())))
     }
 
-    async fn do_get_prepared_statement(&self, query: CommandPreparedStatementQuery, request: Request<Ticket>) -> Got {
+    async fn do_get_prepared_statement(
+        &self,
+        query: CommandPreparedStatementQuery,
+        request: Request<Ticket>,
+    ) -> Got {
         let asker = self.admit(&request)?;
         self.answer(asker, &Statement::read(&query.prepared_statement_handle)?).await
     }
@@ -356,7 +378,12 @@ impl FlightSqlService for Releases {
 
     async fn do_get_exported_keys(&self, query: CommandGetExportedKeys, request: Request<Ticket>) -> Got {
         let role = self.admit(&request)?.analyst.reader.role();
-        once(told::foreign_keys(role, query.db_schema.as_deref().unwrap_or("latest"), None, Some(&query.table)))
+        once(told::foreign_keys(
+            role,
+            query.db_schema.as_deref().unwrap_or("latest"),
+            None,
+            Some(&query.table),
+        ))
     }
 
     async fn get_flight_info_imported_keys(
@@ -370,7 +397,12 @@ impl FlightSqlService for Releases {
 
     async fn do_get_imported_keys(&self, query: CommandGetImportedKeys, request: Request<Ticket>) -> Got {
         let role = self.admit(&request)?.analyst.reader.role();
-        once(told::foreign_keys(role, query.db_schema.as_deref().unwrap_or("latest"), Some(&query.table), None))
+        once(told::foreign_keys(
+            role,
+            query.db_schema.as_deref().unwrap_or("latest"),
+            Some(&query.table),
+            None,
+        ))
     }
 
     async fn get_flight_info_cross_reference(

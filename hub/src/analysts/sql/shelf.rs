@@ -84,7 +84,8 @@ impl Release {
 impl SchemaProvider for Release {
     fn table_names(&self) -> Vec<String> {
         let role = self.role();
-        let tables = self.manifest.tables.iter().filter(|table| table.role == role).map(|table| table.name.clone());
+        let tables =
+            self.manifest.tables.iter().filter(|table| table.role == role).map(|table| table.name.clone());
         let views = VIEWS.iter().filter(|view| view.roles.contains(&role)).map(|view| view.name.to_owned());
         tables.chain(views).collect()
     }
@@ -103,11 +104,11 @@ impl SchemaProvider for Release {
         // The first look of a project at a table makes its file.
         let found = tokio::task::spawn_blocking(move || {
             let releases = shelf.desk.hub.releases();
-            let Some(path) = releases.file(&manifest, &shelf.analyst.reader, &asked)? else { return Ok(None) };
-            let file = File::open(&path).map_err(|source| crate::release::ReleaseError::File {
-                path: path.clone(),
-                source,
-            })?;
+            let Some(path) = releases.file(&manifest, &shelf.analyst.reader, &asked)? else {
+                return Ok(None);
+            };
+            let file = File::open(&path)
+                .map_err(|source| crate::release::ReleaseError::File { path: path.clone(), source })?;
             let schema = ParquetRecordBatchReaderBuilder::try_new(file)
                 .map_err(|source| crate::release::ReleaseError::Parquet { path: path.clone(), source })?
                 .schema()

@@ -29,7 +29,8 @@ impl Statement {
 
     /// What a client carried.
     pub fn read(handle: &[u8]) -> Result<Statement, Status> {
-        serde_json::from_slice(handle).map_err(|_| Status::invalid_argument("that is no handle of this hub's; ask anew"))
+        serde_json::from_slice(handle)
+            .map_err(|_| Status::invalid_argument("that is no handle of this hub's; ask anew"))
     }
 
     /// The same with the values of its parameters.
@@ -47,7 +48,8 @@ impl Statement {
             return Ok(None);
         }
         let wrong = |error: &dyn std::fmt::Display| Status::invalid_argument(error.to_string());
-        let mut batches = StreamReader::try_new(self.values.as_slice(), None).map_err(|error| wrong(&error))?;
+        let mut batches =
+            StreamReader::try_new(self.values.as_slice(), None).map_err(|error| wrong(&error))?;
         let Some(batch) = batches.next() else { return Ok(None) };
         let batch = batch.map_err(|error| wrong(&error))?;
         if batch.num_rows() != 1 {
@@ -58,4 +60,3 @@ impl Statement {
         Ok(Some(ParamValues::from(values)))
     }
 }
-

@@ -4,7 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder, XdbcTypeInfoData, XdbcTypeInfoDataBuilder};
+use arrow_flight::sql::metadata::{
+    SqlInfoData, SqlInfoDataBuilder, XdbcTypeInfoData, XdbcTypeInfoDataBuilder,
+};
 use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables, SqlInfo};
 use datafusion::catalog::CatalogProvider as _;
 use datafusion::error::DataFusionError;
@@ -49,9 +51,9 @@ pub fn status(error: &DataFusionError) -> Status {
             Status::invalid_argument(text)
         }
         // What fails while rows are read may hold a cell of them.
-        DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => {
-            Status::invalid_argument("a value does not fit the expression it is used in; look at casts and divisions")
-        }
+        DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => Status::invalid_argument(
+            "a value does not fit the expression it is used in; look at casts and divisions",
+        ),
         _ => Status::internal("the query failed; the hub's log says why"),
     }
 }
@@ -126,7 +128,8 @@ fn references(role: Role) -> Vec<Reference> {
             let to = match column.source {
                 Source::Site => Some(("cities".to_owned(), "site")),
                 Source::Field(field) if column.is_id() => {
-                    let named = |name: &str| schema::kind_by_name(name).map(|kind| (table(kind), "record_id"));
+                    let named =
+                        |name: &str| schema::kind_by_name(name).map(|kind| (table(kind), "record_id"));
                     match field.name {
                         "member" | "left" | "right" | "respondent" => named("member"),
                         "round" => named("award_round"),
@@ -147,7 +150,9 @@ pub fn foreign_keys(role: Role, schema_name: &str, from: Option<&str>, to: Optio
     found.retain(|it| from.is_none_or(|from| it.from == from) && to.is_none_or(|to| it.to == to));
     let n = found.len();
     let texts = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value; n])) };
-    let each = |of: fn(&Reference) -> &str| -> ArrayRef { Arc::new(found.iter().map(|it| Some(of(it))).collect::<StringArray>()) };
+    let each = |of: fn(&Reference) -> &str| -> ArrayRef {
+        Arc::new(found.iter().map(|it| Some(of(it))).collect::<StringArray>())
+    };
     let none = || -> ArrayRef { Arc::new(StringArray::from(vec![None::<&str>; n])) };
     // Nothing is updated or deleted: no action (3).
     let rule = || -> ArrayRef { Arc::new(UInt8Array::from(vec![3; n])) };

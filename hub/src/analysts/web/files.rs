@@ -52,7 +52,8 @@ pub async fn file(
         return Ok(Json(manifest.of(role)).into_response());
     }
     let (name, form) = form_of(&file)?;
-    let unknown = || No::Nothing(format!("release {} has no table {name}; see its manifest.json", manifest.release));
+    let unknown =
+        || No::Nothing(format!("release {} has no table {name}; see its manifest.json", manifest.release));
     let table = manifest.table(role, name).ok_or_else(unknown)?.clone();
     let tag = format!("\"{}-{}\"", &analyst.reader.mark(&table.sha256), form.name());
     let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
@@ -89,9 +90,9 @@ pub async fn changes(
     }
     let (reader, name) = (Arc::clone(&analyst), name.to_owned());
     let (at, asked) = (desk.clone(), name.clone());
-    let (path, rows) = blocking(move || delta(&at, &reader, &older, &newer, &asked)).await?.ok_or_else(|| {
-        No::Nothing(format!("there is no table {name}; see manifest.json"))
-    })?;
+    let (path, rows) = blocking(move || delta(&at, &reader, &older, &newer, &asked))
+        .await?
+        .ok_or_else(|| No::Nothing(format!("there is no table {name}; see manifest.json")))?;
     desk.note_read(&analyst, &format!("changes of {name}"), rows);
     let sent = send(path.clone(), form, &file, None, request).await;
     // What is open stays readable.
@@ -122,8 +123,9 @@ async fn manifest(desk: &Desk, release: &str) -> Result<Manifest, No> {
         let latest = blocking(move || releases.releases().latest()).await?;
         return latest.ok_or_else(|| No::Nothing("nothing was published yet".into()));
     }
-    let number: u64 =
-        release.parse().map_err(|_| No::Asked(format!("{release} is no number of a release, and not latest")))?;
+    let number: u64 = release
+        .parse()
+        .map_err(|_| No::Asked(format!("{release} is no number of a release, and not latest")))?;
     Ok(blocking(move || releases.releases().manifest(number)).await?)
 }
 
@@ -132,8 +134,15 @@ fn form_of(file: &str) -> Result<(&str, Form), No> {
     split.ok_or_else(|| No::Asked("a table comes as .parquet, .csv or .xlsx".into()))
 }
 
-async fn send(path: PathBuf, form: Form, name: &str, tag: Option<&str>, request: Request) -> Result<Response, No> {
-    let mut answer = ServeFile::new(path).oneshot(request).await.unwrap_or_else(|never| match never {}).map(Body::new);
+async fn send(
+    path: PathBuf,
+    form: Form,
+    name: &str,
+    tag: Option<&str>,
+    request: Request,
+) -> Result<Response, No> {
+    let mut answer =
+        ServeFile::new(path).oneshot(request).await.unwrap_or_else(|never| match never {}).map(Body::new);
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
     if let Some(tag) = tag.and_then(|tag| HeaderValue::from_str(tag).ok()) {
@@ -153,4 +162,3 @@ async fn blocking<T: Send + 'static>(
         Err(_) => Err(No::Asked("the request was cut short; try again".into())),
     }
 }
-

@@ -24,7 +24,8 @@ use crate::release::ReleaseError;
 pub async fn ready(State(desk): State<Desk>) -> Response {
     match desk.hub.alive() {
         Ok(()) => "ready\n".into_response(),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the hub takes no writes; see status and doctor\n").into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the hub takes no writes; see status and doctor\n")
+            .into_response(),
     }
 }
 
@@ -62,7 +63,12 @@ fn text(hub: &Hub) -> Result<String, ReleaseError> {
     gauge("index_damaged", "Whether the index has ended", None, u64::from(health.damaged));
     let latest = hub.releases().latest()?;
     gauge("release_latest", "Number of the newest release", None, latest.as_ref().map_or(0, |it| it.release));
-    gauge("release_hub_seq", "Place up to which it reaches", None, latest.as_ref().map_or(0, |it| it.hub_seq));
+    gauge(
+        "release_hub_seq",
+        "Place up to which it reaches",
+        None,
+        latest.as_ref().map_or(0, |it| it.hub_seq),
+    );
 
     let commits: Counter = Counter::default();
     commits.inc_by(hub.shared.committed.rounds());
@@ -76,7 +82,12 @@ fn text(hub: &Hub) -> Result<String, ReleaseError> {
         ("city_connected", "Whether the city has a session", None, Cities::default()),
         ("city_seq", "Newest entry of the city's log", None, Cities::default()),
         ("city_last_received", "When it was received, since 1970", Some(Unit::Seconds), Cities::default()),
-        ("city_unconfirmed_changes", "Places of the order that the city has not confirmed", None, Cities::default()),
+        (
+            "city_unconfirmed_changes",
+            "Places of the order that the city has not confirmed",
+            None,
+            Cities::default(),
+        ),
         ("city_open_findings", "Findings that name the city, in the newest release", None, Cities::default()),
         ("city_incomplete_records", "Records left out of the newest release", None, Cities::default()),
     ];
@@ -86,7 +97,8 @@ fn text(hub: &Hub) -> Result<String, ReleaseError> {
         let connected = sessions.get(&city.code).is_some_and(|session| !session.is_closed());
         let row = published.registry.living(city.code).map(|(_, row)| row.clone()).unwrap_or_default();
         let applied = learned.get(&city.code).map_or(0, |city| city.applied);
-        let counted = latest.as_ref().and_then(|it| it.cities.iter().find(|it| it.site == city.code.0)?.counted);
+        let counted =
+            latest.as_ref().and_then(|it| it.cities.iter().find(|it| it.site == city.code.0)?.counted);
         let counted = counted.unwrap_or_default();
         let behind = if applied == 0 { 0 } else { published.row.hub_seq.saturating_sub(applied) };
         let values = [

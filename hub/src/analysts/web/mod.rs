@@ -69,7 +69,10 @@ impl IntoResponse for No {
             No::Asked(text) => (StatusCode::BAD_REQUEST, text),
             No::Hub(error) => {
                 tracing::error!(%error, "a download failed");
-                (StatusCode::INTERNAL_SERVER_ERROR, "the hub cannot read this release; its log says why".to_owned())
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the hub cannot read this release; its log says why".to_owned(),
+                )
             }
         };
         (status, text + "\n").into_response()
@@ -80,7 +83,10 @@ impl IntoResponse for No {
 pub(super) fn admit(desk: &Desk, headers: &HeaderMap) -> Result<Arc<Analyst>, No> {
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(token_of);
     let token = shown.ok_or_else(|| {
-        No::Token("a token is needed: authorization: Bearer ldt1.…, or a login with the token as its password".into())
+        No::Token(
+            "a token is needed: authorization: Bearer ldt1.…, or a login with the token as its password"
+                .into(),
+        )
     })?;
     let admitted = desk.admit(&token, now_ms());
     admitted.map(Arc::new).map_err(|refused| No::Token(refused.to_string()))

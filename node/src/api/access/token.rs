@@ -195,7 +195,8 @@ impl<G: Grant> Tokens<G> {
     pub fn bearer(&self, text: &str, now_ms: u64) -> Result<Bearer<G>, Refused> {
         let token: Token = text.parse().map_err(|()| Refused::Unknown(G::COMMAND))?;
         let hash = hex(&token.hash());
-        let kept = self.list()?.into_iter().find(|kept| kept.hash == hash).ok_or(Refused::Unknown(G::COMMAND))?;
+        let kept =
+            self.list()?.into_iter().find(|kept| kept.hash == hash).ok_or(Refused::Unknown(G::COMMAND))?;
         match kept {
             Kept { name, revoked_ms: 1.., .. } => Err(Refused::Revoked(name, G::COMMAND)),
             Kept { name, until_ms, .. } if until_ms <= now_ms => Err(Refused::Over(name, G::COMMAND)),
@@ -224,13 +225,7 @@ impl<G: Grant> Tokens<G> {
     ///
     /// # Errors
     /// [`TokenError::No`] for a name that is none or was used; nothing is changed then.
-    pub fn make(
-        &self,
-        name: &str,
-        grant: G,
-        now_ms: u64,
-        until_ms: u64,
-    ) -> Result<Token, TokenError> {
+    pub fn make(&self, name: &str, grant: G, now_ms: u64, until_ms: u64) -> Result<Token, TokenError> {
         let is_letter = |c: char| c.is_alphanumeric() || "-_.".contains(c);
         if name.is_empty() || name.chars().count() > NAME || !name.chars().all(is_letter) {
             return refuse(say!(
