@@ -22,8 +22,8 @@ pub struct Manifest {
     /// What whoever published it says of it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
-    /// Generation of the hub's order.
-    pub hub_generation: u64,
+    /// Generation of the hub's order: 16 hexadecimal digits, since not every reader of JSON keeps so great a number.
+    pub hub_generation: String,
     /// Everything up to this place is in it, and nothing behind.
     pub hub_seq: u64,
     /// When the hub received the newest of it, milliseconds since 1970.

@@ -53,7 +53,7 @@ pub fn build(
         release: published.release,
         published_ms: published.published_ms,
         note: published.note.clone(),
-        hub_generation: read.row.generation,
+        hub_generation: format!("{:016x}", read.row.generation),
         hub_seq: read.row.hub_seq,
         received_ms: read.row.received_at_ms,
         merge_version: merge::VERSION,

@@ -29,9 +29,10 @@ pub static VIEWS: [View; 7] = [
         name: "registrations_due",
         roles: BOTH,
         sql: "SELECT m.record_id, m.person_id, m.site, m.qualification_level, m.registered_to, \
-              m.registered_to - CAST(r.as_of AS DATE) AS days_left \
+              CAST(try_cast(m.registered_to AS DATE) AS INTEGER) - CAST(CAST(r.as_of AS DATE) AS INTEGER) AS days_left \
               FROM members m CROSS JOIN (SELECT max(updated_at) AS as_of FROM members) r \
-              WHERE m.status = 'ACTIVE' AND m.registered_to <= CAST(r.as_of AS DATE) + INTERVAL '180 days'",
+              WHERE m.status = 'ACTIVE' \
+              AND try_cast(m.registered_to AS DATE) <= CAST(r.as_of AS DATE) + INTERVAL '180 days'",
     },
     View {
         name: "cpd_shortfall",

@@ -14,6 +14,8 @@ mod engine;
 mod flight;
 mod shelf;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod told;
 
 pub use flight::service;

@@ -55,7 +55,6 @@ fn text(hub: &Hub) -> Result<String, ReleaseError> {
             None => registry.register(name, help, gauge),
         }
     };
-    gauge("hub_generation", "Generation of the hub's order", None, published.row.generation);
     gauge("hub_seq", "Newest place in the hub's order", None, published.row.hub_seq);
     gauge("log", "Size of the log", Some(Unit::Bytes), hub.shared.log.bytes_from(Pos::default()));
     let health = hub.index().health();
