@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use liandong_node::cli::exit::Failure;
 use serde::Serialize;
 
+use super::analysts::Tokens;
 use super::rosters::Roster;
 use crate::cluster::{Cluster, Ports};
 
@@ -13,6 +14,8 @@ use crate::cluster::{Cluster, Ports};
 struct Endpoints<'a> {
     hub: Hub<'a>,
     cities: Vec<City<'a>>,
+    /// Absent before something is published.
+    analysts: Option<Analysts<'a>>,
     /// File with the province's linking key: 64 hexadecimal digits.
     linking_key: PathBuf,
 }
@@ -35,13 +38,29 @@ struct City<'a> {
     pid: Option<u32>,
 }
 
+#[derive(Serialize)]
+struct Analysts<'a> {
+    flight: String,
+    https: String,
+    /// The certificate that vouches for both.
+    ca: PathBuf,
+    tokens: Roles<'a>,
+}
+
+#[derive(Serialize)]
+struct Roles<'a> {
+    registrar: &'a str,
+    analyst: &'a str,
+    public: &'a str,
+}
+
 /// Where the file is.
 pub fn path(cluster: &Cluster) -> PathBuf {
     cluster.dir().join("federation.json")
 }
 
 /// Writes it, in place of an older one at once.
-pub fn write(cluster: &Cluster, rosters: &[Roster]) -> Result<(), Failure> {
+pub fn write(cluster: &Cluster, rosters: &[Roster], tokens: Option<&Tokens>) -> Result<(), Failure> {
     let hub = cluster.hub();
     let cities = rosters.iter().map(|roster| {
         let node = cluster.node(roster.city);
@@ -63,6 +82,12 @@ pub fn write(cluster: &Cluster, rosters: &[Roster]) -> Result<(), Failure> {
             pid: cluster.pid(hub.site),
         },
         cities: cities.collect(),
+        analysts: cluster.ports().zip(tokens).map(|(ports, tokens)| Analysts {
+            flight: format!("grpc+tls://{}", ports.analysts),
+            https: format!("https://{}", ports.analysts),
+            ca: hub.data_dir.join("keys").join("ca.crt"),
+            tokens: Roles { registrar: &tokens.registrar, analyst: &tokens.analyst, public: &tokens.public },
+        }),
         linking_key: cluster.linking_key(),
     };
     let text = serde_json::to_string_pretty(&endpoints).expect("paths and numbers have a JSON form");

@@ -1,5 +1,6 @@
 //! The whole system on one machine, as separate processes: rosters, import, sync, merge, and what came of it.
 
+pub mod analysts;
 mod endpoints;
 mod import;
 mod report;
@@ -134,7 +135,7 @@ async fn tell(cluster: &mut Cluster, rosters: &[Roster], clock: &Clock) -> Resul
     if let Some(first) = first {
         cluster.node(first).answer(&["outbound", "accept", "--yes"]).await?;
     }
-    endpoints::write(cluster, rosters)?;
+    endpoints::write(cluster, rosters, None)?;
     let (url, count) = (cluster.ports().map(|ports| ports.sync.clone()).unwrap_or_default(), rosters.len());
     let joined = counted(count as u64, "node");
     clock.say(say!(
@@ -144,7 +145,7 @@ async fn tell(cluster: &mut Cluster, rosters: &[Roster], clock: &Clock) -> Resul
     let imports = import::all(cluster, rosters, &clock.screen).await?;
     clock.say(say!("花名册已导入", "the rosters are imported"));
     let Story { nominations, cases, offline, edits } = story::tell(cluster, PATIENCE).await?;
-    endpoints::write(cluster, rosters)?;
+    endpoints::write(cluster, rosters, None)?;
     clock.say(say!(
         "1 次评选活动、{nominations} 份推荐、{cases} 宗案件；{offline} 离线期间，{edits} 名会员的级别在市、省两处同时修改",
         "1 award round, {nominations} nominations, {cases} cases; while {offline} was offline, the tiers of {edits} members \
@@ -155,6 +156,15 @@ async fn tell(cluster: &mut Cluster, rosters: &[Roster], clock: &Clock) -> Resul
     bar.finish();
     let standing = standing?;
     clock.say(say!("市、省两级记录全部一致", "city and province show the same records everywhere"));
+    let (release, members) = analysts::publish(cluster).await?;
+    let tokens = analysts::tokens(cluster).await?;
+    endpoints::write(cluster, rosters, Some(&tokens))?;
+    let rows = counted(members, "member");
+    clock
+        .say(say!("数据集第 {release} 版已发布：{members} 名会员", "release {release} is published: {rows}"));
+    let answer = analysts::ask(cluster, &tokens.analyst, analysts::QUESTION).await?;
+    let (sql, table) = (analysts::QUESTION, analysts::shown(&answer));
+    clock.say(say!("分析人员查询：\n{sql}\n{table}", "an analyst asks:\n{sql}\n{table}"));
     let hub = cluster.hub().door().await?.status().await?;
     let report = Report::new(&imports, &standing, &hub, clock.seconds());
     clock.screen.answer(&report.json(), || report.text(clock.screen.lang))
