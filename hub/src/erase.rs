@@ -19,6 +19,7 @@ use crate::fold::Key;
 use crate::hub::{Hub, Shared, locked};
 use crate::mirror::half_erased;
 use crate::queue::{Job, Proved, Prover};
+use crate::release::ReleaseError;
 
 /// After a failure, such as a full disk, it is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -79,6 +80,7 @@ impl Shared {
             return Err(stopping());
         }
         self.index.scrub()?;
+        let withdrawn = self.releases.forget(keys.iter(), now_ms()).map_err(unforgotten)?;
         if let Some(mirror) = &self.mirror {
             mirror.compare().inspect_err(|_| self.wake_waiting())?;
         }
@@ -89,7 +91,24 @@ impl Shared {
             let (holder, at_ms) = (SiteCode::PROVINCE, now_ms());
             Some(Erased { kind, record, entry, holder, at_ms })
         };
-        self.note_proofs(Prover::Hub(open.into_iter().filter_map(prove).collect()))
+        self.note_proofs(Prover::Hub(open.into_iter().filter_map(prove).collect()))?;
+        self.reissue(&withdrawn);
+        Ok(())
+    }
+
+    /// Publishes a release in the place of those that were withdrawn. What fails here can be done by hand.
+    fn reissue(&self, withdrawn: &[u64]) {
+        let Some(newest) = withdrawn.last() else { return };
+        for release in withdrawn {
+            tracing::warn!(release, "a release is withdrawn, since a record in it was erased");
+        }
+        let note = format!("instead of {newest}");
+        match self.releases.publish(&self.index, &note, now_ms(), &mut |_| {}) {
+            Ok(manifest) => tracing::info!(release = manifest.release, "a release is published instead"),
+            Err(error) => {
+                tracing::error!(%error, "no release could be published instead; use release publish")
+            }
+        }
     }
 
     /// Has proofs noted in the log; durable before it returns.
@@ -100,6 +119,14 @@ impl Shared {
         });
         self.queue.put(Job::Proved(Proved { by, answer }));
         receiver.recv().map_err(|_| stopping())
+    }
+}
+
+fn unforgotten(error: ReleaseError) -> SiteError {
+    match error {
+        ReleaseError::Site(error) => error,
+        ReleaseError::File { path, source } => SiteError::File { path, source },
+        other => SiteError::corrupt("a release", other),
     }
 }
 

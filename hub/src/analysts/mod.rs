@@ -70,7 +70,7 @@ impl Desk {
         let reader = match bearer.grant.role {
             Role::Registrar => Reader::Registrar,
             Role::Public => Reader::Public,
-            Role::Analyst => Reader::Analyst(Pseudonyms::new(&self.key, &bearer.grant.project)),
+            Role::Analyst => Reader::Analyst(Box::new(Pseudonyms::new(&self.key, &bearer.grant.project))),
         };
         Ok(Analyst { bearer, reader })
     }

@@ -8,6 +8,7 @@ use arrow::array::{
     StringBuilder, TimestampMillisecondBuilder,
 };
 use arrow::datatypes::DataType;
+use bytes::Bytes;
 use liandong_proto::fields::{Fields, Value, numbers, values};
 use liandong_proto::format::Date;
 use liandong_proto::id::{RecordId, hex};
@@ -239,7 +240,7 @@ fn nested(field: &Field, raw: &[u8]) -> Json {
 }
 
 fn parts(fields: &'static [Field], bytes: &[u8]) -> Json {
-    let Ok(split) = Fields::split(bytes.to_vec()) else { return Json::Null };
+    let Ok(split) = Fields::split(Bytes::copy_from_slice(bytes)) else { return Json::Null };
     let mut out = Map::new();
     for field in fields {
         let Some(raw) = split.get(field.tag) else { continue };

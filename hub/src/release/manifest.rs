@@ -134,7 +134,7 @@ pub fn city(site: SiteCode, share: &CityShare) -> City {
             records: share.records,
             incomplete: share.incomplete,
             open_findings: share.open_findings,
-            completeness_permille: if all == 0 { 1_000 } else { share.records * 1_000 / all },
+            completeness_permille: (share.records * 1_000).checked_div(all).unwrap_or(1_000),
         }),
     }
 }

@@ -15,6 +15,7 @@ mod changes;
 mod columns;
 mod counts;
 mod dictionary;
+mod forget;
 mod form;
 mod manifest;
 mod project;

@@ -84,7 +84,7 @@ pub enum Reader {
     /// The secretariat.
     Registrar,
     /// A project.
-    Analyst(Pseudonyms),
+    Analyst(Box<Pseudonyms>),
     /// Anybody.
     Public,
 }

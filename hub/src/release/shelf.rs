@@ -46,7 +46,8 @@ pub struct Listed {
 #[derive(Debug)]
 pub struct Releases {
     dir: PathBuf,
-    publishing: Mutex<()>,
+    /// Held while a release is published, or releases are looked through for what is erased.
+    pub(super) publishing: Mutex<()>,
 }
 
 impl Releases {

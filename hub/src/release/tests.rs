@@ -226,6 +226,20 @@ fn a_withdrawn_release_stays_known_and_its_number_is_not_given_again() {
 }
 
 #[test]
+fn what_is_erased_is_in_no_release_any_more() {
+    let mut shown = Shown::new();
+    let releases = shown.releases();
+    shown.put(id(1), SITES[0], &member("王芳"));
+    shown.publish();
+    shown.put(id(2), SITES[1], &member("李强"));
+    shown.publish();
+    assert_eq!(releases.forget([(MEMBER, id(9))].iter(), 2_000).expect("looked"), [0; 0]);
+    assert_eq!(releases.forget([(MEMBER, id(2))].iter(), 2_000).expect("looked"), [2]);
+    assert_eq!(releases.numbers().expect("listed"), [1], "the one before stays");
+    assert_eq!(releases.forget([(MEMBER, id(1))].iter(), 2_000).expect("looked"), [1]);
+}
+
+#[test]
 fn whoever_follows_the_changes_has_the_newest() {
     (0..20).for_each(follow);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::SQLOptions;
@@ -12,6 +13,8 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::object_store::local::LocalFileSystem;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::shelf::{CATALOG, LATEST, Shelf};
@@ -98,6 +101,14 @@ impl Engine {
         });
         let named: Vec<String> = tables.into_iter().collect();
         format!("sql {}", named.join(" "))
+    }
+
+    /// How many rows a plan gives, where that is known before it runs.
+    pub fn rows(plan: &dyn ExecutionPlan) -> Option<usize> {
+        match StatisticsContext::new().compute(plan, &StatisticsArgs::new()).ok()?.num_rows {
+            Precision::Exact(rows) => Some(rows),
+            _ => None,
+        }
     }
 
     /// The parameters of a plan, in their order.

@@ -22,7 +22,6 @@ use arrow_flight::{
     FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, SchemaAsIpc, Ticket,
 };
 use bytes::Bytes;
-use datafusion::common::stats::Precision;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures_util::{Stream, TryStreamExt as _};
 use liandong_node::now::now_ms;
@@ -103,9 +102,9 @@ impl Releases {
 
     async fn info(&self, asker: &Asker, statement: &Statement, ticket: Bytes) -> Result<FlightInfo, Status> {
         let (plan, _) = self.planned(asker, statement).await?;
-        let rows = match plan.partition_statistics(None).map(|statistics| statistics.num_rows) {
-            Ok(Precision::Exact(rows)) => rows as i64,
-            _ => -1,
+        let rows = match Engine::rows(&*plan) {
+            Some(rows) => rows as i64,
+            None => -1,
         };
         let info = FlightInfo::new().try_with_schema(&plan.schema()).map_err(internal)?;
         Ok(info

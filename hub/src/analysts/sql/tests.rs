@@ -32,7 +32,7 @@ impl Desked {
     fn shelf(&self, role: Role) -> Arc<Shelf> {
         let reader = match role {
             Role::Registrar => Reader::Registrar,
-            Role::Analyst => Reader::Analyst(Pseudonyms::new(&[1; 32], "a study")),
+            Role::Analyst => Reader::Analyst(Box::new(Pseudonyms::new(&[1; 32], "a study"))),
             Role::Public => Reader::Public,
         };
         let grant = Grant { role, purpose: "a test".into(), project: "a study".into() };

@@ -126,7 +126,7 @@ async fn manifest(desk: &Desk, release: &str) -> Result<Manifest, No> {
     let number: u64 = release
         .parse()
         .map_err(|_| No::Asked(format!("{release} is no number of a release, and not latest")))?;
-    Ok(blocking(move || releases.releases().manifest(number)).await?)
+    blocking(move || releases.releases().manifest(number)).await
 }
 
 fn form_of(file: &str) -> Result<(&str, Form), No> {
