@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `sync` | the phases and their clock |
 //! | `hostile` | single changes of one city while others attack the hub |
+//! | `pull` | publishing a release, and what analysts wait for |
 //! | `compare` | a comparison of node and hub, with a record altered and without |
 //! | `group` | a hub and its nodes as children, asked all at once |
 //! | `peer` | questions and answers over the pipes of a child: one JSON text a line |
@@ -19,6 +20,7 @@ mod hub;
 mod members;
 mod node;
 mod peer;
+mod pull;
 mod sync;
 
 pub(crate) use members::Members;
@@ -82,8 +84,27 @@ enum What {
     Sync(SyncArgs),
     /// 节点与枢纽的比较：耗时与线路上的字节 · A comparison of node and hub: its time, and its bytes on the wire
     Compare(CompareArgs),
+    /// 发布数据集、整表拉取、分组统计 · Publishing a release, pulling a table, a question over it
+    Pull(PullArgs),
     /// 枢纽受攻击时，守规矩的城市 · An honest city while the hub is under attack
     Hostile(HostileArgs),
+}
+
+/// What to publish and pull.
+#[derive(Debug, Clone, clap::Args)]
+struct PullArgs {
+    /// 会员数 · How many members
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    rows: u32,
+    /// 随机种子 · Seed of the records
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// 数据放在哪里；默认为临时目录 · Where the data go; a temporary directory unless given. Removed at the end
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// 以 JSON 输出 · Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 /// What to compare.
@@ -164,6 +185,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let (json, parent) = match &what {
         What::Compare(args) => (args.json, args.dir.clone()),
         What::Sync(args) => (args.json, args.dir.clone()),
+        What::Pull(args) => (args.json, args.dir.clone()),
         What::Hostile(args) => (args.json, args.dir.clone()),
     };
     program::ended(json, |screen| {
@@ -175,6 +197,10 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             What::Sync(args) => {
                 let figures = sync::run(args, dir.path(), screen).map_err(failure)?;
+                screen.answer(&figures.json(), || figures.text())
+            }
+            What::Pull(args) => {
+                let figures = pull::run(args, dir.path(), screen).map_err(failure)?;
                 screen.answer(&figures.json(), || figures.text())
             }
             What::Hostile(args) => {

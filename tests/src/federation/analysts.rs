@@ -7,9 +7,9 @@ use futures_util::TryStreamExt as _;
 use liandong_node::cli::exit::Failure;
 use liandong_node::say;
 use serde_json::Value;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterError};
 
 /// What is asked: members of each city with a qualification, and how many of them come up for renewal.
 pub const QUESTION: &str = "SELECT site, name_zh AS city, sum(members) AS active, \
@@ -38,14 +38,39 @@ pub async fn publish(cluster: &Cluster) -> Result<(u64, u64), Failure> {
 
 /// Gives out a token for each role.
 pub async fn tokens(cluster: &Cluster) -> Result<Tokens, Failure> {
-    let mut all = Vec::new();
-    for role in ["registrar", "analyst", "public"] {
-        let asked = ["token", "create", "--role", role, "--purpose", "示范", "--expires", "30d", "--json"];
-        let told: Value = serde_json::from_str(&cluster.hub().answer(&asked).await?).unwrap_or_default();
-        all.push(told["token"].as_str().unwrap_or_default().to_owned());
-    }
-    let [registrar, analyst, public] = <[String; 3]>::try_from(all).expect("three roles");
-    Ok(Tokens { registrar, analyst, public })
+    Ok(Tokens {
+        registrar: token(cluster, "registrar").await?,
+        analyst: token(cluster, "analyst").await?,
+        public: token(cluster, "public").await?,
+    })
+}
+
+/// A token of a role.
+///
+/// # Errors
+/// [`ClusterError`].
+pub async fn token(cluster: &Cluster, role: &str) -> Result<String, ClusterError> {
+    let asked = ["token", "create", "--role", role, "--purpose", "示范", "--expires", "30d", "--json"];
+    let told: Value = serde_json::from_str(&cluster.hub().answer(&asked).await?).unwrap_or_default();
+    Ok(told["token"].as_str().unwrap_or_default().to_owned())
+}
+
+/// A client of Flight SQL, which trusts the province's authority.
+///
+/// # Errors
+/// [`ClusterError`].
+pub async fn client(cluster: &Cluster, token: &str) -> Result<FlightSqlServiceClient<Channel>, ClusterError> {
+    let failed = |error: tonic::transport::Error| ClusterError::Refused(error.to_string());
+    let ca = cluster.hub().data_dir.join("keys").join("ca.crt");
+    let ca = std::fs::read_to_string(&ca).map_err(ClusterError::file(&ca))?;
+    let address = cluster.ports().map(|ports| ports.analysts.clone()).unwrap_or_default();
+    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).domain_name("localhost");
+    let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(failed)?;
+    let endpoint = endpoint.initial_stream_window_size(8 << 20).initial_connection_window_size(16 << 20);
+    let channel = endpoint.tls_config(tls).map_err(failed)?.connect().await.map_err(failed)?;
+    let mut client = FlightSqlServiceClient::new(channel);
+    client.set_token(token.to_owned());
+    Ok(client)
 }
 
 /// Asks over Flight SQL.
@@ -53,15 +78,7 @@ pub async fn ask(cluster: &Cluster, token: &str, sql: &str) -> Result<Vec<Record
     let failed = |error: &dyn std::fmt::Display| {
         Failure::internal(say!("查询失败：{error}", "the query failed: {error}"))
     };
-    let ca = cluster.hub().data_dir.join("keys").join("ca.crt");
-    let ca = std::fs::read_to_string(&ca).map_err(|error| Failure::file(&ca, &error))?;
-    let address = cluster.ports().map(|ports| ports.analysts.clone()).unwrap_or_default();
-    let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).domain_name("localhost");
-    let endpoint = Endpoint::from_shared(format!("https://{address}")).map_err(|error| failed(&error))?;
-    let channel = endpoint.tls_config(tls).map_err(|error| failed(&error))?;
-    let channel = channel.connect().await.map_err(|error| failed(&error))?;
-    let mut client = FlightSqlServiceClient::new(channel);
-    client.set_token(token.to_owned());
+    let mut client = client(cluster, token).await?;
     let info = client.execute(sql.to_owned(), None).await.map_err(|error| failed(&error))?;
     let mut batches = Vec::new();
     for ticket in info.endpoint.into_iter().filter_map(|endpoint| endpoint.ticket) {
