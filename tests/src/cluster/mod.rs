@@ -101,11 +101,14 @@ pub struct Ports {
     pub sync: String,
     /// For cities that join.
     pub enrolment: String,
+    /// For analysts.
+    pub analysts: String,
 }
 
 impl Ports {
     fn settings(&self) -> String {
-        format!("listen = {:?}\n[enrolment]\nlisten = {:?}\n", self.sync, self.enrolment)
+        let Ports { sync, enrolment, analysts } = self;
+        format!("listen = {sync:?}\n[enrolment]\nlisten = {enrolment:?}\n[analysts]\nlisten = {analysts:?}\n")
     }
 }
 
@@ -215,7 +218,11 @@ impl Cluster {
 
     /// The hub listens at this address from its next start on, wherever there is room.
     pub fn listen_at(&mut self, address: &str) {
-        self.ports = Some(Ports { sync: address.to_owned(), enrolment: address.to_owned() });
+        self.ports = Some(Ports {
+            sync: address.to_owned(),
+            enrolment: address.to_owned(),
+            analysts: address.to_owned(),
+        });
     }
 
     /// Nodes started from now on reach the hub at this host and port, which somebody passes on to where it listens.
@@ -266,7 +273,7 @@ impl Cluster {
                 }
                 None => "127.0.0.1:0".into(),
             };
-            Ports { sync: one(), enrolment: one() }
+            Ports { sync: one(), enrolment: one(), analysts: one() }
         };
         let mirror = self.mirror.as_ref().map(|dir| format!("mirror = {:?}\n", dir.display().to_string()));
         let settings = |ports: &Ports| mirror.clone().unwrap_or_default() + &ports.settings();

@@ -46,7 +46,7 @@ impl Place {
         let told: Option<Value> = line.and_then(|line| serde_json::from_str(&line).ok());
         let ports = told.and_then(|told| {
             let port = |name: &str| told[name].as_str().map(str::to_owned);
-            Some(Ports { sync: port("sync")?, enrolment: port("enrolment")? })
+            Some(Ports { sync: port("sync")?, enrolment: port("enrolment")?, analysts: port("analysts")? })
         });
         let Some(ports) = ports else {
             let ended = tokio::time::timeout(PATIENCE, process.wait()).await;
