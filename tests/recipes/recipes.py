@@ -41,7 +41,7 @@ import duckdb
 with connection.cursor() as cursor:
     cursor.execute("SELECT * FROM members")
     members = cursor.fetch_arrow_table()
-print("duckdb", duckdb.sql("SELECT count(DISTINCT site) FROM members").fetchone()[0])
+print("duckdb", duckdb.sql("SELECT count(DISTINCT site) FROM members").fetchall()[0][0])
 # ---- flight
 from pyarrow import flight
 
@@ -80,7 +80,7 @@ def download(path, file):
 
 download("/releases/latest/members.parquet", "members.parquet")
 print("download", polars.read_parquet("members.parquet").height, pandas.read_parquet("members.parquet").shape[0])
-print("in duckdb", duckdb.sql("SELECT count(*) FROM 'members.parquet'").fetchone()[0])
+print("in duckdb", duckdb.sql("SELECT count(*) FROM 'members.parquet'").fetchall()[0][0])
 # ---- csv
 import csv
 

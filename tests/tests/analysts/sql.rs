@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use arrow_flight::error::FlightError;
 use arrow_flight::sql::{
     CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys, CommandGetImportedKeys,
     CommandGetPrimaryKeys, CommandGetTables, SqlInfo,
 };
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use tonic::Code;
 
-use super::clients::{asked, cells, client, column, fetched, refusal, rows};
+use super::clients::{Client, asked, cells, client, column, fetched, refusal, rows};
 use super::study::{GROUPS, Study};
-use crate::province::GUANGZHOU;
+use crate::province::{GUANGZHOU, PATIENCE};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_are_answered_over_tls_with_a_token() {
@@ -166,8 +168,9 @@ async fn nothing_can_be_written_and_a_refusal_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_computed_is_an_error_and_never_a_short_answer() {
-    let study = Study::published().await;
-    let mut client = study.client(&study.token("registrar", "secretariat").await).await;
+    let mut study = Study::published().await;
+    let token = study.token("registrar", "secretariat").await;
+    let mut client = study.client(&token).await;
     for sql in [
         "SELECT CAST(name AS INT) FROM members",
         "SELECT 1 / CAST(cpd_hours - cpd_hours AS INT) FROM members",
@@ -183,8 +186,42 @@ async fn what_cannot_be_computed_is_an_error_and_never_a_short_answer() {
     let (code, words) = refusal(rows(&mut client, many).await);
     assert_eq!(code, Code::ResourceExhausted, "{words}");
     assert!(words.contains("ask for fewer"), "{words}");
-    // And the hub goes on.
+    // An answer that a client leaves is over, and the hub goes on.
+    let endless = "SELECT m.name FROM members m CROSS JOIN members n CROSS JOIN members o CROSS JOIN members p \
+                   CROSS JOIN members q CROSS JOIN members r CROSS JOIN members s";
+    let begin = async |client: &mut Client| {
+        let info = client.execute(endless.into(), None).await.expect("planned");
+        let ticket = info.endpoint[0].ticket.clone().expect("a ticket");
+        let mut stream = client.do_get(ticket).await.expect("begun");
+        assert!(stream.try_next().await.expect("rows").is_some());
+        stream
+    };
+    let left = begin(&mut client).await;
+    let reads = async || {
+        let args = ["audit", "list", "--limit", "0", "--what", "READ", "--who", "token:secretariat", "--json"];
+        study.province.hub().answer(&args).await.expect("an answer").lines().count()
+    };
+    let before = reads().await;
+    drop(left);
+    let over = async {
+        while reads().await == before {}
+    };
+    tokio::time::timeout(PATIENCE, over).await.expect("what was left is over, and recorded");
     let site = format!("SELECT count(*) FROM members WHERE site = {}", GUANGZHOU.0);
+    assert_eq!(column(&mut client, &site).await, ["8"]);
+    // One that breaks off is an error.
+    let mut stream = begin(&mut client).await;
+    study.province.kill_hub().await.expect("it ends");
+    let read = async {
+        while let Some(batch) = stream.next().await {
+            batch?;
+        }
+        Ok(())
+    };
+    let ended: Result<(), FlightError> = tokio::time::timeout(PATIENCE, read).await.expect("it ends");
+    assert!(ended.is_err(), "a client takes what it has for the whole");
+    study.province.start_hub().await.expect("it starts");
+    let mut client = study.client(&token).await;
     assert_eq!(column(&mut client, &site).await, ["8"]);
     study.stop().await;
 }
