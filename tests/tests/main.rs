@@ -2,6 +2,7 @@
 
 mod access;
 mod agreement;
+mod analysts;
 mod audit;
 mod backup;
 mod backup_cut;

@@ -38,6 +38,13 @@ impl Needles {
         needles
     }
 
+    /// The same, and bytes that are no text.
+    #[must_use]
+    pub fn and_bytes(mut self, bytes: &[u8]) -> Needles {
+        self.add(bytes);
+        self
+    }
+
     fn none() -> Needles {
         Needles { by_length: BTreeMap::new(), first: vec![false; 1 << 16], second: vec![false; 1 << 16] }
     }

@@ -16,5 +16,5 @@ pub struct Grant {
 }
 
 impl liandong_node::api::access::token::Grant for Grant {
-    const COMMAND: &'static str = "liandong-hub token";
+    const COMMAND: &'static str = "liandong-hub token create";
 }

@@ -47,6 +47,9 @@ impl Desk {
     /// # Errors
     /// [`SiteError`] when the key cannot be read or kept.
     pub fn open(hub: Arc<Hub>) -> Result<Desk, SiteError> {
+        if let Err(error) = hub.releases().tidy() {
+            tracing::warn!(%error, "what was left half made for readers stays");
+        }
         let paths = &hub.shared.paths;
         let file = paths.dir.join("keys").join("pseudonyms");
         if !file.exists() {

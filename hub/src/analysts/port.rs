@@ -91,6 +91,7 @@ impl Port {
         let web = web::router(desk.clone());
         #[cfg(feature = "sql")]
         let web = Routes::new(super::sql::service(desk)?).into_axum_router().merge(web);
+        let web = web.fallback(web::nothing);
         let server = Server::builder()
             .accept_http1(true)
             .initial_stream_window_size(8 << 20)

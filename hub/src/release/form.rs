@@ -2,7 +2,7 @@
 //! Chinese) and XLSX. They are made from the Parquet file when they are asked for first.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array as _, AsArray as _, RecordBatch};
@@ -89,6 +89,29 @@ impl Releases {
             sync_dir(&folder)?;
         }
         Ok(Some(to))
+    }
+
+    /// Removes what a hub that was cut short has left half made for its readers. Nobody may be reading yet.
+    ///
+    /// # Errors
+    /// [`ReleaseError`].
+    pub fn tidy(&self) -> Result<(), ReleaseError> {
+        fn parts(dir: &Path) -> std::io::Result<()> {
+            for entry in fs::read_dir(dir)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    parts(&path)?;
+                } else if path.extension().is_some_and(|ending| ending == "part") {
+                    fs::remove_file(&path)?;
+                }
+            }
+            Ok(())
+        }
+        let folder = self.dir().join("projects");
+        match parts(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(ReleaseError::file(&folder)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// A file for what is sent once.

@@ -1,6 +1,9 @@
 //! What a release says of itself: `manifest.json`.
 
+use std::fmt::Write as _;
+
 use liandong_proto::city;
+use liandong_proto::format::Day;
 use liandong_proto::id::SiteCode;
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +27,8 @@ pub struct Manifest {
     pub note: String,
     /// Generation of the hub's order: 16 hexadecimal digits, since not every reader of JSON keeps so great a number.
     pub hub_generation: String,
-    /// Everything up to this place is in it, and nothing behind.
+    /// Everything up to this place is in it, and nothing behind. Left out for whom counts are all: it counts all changes.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub hub_seq: u64,
     /// When the hub received the newest of it, milliseconds since 1970.
     pub received_ms: u64,
@@ -47,6 +51,28 @@ pub struct Citation {
     pub zh: String,
     /// English.
     pub en: String,
+}
+
+impl Citation {
+    /// That of a release; with its place in the hub's order, for whom that is.
+    pub fn new(release: u64, published_ms: u64, hub_seq: Option<u64>, note: &str) -> Citation {
+        let day = Day::in_china(published_ms);
+        let mut zh = format!("广东省社会工作者联合会，会员与评优数据集第 {release} 版，{day}");
+        let mut en = format!("Guangdong federation of social workers, dataset release {release}, {day}");
+        if let Some(seq) = hub_seq {
+            let _ = write!(zh, "，全省次序 {seq}");
+            let _ = write!(en, ", order {seq}");
+        }
+        if !note.is_empty() {
+            let _ = write!(zh, "，{note}");
+            let _ = write!(en, ", {note}");
+        }
+        Citation { zh, en }
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A city in a release.
@@ -109,7 +135,8 @@ impl Manifest {
         part.tables.retain(|table| table.role == role);
         if role == Role::Public {
             part.cities.iter_mut().for_each(|city| city.counted = None);
-            part.note = String::new();
+            (part.note, part.hub_seq) = (String::new(), 0);
+            part.citation = Citation::new(part.release, part.published_ms, None, "");
         }
         part
     }

@@ -1,13 +1,11 @@
 //! Making a release: read, write beside the others, and put it in its place as a whole.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use liandong_node::index::Index;
 use liandong_node::site::{OnProgress, Progress};
-use liandong_proto::format::Day;
 use liandong_proto::id::{hex, sha256};
 use liandong_proto::merge;
 
@@ -58,7 +56,12 @@ pub fn build(
         received_ms: read.row.received_at_ms,
         merge_version: merge::VERSION,
         schema_sha256,
-        citation: citation(published, read.row.hub_seq),
+        citation: Citation::new(
+            published.release,
+            published.published_ms,
+            Some(read.row.hub_seq),
+            &published.note,
+        ),
         cities,
         tables,
     };
@@ -103,17 +106,4 @@ fn schema_hash(sheets: &[Sheet]) -> String {
     }
     lines.sort();
     hex(&sha256(lines.join("\n").as_bytes()))
-}
-
-fn citation(published: &Published, hub_seq: u64) -> Citation {
-    let day = Day::in_china(published.published_ms);
-    let number = published.release;
-    let mut zh = format!("广东省社会工作者联合会，会员与评优数据集第 {number} 版，{day}，全省次序 {hub_seq}");
-    let mut en =
-        format!("Guangdong federation of social workers, dataset release {number}, {day}, order {hub_seq}");
-    if !published.note.is_empty() {
-        let _ = write!(zh, "，{}", published.note);
-        let _ = write!(en, ", {}", published.note);
-    }
-    Citation { zh, en }
 }

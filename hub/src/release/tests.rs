@@ -196,6 +196,23 @@ fn a_part_of_a_release_is_none_and_goes_with_the_next() {
 }
 
 #[test]
+fn what_was_left_half_made_for_readers_goes_and_what_is_whole_stays() {
+    let shown = Shown::new();
+    let releases = shown.releases();
+    releases.tidy().expect("nothing is there yet");
+    let projects = shown.dir.path().join("releases/projects");
+    let folder = projects.join("000001/registrar");
+    fs::create_dir_all(&folder).expect("made");
+    for (dir, name) in [(&projects, ".once.00.part"), (&folder, ".members.00.part"), (&folder, "members.csv")] {
+        fs::write(dir.join(name), "王芳").expect("written");
+    }
+    releases.tidy().expect("removed");
+    let left = |dir: &std::path::Path| fs::read_dir(dir).expect("a directory").count();
+    assert_eq!((left(&projects), left(&folder)), (1, 1));
+    assert!(folder.join("members.csv").exists());
+}
+
+#[test]
 fn a_release_is_read_only_and_what_was_altered_is_named() {
     let mut shown = Shown::new();
     shown.put(id(1), SITES[0], &member("王芳"));

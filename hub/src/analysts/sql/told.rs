@@ -54,7 +54,18 @@ pub fn status(error: &DataFusionError) -> Status {
         DataFusionError::Execution(_) | DataFusionError::ArrowError(..) => Status::invalid_argument(
             "a value does not fit the expression it is used in; look at casts and divisions",
         ),
-        _ => Status::internal("the query failed; the hub's log says why"),
+        DataFusionError::External(_)
+        | DataFusionError::IoError(_)
+        | DataFusionError::ObjectStore(_)
+        | DataFusionError::ParquetError(_) => {
+            tracing::error!(error = %text, "a query failed");
+            Status::internal("the query failed; the hub's log says why")
+        }
+        // What else its text may hold nobody knows.
+        other => {
+            tracing::error!(kind = ?std::mem::discriminant(other), "a query failed");
+            Status::internal("the hub cannot run this query; put it otherwise")
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -15,7 +16,7 @@ use tower_http::services::ServeFile;
 
 use super::{No, admit};
 use crate::analysts::{Analyst, Desk};
-use crate::release::{self, Form, Manifest, ReleaseError, Standing, write_changes};
+use crate::release::{self, Form, Manifest, ReleaseError, Role, Standing, write_changes};
 
 /// The releases there are and were.
 pub async fn list(State(desk): State<Desk>, headers: HeaderMap) -> Result<Json<Value>, No> {
@@ -25,13 +26,15 @@ pub async fn list(State(desk): State<Desk>, headers: HeaderMap) -> Result<Json<V
     let each = listed.into_iter().map(|listed| match listed.standing {
         Standing::Published(manifest) => {
             let manifest = manifest.of(role);
-            json!({
+            let mut json = json!({
                 "release": manifest.release,
                 "published_ms": manifest.published_ms,
-                "hub_seq": manifest.hub_seq,
-                "note": manifest.note,
                 "tables": manifest.tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>(),
-            })
+            });
+            if role != Role::Public {
+                (json["hub_seq"], json["note"]) = (json!(manifest.hub_seq), json!(manifest.note));
+            }
+            json
         }
         Standing::Withdrawn(it) => json!({ "release": it.release, "withdrawn_ms": it.withdrawn_ms }),
     });
@@ -77,11 +80,14 @@ pub struct Since {
 pub async fn changes(
     State(desk): State<Desk>,
     Path((release, file)): Path<(String, String)>,
-    Query(Since { since }): Query<Since>,
+    since: Result<Query<Since>, QueryRejection>,
     headers: HeaderMap,
     request: Request,
 ) -> Result<Response, No> {
     let analyst = admit(&desk, &headers)?;
+    let Query(Since { since }) = since.map_err(|_| {
+        No::Asked("changes are those since an older release: add ?since= and its number".into())
+    })?;
     let newer = manifest(&desk, &release).await?;
     let older = manifest(&desk, &since.to_string()).await?;
     let (name, form) = form_of(&file)?;
@@ -121,17 +127,17 @@ async fn manifest(desk: &Desk, release: &str) -> Result<Manifest, No> {
     let releases = Arc::clone(&desk.hub);
     if release == "latest" {
         let latest = blocking(move || releases.releases().latest()).await?;
-        return latest.ok_or_else(|| No::Nothing("nothing was published yet".into()));
+        return latest.ok_or_else(|| No::Nothing("nothing was published yet; the province does that with: liandong-hub release publish".into()));
     }
     let number: u64 = release
         .parse()
-        .map_err(|_| No::Asked(format!("{release} is no number of a release, and not latest")))?;
+        .map_err(|_| No::Asked(format!("{release} is no number of a release; write one of /releases, or latest")))?;
     blocking(move || releases.releases().manifest(number)).await
 }
 
 fn form_of(file: &str) -> Result<(&str, Form), No> {
     let split = file.rsplit_once('.').and_then(|(name, ending)| Some((name, Form::named(ending)?)));
-    split.ok_or_else(|| No::Asked("a table comes as .parquet, .csv or .xlsx".into()))
+    split.ok_or_else(|| No::Asked(format!("{file} has another ending; a table comes as .parquet, .csv or .xlsx")))
 }
 
 async fn send(

@@ -18,7 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::{No, admit};
 use crate::analysts::Desk;
 use crate::hub::{Hub, locked};
-use crate::release::ReleaseError;
+use crate::release::{ReleaseError, Role};
 
 /// Whether the hub takes writes.
 pub async fn ready(State(desk): State<Desk>) -> Response {
@@ -29,9 +29,13 @@ pub async fn ready(State(desk): State<Desk>) -> Response {
     }
 }
 
-/// All metrics, for whoever shows a token.
+/// All metrics, for whoever shows a token that is for more than counts: they count what a city of few records has.
 pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Response, No> {
-    admit(&desk, &headers)?;
+    if admit(&desk, &headers)?.reader.role() == Role::Public {
+        return Err(No::Role(
+            "a token of the role public does not read metrics; make one with: liandong-hub token create --role analyst",
+        ));
+    }
     let hub = Arc::clone(&desk.hub);
     let text = tokio::task::spawn_blocking(move || text(&hub)).await;
     let text = text.map_err(|_| No::Asked("the request was cut short; try again".into()))??;

@@ -21,6 +21,8 @@ use axum::routing::get;
 use data_encoding::BASE64;
 use liandong_node::now::now_ms;
 
+use tonic::Status;
+
 use super::{Analyst, Desk};
 use crate::release::ReleaseError;
 
@@ -36,10 +38,24 @@ pub fn router(desk: Desk) -> Router {
         .with_state(desk)
 }
 
+/// Where nothing is, whichever protocol is spoken.
+pub async fn nothing(headers: HeaderMap) -> Response {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("application/grpc") {
+        return Status::unimplemented("this port speaks Arrow Flight SQL, and nothing else over gRPC")
+            .into_http::<axum::body::Body>()
+            .into_response();
+    }
+    No::Nothing("there is nothing at this path; /releases lists the releases and their tables".into())
+        .into_response()
+}
+
 /// Why a request is not answered.
 pub(super) enum No {
     /// Without a token, or with one that opens nothing.
     Token(String),
+    /// With a token that is not for this.
+    Role(&'static str),
     /// There is no such thing for whoever asks.
     Nothing(String),
     /// What is asked cannot be.
@@ -51,7 +67,10 @@ pub(super) enum No {
 impl From<ReleaseError> for No {
     fn from(error: ReleaseError) -> No {
         match error {
-            ReleaseError::None(_) | ReleaseError::Withdrawn(_) => No::Nothing(error.to_string()),
+            ReleaseError::None(release) => {
+                No::Nothing(format!("there is no release {release}; /releases lists those there are"))
+            }
+            ReleaseError::Withdrawn(_) => No::Nothing(error.to_string()),
             ReleaseError::TooLong { .. } => No::Asked(error.to_string()),
             other => No::Hub(other),
         }
@@ -65,6 +84,7 @@ impl IntoResponse for No {
                 let headers = [(header::WWW_AUTHENTICATE, "Bearer, Basic realm=\"liandong\"")];
                 return (StatusCode::UNAUTHORIZED, headers, text + "\n").into_response();
             }
+            No::Role(text) => (StatusCode::FORBIDDEN, text.to_owned()),
             No::Nothing(text) => (StatusCode::NOT_FOUND, text),
             No::Asked(text) => (StatusCode::BAD_REQUEST, text),
             No::Hub(error) => {

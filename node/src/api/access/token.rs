@@ -75,12 +75,12 @@ impl FromStr for Token {
 
 /// What a token allows.
 pub trait Grant: Clone + Serialize + DeserializeOwned {
-    /// The command that makes and revokes such tokens.
+    /// The command that makes such tokens.
     const COMMAND: &'static str;
 }
 
 impl Grant for Scopes {
-    const COMMAND: &'static str = "liandong-node api-token";
+    const COMMAND: &'static str = "liandong-node api-token new";
 }
 
 /// What the site keeps of a token.
@@ -133,13 +133,13 @@ fn author(name: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// It is none of this site's.
-    #[error("no such token was given out here; make one with: {0} new")]
+    #[error("no such token was given out here; make one with: {0}")]
     Unknown(&'static str),
     /// It is over.
-    #[error("the token {0} has ended; make a new one with: {1} new")]
+    #[error("the token {0} has ended; make a new one with: {1}")]
     Over(String, &'static str),
     /// It was revoked.
-    #[error("the token {0} has been revoked; make a new one with: {1} new")]
+    #[error("the token {0} has been revoked; make a new one with: {1}")]
     Revoked(String, &'static str),
     /// The file cannot be read, so nobody gets in.
     #[error(transparent)]
