@@ -16,6 +16,7 @@ use liandong_node::audit::Audit;
 use liandong_node::index::{Index, IndexOptions, Pace, Staged};
 use liandong_node::log::{self, Batch, DirLock, Log, Pos};
 use liandong_node::now::{generator, now_ms, random};
+use liandong_node::payload;
 use liandong_node::rows;
 use liandong_node::site::{
     Author, Keys, OnProgress, Paths, PutAnswer, SiteError, make_private_dir, record_kind, write_key,
@@ -77,6 +78,8 @@ pub struct Shared {
     /// There is something to erase.
     pub(crate) erasing: Mutex<bool>,
     pub(crate) erase: Condvar,
+    /// Of these the log is without the content; their proof may be waiting for the mirror.
+    pub(crate) stripped: Mutex<payload::Erased>,
     /// Log records that erasures have emptied since the start.
     pub(crate) emptied: Mutex<u64>,
     /// Where cities join, while it is listened on.
@@ -200,6 +203,7 @@ impl Hub {
             scanned: Scanned::default(),
             erasing: Mutex::new(false),
             erase: Condvar::new(),
+            stripped: Mutex::default(),
             emptied: Mutex::new(0),
             enrolment: Mutex::new(None),
         });
