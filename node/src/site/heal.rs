@@ -88,7 +88,7 @@ impl Site {
             if known.len() + proved.len() > MOST_PROVED {
                 known.clear();
             }
-            healed.iter().for_each(|key| drop(known.remove(key)));
+            known.retain(|key, _| !healed.contains(key));
             known.extend(proved);
             Ok::<_, SiteError>(healed)
         })?;
