@@ -19,6 +19,8 @@ use crate::store::MemoryStore;
 
 /// So many ids are named one by one; of more, how many there are.
 pub const NAMED: usize = 10;
+/// So many records are known to be right; beyond that they are looked into again.
+const MOST_PROVED: usize = 100_000;
 /// Bytes of rows that wait to be looked at.
 const OVERLAY: usize = 8 << 20;
 
@@ -31,7 +33,7 @@ impl Site {
     /// # Errors
     /// [`SiteError`].
     pub fn unproved(&self, records: &[(u32, RecordId)]) -> Result<Vec<(u32, RecordId)>, SiteError> {
-        let proved = locked(&self.proved).clone();
+        let proved = locked(&self.proved);
         let mut out = Vec::new();
         for key in records {
             let check = self.index.get(&rows::record(key.0, key.1))?.map(|row| row.check);
@@ -82,7 +84,12 @@ impl Site {
             if !staged.is_empty() {
                 self.stage(writer, staged, self.log.end());
             }
-            *locked(&self.proved) = proved;
+            let mut known = locked(&self.proved);
+            if known.len() + proved.len() > MOST_PROVED {
+                known.clear();
+            }
+            known.retain(|key, _| !healed.contains(key));
+            known.extend(proved);
             Ok::<_, SiteError>(healed)
         })?;
         aside.close()?;
