@@ -7,6 +7,7 @@ use std::time::Duration;
 use liandong_node::now::now_ms;
 use liandong_node::payload;
 use liandong_node::site::{By, Put, SiteError, told};
+use liandong_node::text::Said;
 use liandong_proto::entry::{Op, Patch};
 use liandong_proto::erasure::{self, ErasureProof, ErasureRow};
 use liandong_proto::id::{RecordId, SiteCode};
@@ -81,6 +82,8 @@ impl Shared {
         }
         self.index.scrub()?;
         let withdrawn = self.releases.forget(keys.iter(), now_ms()).map_err(unforgotten)?;
+        // Whoever waits may be told so, should the mirror fail.
+        (*locked(&self.stripped)).clone_from(&keys);
         if let Some(mirror) = &self.mirror {
             mirror.compare().inspect_err(|_| self.wake_waiting())?;
         }
@@ -109,6 +112,22 @@ impl Shared {
                 tracing::error!(%error, "no release could be published instead; use release publish")
             }
         }
+    }
+
+    /// How an erasure has ended that was asked for: it is proved, or the log is without the content and the mirror cannot be
+    /// written. `None` before that.
+    fn erased(&self, known: &Erasures, kind: u32, records: &[RecordId]) -> Option<Result<(), Said>> {
+        let is_proved = |record: &&RecordId| {
+            let row = known.get(&(kind, **record));
+            row.is_some_and(|row| erasure::proof_of(row, SiteCode::PROVINCE).is_some())
+        };
+        let mut left = records.iter().filter(|record| !is_proved(record)).peekable();
+        if left.peek().is_none() {
+            return Some(Ok(()));
+        }
+        let stripped = locked(&self.stripped);
+        let failure = || self.mirror.as_ref().and_then(|mirror| mirror.standing().failure);
+        left.all(|record| stripped.contains(&(kind, *record))).then(failure).flatten().map(Err)
     }
 
     /// Has proofs noted in the log; durable before it returns.
@@ -192,20 +211,13 @@ impl Hub {
                 return Err(SiteError::Refused(format!("{} / {}", problem.zh, problem.en)));
             }
         }
-        let (mut is_proved, mut why_not) = (false, None);
+        let mut ended = None;
         self.shared.wait_for(|published| {
-            let proved = |record: &RecordId| {
-                let row = published.registry.erasures.get(&(kind, *record));
-                row.is_some_and(|row| erasure::proof_of(row, SiteCode::PROVINCE).is_some())
-            };
-            is_proved = records.iter().all(proved);
-            why_not = self.shared.mirror.as_ref().and_then(|mirror| mirror.standing().failure);
-            is_proved || why_not.is_some()
+            ended = self.shared.erased(&published.registry.erasures, kind, records);
+            ended.is_some()
         });
         self.shared.failure().map_or(Ok(()), Err)?;
-        if let Some(why) = why_not.filter(|_| !is_proved) {
-            return Err(half_erased(&why));
-        }
+        ended.unwrap_or(Ok(())).map_err(|why| half_erased(&why))?;
         Ok(*locked(&self.shared.emptied) - before)
     }
 
@@ -220,5 +232,35 @@ impl Hub {
             };
             rows.into_iter().map(told).collect()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::hub::HubOptions;
+
+    /// However soon the mirror fails: that the log is without a content is said only once it is.
+    #[test]
+    fn the_log_comes_before_the_mirrors_failure() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (data_dir, mirror) = (dir.path().join("hub"), dir.path().join("mirror"));
+        Hub::init(&data_dir, None).expect("made");
+        fs::write(&mirror, "no directory").expect("written");
+        let options = HubOptions { mirror: Some(mirror), ..HubOptions::new(&data_dir) };
+        let hub = Hub::open(&options, &mut |_| {}).expect("it opens");
+        let shared = &hub.shared;
+        let compared = shared.mirror.as_ref().expect("a mirror").compare();
+        assert!(compared.is_err(), "it has failed");
+        let records = [RecordId([1; 16]), RecordId([2; 16])];
+        let ended = || shared.erased(&Erasures::default(), 2, &records);
+        assert!(ended().is_none(), "the log still holds them");
+        locked(&shared.stripped).insert((2, records[0]));
+        assert!(ended().is_none(), "it still holds one");
+        locked(&shared.stripped).insert((2, records[1]));
+        assert!(ended().is_some_and(|ended| ended.is_err()), "the mirror alone is left");
+        hub.close().expect("closed");
     }
 }

@@ -1,6 +1,7 @@
 //! The hub: a site that also listens. Opening, writing, and what is published.
 
 mod options;
+mod taken;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,9 +16,10 @@ use liandong_node::audit::Audit;
 use liandong_node::index::{Index, IndexOptions, Pace, Staged};
 use liandong_node::log::{self, Batch, DirLock, Log, Pos};
 use liandong_node::now::{generator, now_ms, random};
+use liandong_node::payload;
 use liandong_node::rows;
 use liandong_node::site::{
-    Author, Keys, OnProgress, Paths, Progress, PutAnswer, SiteError, make_private_dir, record_kind, write_key,
+    Author, Keys, OnProgress, Paths, PutAnswer, SiteError, make_private_dir, record_kind, write_key,
 };
 use liandong_proto::entry::Head;
 use liandong_proto::id::{Epoch, Origin, SiteCode};
@@ -45,6 +47,8 @@ use crate::sanctions::Sanctions;
 use crate::writer::Writer;
 
 pub use options::HubOptions;
+pub use taken::Loss;
+use taken::Taken;
 
 /// What the threads and sessions of a hub share.
 pub struct Shared {
@@ -77,6 +81,8 @@ pub struct Shared {
     /// There is something to erase.
     pub(crate) erasing: Mutex<bool>,
     pub(crate) erase: Condvar,
+    /// Of these the log is without the content; their proof may be waiting for the mirror.
+    pub(crate) stripped: Mutex<payload::Erased>,
     /// Log records that erasures have emptied since the start.
     pub(crate) emptied: Mutex<u64>,
     /// Where cities join, while it is listened on.
@@ -144,20 +150,8 @@ impl Hub {
     /// # Errors
     /// [`SiteError`]; a damaged index is no error, it is made again from the log.
     pub fn open(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
-        let taken = Taken::new(options)?;
+        let taken = Taken::new(options, false)?;
         Hub::begin(options, taken, progress)?.heed_put_back()
-    }
-
-    /// Makes the index again from the log alone. The log is read from end to end before the index there is gets
-    /// moved aside, where it is kept; a rebuild that fails leaves it in its place.
-    ///
-    /// # Errors
-    /// [`SiteError`]; the log only gains the start of a generation.
-    pub fn rebuild(options: &HubOptions, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
-        let taken = Taken::new(options)?;
-        taken.log.verify(&mut |done, total| progress(Progress { what: "log", done, total }))?;
-        let index = taken.paths.index();
-        Index::anew(&index, || Hub::begin(options, taken, progress))
     }
 
     fn begin(options: &HubOptions, taken: Taken, progress: OnProgress<'_>) -> Result<Arc<Hub>, SiteError> {
@@ -214,6 +208,7 @@ impl Hub {
             scanned: Scanned::default(),
             erasing: Mutex::new(false),
             erase: Condvar::new(),
+            stripped: Mutex::default(),
             emptied: Mutex::new(0),
             enrolment: Mutex::new(None),
         });
@@ -338,31 +333,6 @@ impl Hub {
     /// [`SiteError`].
     pub fn catch_up(&self) -> Result<(), SiteError> {
         Ok(self.shared.index.flush()?)
-    }
-}
-
-/// A hub's directory, held from here on, with its log.
-struct Taken {
-    paths: Paths,
-    lock: DirLock,
-    log: Arc<Log>,
-}
-
-impl Taken {
-    fn new(options: &HubOptions) -> Result<Taken, SiteError> {
-        let paths = Paths::new(&options.data_dir);
-        paths.check_layout()?;
-        if !paths.log().exists() {
-            return Err(SiteError::NoSite(options.data_dir.clone()));
-        }
-        let lock = DirLock::acquire(&options.data_dir)?;
-        paths.note_layout()?;
-        let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
-        let (log, opened) = Log::open(&paths.log(), log_options)?;
-        if let Some(cut) = opened.cut {
-            tracing::warn!(at = ?cut.at, bytes = cut.bytes, "cut an unfinished write off the end of the log");
-        }
-        Ok(Taken { paths, lock, log: Arc::new(log) })
     }
 }
 

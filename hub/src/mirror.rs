@@ -28,6 +28,7 @@ use crate::hub::HubOptions;
 use crate::hub::locked;
 
 pub use begin::{count, is_bare_head};
+pub use follow::Unfollowed;
 pub use said::half_saved;
 pub(crate) use said::{half_erased, said};
 pub(crate) use work::start;

@@ -9,11 +9,11 @@ use liandong_node::audit;
 use liandong_node::backup::{BackupError, Chain as _, Checked, Step, fits};
 use liandong_node::cli::backup::Told;
 use liandong_node::cli::exit::{Exit, Failure};
-use liandong_node::log::{self, Copied, Log, Pos, Record, segment_path};
+use liandong_node::log::{self, Copied, Cut, Log, Pos, Record, segment_path};
 use liandong_node::say;
 use liandong_node::site::{Paths, read_signing_key, record_kind};
 use liandong_node::text::Said;
-use liandong_proto::id::{SiteCode, hex};
+use liandong_proto::id::{Epoch, SiteCode, hex};
 use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::sign::VerifyingKey;
 use prost::Message as _;
@@ -37,7 +37,7 @@ pub fn take(mirror: &Path, unpacked: &Path, checked: &mut Checked, step: Step<'_
     let mut done = 0;
     copy(&mirror.join(LOG), &to, &mut done, bytes, step)?;
     let torn = cut(&to)?;
-    let (log, opened) = Log::open(&to, log::Options::default()).map_err(BackupError::from)?;
+    let log = whole(&to, mirror)?;
     let (mut chain, mut records, mut signs_with) = (HubChain::default(), 0, None);
     // A backup of keys alone is where every log begins.
     let mut met = checked.records == 0;
@@ -52,9 +52,9 @@ pub fn take(mirror: &Path, unpacked: &Path, checked: &mut Checked, step: Step<'_
         }
     }
     drop(log);
-    if chain.epoch().is_none_or(|epoch| hex(&epoch) != checked.manifest.epoch) {
+    let Some(epoch) = chain.epoch().filter(|epoch| hex(epoch) == checked.manifest.epoch) else {
         return Err(another(mirror));
-    }
+    };
     if !met {
         return Err(older(mirror));
     }
@@ -67,7 +67,7 @@ pub fn take(mirror: &Path, unpacked: &Path, checked: &mut Checked, step: Step<'_
         let beside = unpacked.join("audit.mirror");
         copy(&theirs, &beside, &mut done, bytes, step)?;
         cut(&beside)?;
-        let audited = audited(&beside)?;
+        let audited = audited(&beside, mirror)?;
         if audited >= checked.audited {
             remove(&placed)?;
             fs::rename(&beside, &placed).map_err(BackupError::file(&placed))?;
@@ -76,16 +76,18 @@ pub fn take(mirror: &Path, unpacked: &Path, checked: &mut Checked, step: Step<'_
             remove(&beside)?;
         }
     }
-    // Where the hub goes on in this mirror, it is not to take its mount point for a new one.
-    place::note(unpacked, mirror).map_err(|error| Failure::internal(said(&error)))?;
-    let bytes = torn.or(opened.cut.map(|cut| cut.bytes));
+    // Where the hub goes on in this mirror, it is not to take its mount point for a new one. One without a mark gets it from
+    // the hub, once the logs were compared.
+    if let Some(epoch) = Epoch::from_slice(&epoch) {
+        place::note_if_marked(unpacked, mirror, &epoch).map_err(|error| Failure::internal(said(&error)))?;
+    }
     let json = json!({
         "dir": mirror.display().to_string(),
         "hub_seq": checked.end.0,
-        "cut": bytes.is_some(),
-        "cut_bytes": bytes.unwrap_or(0),
+        "cut": torn.is_some(),
+        "cut_bytes": torn.unwrap_or(0),
     });
-    Ok(Told { json, said: bytes.map(cut_short) })
+    Ok(Told { json, said: torn.map(cut_short) })
 }
 
 /// The key that the hub signs with from a record on, where the record says so.
@@ -139,15 +141,27 @@ fn cut(dir: &Path) -> Result<Option<u64>, Failure> {
     Ok(Some(length - at))
 }
 
+/// Opens a copy of which nothing has to be cut any more. The heads of a mirror are written last: a batch that has its head and
+/// cannot be read was whole once, and may have been answered for. A hub without it could not go on in this mirror either.
+fn whole(dir: &Path, mirror: &Path) -> Result<Log, Failure> {
+    let (log, opened) = Log::open(dir, log::Options::default()).map_err(BackupError::from)?;
+    let Some(Cut { at, bytes }) = opened.cut else { return Ok(log) };
+    Err(damaged(
+        mirror,
+        &format!("其日志在 {at} 之后的 {bytes} 字节读不出来，而这不是没有写完的复制"),
+        &format!("its log cannot be read behind {at}, {bytes} bytes, which is no copying that was cut short"),
+    ))
+}
+
 /// How many records an audit log has whose chain holds.
-fn audited(dir: &Path) -> Result<u64, Failure> {
-    let (log, _) = Log::open(dir, log::Options::default()).map_err(BackupError::from)?;
+fn audited(dir: &Path, mirror: &Path) -> Result<u64, Failure> {
+    let log = whole(dir, mirror)?;
     let (mut end, mut count) = (audit::End::default(), 0);
     for record in log.read(Pos::START) {
         let record = record.map_err(BackupError::from)?;
         match end.follow(&record.payload) {
             None => count += 1,
-            Some(said) => return Err(damaged(dir, &said.zh, &said.en)),
+            Some(said) => return Err(damaged(mirror, &said.zh, &said.en)),
         }
     }
     Ok(count)

@@ -90,7 +90,7 @@ pub enum Command {
     /// 声明本枢纽由备份恢复：确认停用名单之前各市不能同步 · Say that this hub was restored from a backup: no city syncs before `city confirm`
     Restored,
     /// 由日志重建索引 · Make the index again from the log
-    Rebuild,
+    Rebuild(rebuild::RebuildArgs),
     /// 轮换枢纽的签名密钥 · Go over to another signing key
     #[command(subcommand)]
     SigningKey(signing_key::SigningKeyCommand),
@@ -162,7 +162,9 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         }
         Command::Token(command) => return token::run(&command, &Setup::load(global, Vec::new(), screen)?),
         Command::Mirror(command) => return mirror::run(&command, &Setup::load(global, Vec::new(), screen)?),
-        Command::Rebuild => return rebuild::run(&Setup::load(global, Vec::new(), screen)?).await,
+        Command::Rebuild(args) => {
+            return rebuild::run(&args, &Setup::load(global, Vec::new(), screen)?).await;
+        }
         _ => {}
     }
     let setup = Setup::load(global, Vec::new(), screen)?;
@@ -180,7 +182,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::LinkingKey(_)
         | Command::Init(_)
         | Command::Run(_)
-        | Command::Rebuild
+        | Command::Rebuild(_)
         | Command::Token(_)
         | Command::Audit(_)
         | Command::Backup(_)

@@ -1,5 +1,6 @@
 //! What a hub does that cannot go on.
 
+mod lost;
 mod pushes;
 
 use liandong_node::site::{By, Class, Put};

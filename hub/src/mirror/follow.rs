@@ -29,6 +29,14 @@ pub enum Unfollowed {
         /// Why.
         source: io::Error,
     },
+    /// The hub's note of its mirrors is none.
+    #[error("{path} cannot be understood: {why}")]
+    Note {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The log itself.
     #[error(transparent)]
     Log(#[from] LogError),

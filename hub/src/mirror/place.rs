@@ -39,14 +39,14 @@ pub enum Found {
 impl Place {
     /// `dir`, for the hub in `data_dir`, whose log begins with this epoch.
     pub fn new(dir: &Path, data_dir: &Path, epoch: &Epoch) -> Place {
-        let mark = format!("{FORM} {}\n", hex(&epoch.0));
+        let mark = mark_of(epoch);
         Place { dir: dir.to_path_buf(), data_dir: data_dir.to_path_buf(), mark, is_noted: false }
     }
 
     /// Looks before anything is written to it. One that is new is set up.
     ///
     /// # Errors
-    /// [`Unfollowed::File`] when it is not there, [`Unfollowed::Away`] when it was set up and has no mark,
+    /// [`Unfollowed::File`] when it is not there, [`Unfollowed::Note`], [`Unfollowed::Away`] when it was set up and has no mark,
     /// [`Unfollowed::Another`] when the mark is another's.
     pub fn look(&mut self) -> Result<Found, Unfollowed> {
         if !self.dir.is_dir() {
@@ -63,7 +63,7 @@ impl Place {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(Unfollowed::File { path: mark, source }),
         }
-        self.is_noted = noted(&self.data_dir)?.contains(&name(&self.dir));
+        self.is_noted = is_named(&noted(&self.data_dir)?, &self.dir);
         if self.is_noted {
             return Err(Unfollowed::Away(self.dir.clone()));
         }
@@ -93,28 +93,42 @@ impl Place {
     }
 }
 
-/// Notes in a hub's directory that a mirror is set up in another.
+/// Notes in a hub's directory that a mirror is set up in another, where that has the mark of this hub. One without waits for
+/// the hub, which knows a mirror of before by what is in its log.
 ///
 /// # Errors
-/// [`Unfollowed::File`].
-pub fn note(data_dir: &Path, dir: &Path) -> Result<(), Unfollowed> {
-    let (mut all, name) = (noted(data_dir)?, name(dir));
-    if !all.contains(&name) {
-        all.push(name);
-        write(data_dir, &all)?;
+/// [`Unfollowed::File`], [`Unfollowed::Note`].
+pub fn note_if_marked(data_dir: &Path, dir: &Path, epoch: &Epoch) -> Result<(), Unfollowed> {
+    let mark = dir.join(MARK);
+    match fs::read(&mark) {
+        Ok(found) if found == mark_of(epoch).as_bytes() => note(data_dir, dir),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Unfollowed::File { path: mark, source }),
     }
-    Ok(())
+}
+
+/// By all its names: a link to it may not be there later.
+fn note(data_dir: &Path, dir: &Path) -> Result<(), Unfollowed> {
+    let mut all = noted(data_dir)?;
+    let before = all.len();
+    for name in names(dir) {
+        if !all.iter().any(|known| Path::new(known) == Path::new(&name)) {
+            all.push(name);
+        }
+    }
+    if all.len() > before { write(data_dir, &all) } else { Ok(()) }
 }
 
 /// Takes a directory off the note: the next look at it sets up a new mirror there, or takes the one that is there by what
 /// is in its log. False when the note did not name it.
 ///
 /// # Errors
-/// [`Unfollowed::File`].
+/// [`Unfollowed::File`], [`Unfollowed::Note`].
 pub fn forget(data_dir: &Path, dir: &Path) -> Result<bool, Unfollowed> {
-    let (mut all, name) = (noted(data_dir)?, name(dir));
+    let mut all = noted(data_dir)?;
     let before = all.len();
-    all.retain(|known| *known != name);
+    all.retain(|known| !is_named(std::slice::from_ref(known), dir));
     if all.len() < before {
         write(data_dir, &all)?;
     }
@@ -128,15 +142,30 @@ fn write(data_dir: &Path, all: &[String]) -> Result<(), Unfollowed> {
 fn noted(data_dir: &Path) -> Result<Vec<String>, Unfollowed> {
     let path = data_dir.join(NOTE);
     match fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from).map_err(file(&path)),
+        Ok(text) => {
+            serde_json::from_slice(&text).map_err(|error| Unfollowed::Note { path, why: error.to_string() })
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(source) => Err(Unfollowed::File { path, source }),
     }
 }
 
-/// A directory as the note names it, wherever it was asked from.
-fn name(dir: &Path) -> String {
-    std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf()).display().to_string()
+fn mark_of(epoch: &Epoch) -> String {
+    format!("{FORM} {}\n", hex(&epoch.0))
+}
+
+/// Whether a note names a directory, under whatever name it was asked for then and is now.
+fn is_named(noted: &[String], dir: &Path) -> bool {
+    let ours = names(dir);
+    let is_ours = |name: &String| ours.iter().any(|ours| Path::new(ours) == Path::new(name));
+    noted.iter().any(|known| names(Path::new(known)).iter().any(is_ours))
+}
+
+/// The names of a directory: as it was asked for, wherever from, and without links and detours where it is there.
+fn names(dir: &Path) -> Vec<String> {
+    let asked = std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf());
+    let real = fs::canonicalize(&asked).ok().filter(|real| *real != asked);
+    [Some(asked), real].into_iter().flatten().map(|name| name.display().to_string()).collect()
 }
 
 /// Puts a small file into a directory, as a whole and durably.
@@ -195,5 +224,65 @@ mod tests {
         // Another hub's.
         let mut other = Place::new(&mirror, &data, &Epoch([8; 16]));
         assert!(matches!(other.look(), Err(Unfollowed::Another(_))));
+    }
+
+    /// A mirror that was set up under one name, and whose disk is not mounted when it is looked at under another.
+    #[test]
+    fn a_mirror_is_known_under_every_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        for name in ["data", "mirror", "beside"] {
+            fs::create_dir(at(name)).expect("made");
+        }
+        std::os::unix::fs::symlink(at("mirror"), at("link")).expect("linked");
+        let names = ["mirror", "mirror/", "./mirror/.", "beside/../mirror", "link", "link/../mirror/"];
+        for set_up in names {
+            let looked_at = |name: &str| {
+                Place::new(&at(name), &at("data"), &Epoch([7; 16])).look().map_err(|it| it.to_string())
+            };
+            assert_eq!(looked_at(set_up), Ok(Found::Ours), "{set_up}");
+            fs::remove_file(at("mirror").join(MARK)).expect("unmounted");
+            for name in names {
+                let found = looked_at(name);
+                assert!(
+                    found.as_ref().is_err_and(|error| error.contains("no mark")),
+                    "{set_up} {name}: {found:?}"
+                );
+            }
+            for name in names.iter().rev() {
+                assert_eq!(
+                    forget(&at("data"), &at(name)).expect("forgotten"),
+                    *name == names[5],
+                    "{set_up} {name}"
+                );
+            }
+        }
+        // A link that names another directory now was a mirror all the same.
+        let mut linked = Place::new(&at("link"), &at("data"), &Epoch([7; 16]));
+        assert!(matches!(linked.look(), Ok(Found::Ours)));
+        fs::remove_file(at("link")).expect("removed");
+        std::os::unix::fs::symlink(at("beside"), at("link")).expect("linked");
+        assert!(matches!(linked.look(), Err(Unfollowed::Away(_))));
+        assert_eq!(fs::read_dir(at("beside")).expect("listed").count(), 0, "nothing was written");
+        fs::remove_file(at("link")).expect("removed");
+        fs::remove_file(at("mirror").join(MARK)).expect("unmounted");
+        let mut real = Place::new(&at("mirror"), &at("data"), &Epoch([7; 16]));
+        assert!(matches!(real.look(), Err(Unfollowed::Away(_))), "the link is gone, the mirror is known");
+    }
+
+    #[test]
+    fn what_has_no_mark_of_this_hub_is_not_noted_for_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ours = Epoch([7; 16]);
+        let noted_as = |mark: Option<String>| {
+            if let Some(mark) = mark {
+                fs::write(dir.path().join(MARK), mark).expect("written");
+            }
+            note_if_marked(dir.path(), dir.path(), &ours).expect("looked at");
+            !noted(dir.path()).expect("read").is_empty()
+        };
+        assert!(!noted_as(None), "a mirror of a version before");
+        assert!(!noted_as(Some(mark_of(&Epoch([8; 16])))), "another's");
+        assert!(noted_as(Some(mark_of(&ours))));
     }
 }

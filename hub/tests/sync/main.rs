@@ -405,11 +405,14 @@ fn a_hub_whose_log_is_older_than_its_index_begins_no_new_one_by_itself() {
     }
     std::fs::write(&segment, &older).expect("written");
     for _ in 0..4 {
-        let error = Hub::open(&options, &mut |_| {}).err().expect("its end is missing");
-        assert_eq!(error.class(), Class::Damaged);
-        assert!(error.to_string().contains("rebuild"), "{error}");
+        for opened in [Hub::open(&options, &mut |_| {}), Hub::rebuild(&options, &mut |_| {})] {
+            let error = opened.err().expect("its end is missing");
+            assert_eq!(error.class(), Class::Damaged);
+            assert!(error.to_string().contains("rebuild --accept-loss"), "{error}");
+        }
     }
-    let hub = Hub::rebuild(&options, &mut |_| {}).expect("somebody has asked for it");
+    let (hub, lost) = Hub::rebuild_without(&options, "x", &mut |_| {}).expect("somebody has asked for it");
+    assert!(lost.is_some());
     assert_eq!(count(hub.as_ref(), AWARD_ROUND), 1);
     hub.close().expect("closed");
 }

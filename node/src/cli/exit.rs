@@ -218,7 +218,7 @@ impl From<SiteError> for Failure {
 const LOG_DAMAGED: &str =
     "日志损坏；请原样保留整个数据目录，不要删改：停下程序，运行 repair 修复，或放回备份：";
 const LOG_CUT: &str = "日志少了末尾，或是一份较旧的副本：索引所见比现有日志更多，已保存的内容有丢失；没有改动任何内容，请原样保留整个\
-                       数据目录。地市：运行 repair，或放回备份；枢纽：用 backup restore，或在 rebuild 之后不带这些内容继续";
+                       数据目录。地市：运行 repair，或放回备份；枢纽：用 backup restore，或用 rebuild --accept-loss 不带这些内容继续";
 const INDEX_ENDED: &str = "索引写不进去了，日志里的都在；请先看磁盘是否正常，再重新启动：";
 const INDEX_DAMAGED: &str = "索引损坏，日志里的都在；重新启动会由日志重建索引：";
 

@@ -91,7 +91,7 @@ pub enum IndexError {
     #[error(
         "the log has lost its end, or is an older copy: the index has seen more of it than there is; nothing was changed, keep \
          the directory as it is: at a city run repair, or put back a backup; the hub comes back by backup restore, or goes on \
-         without what is lost after rebuild"
+         without what is lost by rebuild --accept-loss"
     )]
     AheadOfLog,
     /// The log cannot be made durable; what it may lose must not be in the store.

@@ -2,13 +2,10 @@
 
 use std::fs::OpenOptions;
 use std::process::Command;
-use std::sync::PoisonError;
-use std::time::Duration;
 
 use liandong_proto::id::SiteCode;
 
 use super::*;
-use crate::hub::locked;
 
 /// What stands in the place of a file and answers nobody: opening it waits for whoever opens the other end.
 struct Stuck {
@@ -49,8 +46,7 @@ impl Disks {
 }
 
 fn wait_compared(hub: &Hub) {
-    let (mirror, state) = (mirror(hub), locked(&mirror(hub).state));
-    drop(mirror.told.wait_while(state, |state| state.compared < 1).unwrap_or_else(PoisonError::into_inner));
+    wait_for(hub, |state| state.compared > 0);
 }
 
 #[test]
@@ -75,7 +71,8 @@ fn a_mount_point_without_its_disk_is_not_taken_for_an_empty_mirror() {
     assert!(write(&hub, "四").is_err_and(|error| error.to_string().contains("not mounted")) && is_empty());
     fs::remove_dir(disks.mirror()).expect("removed");
     fs::rename(&away, disks.mirror()).expect("mounted again");
-    while write(&hub, "五").is_err() {}
+    wait_live(&hub);
+    write(&hub, "五").expect("written");
     close(hub);
     disks.check_equal();
     assert!(contains(&disks.mirror().join(LOG), "五"));
@@ -96,7 +93,8 @@ fn a_disk_that_hangs_is_one_that_cannot_be_written() {
     let invited = hub.invite(SiteCode(440_100), "127.0.0.1:1", "x");
     assert!(invited.is_ok(), "carried out in any case: {invited:?}");
     stuck.answer(OpenOptions::new().read(true));
-    while write(&hub, "四").is_err() {}
+    wait_live(&hub);
+    write(&hub, "四").expect("written");
     close(hub);
     disks.check_equal();
     assert!(contains(&disks.mirror().join(LOG), "二") && !contains(&disks.mirror().join(LOG), "三"));
@@ -135,7 +133,7 @@ fn an_erasure_does_not_wait_for_a_disk_that_hangs() {
     assert!(error.contains("erased from the hub's log") && error.contains("does not answer"), "{error}");
     assert!(!contains(&disks.data().join(LOG), "应删除的标题"));
     stuck.answer(OpenOptions::new().write(true));
-    while mirror(&hub).ready().is_err() {}
+    wait_live(&hub);
     hub.shared.wake_eraser();
     hub.shared.wait_for(|published| !published.registry.erasures.wait());
     assert!(!contains(&dir, "应删除的标题"), "that is proved, so it is done");
@@ -155,9 +153,7 @@ fn a_segment_that_could_not_be_compared_is_compared_again() {
     fs::remove_file(&path).expect("removed");
     fs::create_dir(&path).expect("in its way");
     let hub = disks.open();
-    while mirror(&hub).standing().failure.is_none() {
-        std::thread::yield_now();
-    }
+    wait_for(&hub, |state| state.failure.is_some());
     fs::remove_dir(&path).expect("out of the way");
     wait_compared(&hub);
     close(hub);
@@ -183,7 +179,8 @@ fn the_log_goes_no_further_than_the_audit_log() {
     assert!(error.is_err() && !contains(&disks.mirror().join(LOG), "三"), "{error:?}");
     fs::remove_file(&audit).expect("removed");
     fs::rename(&away, &audit).expect("back");
-    while write(&hub, "四").is_err() {}
+    wait_live(&hub);
+    write(&hub, "四").expect("written");
     close(hub);
     disks.check_equal();
 }
