@@ -203,7 +203,8 @@ fn what_was_left_half_made_for_readers_goes_and_what_is_whole_stays() {
     let projects = shown.dir.path().join("releases/projects");
     let folder = projects.join("000001/registrar");
     fs::create_dir_all(&folder).expect("made");
-    for (dir, name) in [(&projects, ".once.00.part"), (&folder, ".members.00.part"), (&folder, "members.csv")] {
+    for (dir, name) in [(&projects, ".once.00.part"), (&folder, ".members.00.part"), (&folder, "members.csv")]
+    {
         fs::write(dir.join(name), "王芳").expect("written");
     }
     releases.tidy().expect("removed");

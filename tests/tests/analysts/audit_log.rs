@@ -15,7 +15,12 @@ async fn recorded(study: &Study, who: &str) -> Vec<(String, String, u64, String)
     let each = answer.lines().map(|line| {
         let it: Value = serde_json::from_str(line).expect("an object");
         assert_eq!(it["via"], "tcp");
-        (text(&it["what"]), text(&it["detail"]), it["count"].as_u64().unwrap_or_default(), text(&it["purpose"]))
+        (
+            text(&it["what"]),
+            text(&it["detail"]),
+            it["count"].as_u64().unwrap_or_default(),
+            text(&it["purpose"]),
+        )
     });
     each.collect()
 }
@@ -40,9 +45,7 @@ async fn each_read_is_recorded_with_its_purpose_and_without_what_was_read() {
     let name = &study.members[0].2.name;
     let token = study.token("registrar", "thesis").await;
     let mut client = study.client(&token).await;
-    let read = |detail: &str, rows: u64| {
-        ("READ".to_owned(), detail.to_owned(), rows, "行业调查".to_owned())
-    };
+    let read = |detail: &str, rows: u64| ("READ".to_owned(), detail.to_owned(), rows, "行业调查".to_owned());
     let who = "token:thesis";
 
     let by_name = format!("SELECT * FROM members WHERE name = '{name}'");
@@ -69,7 +72,10 @@ async fn each_read_is_recorded_with_its_purpose_and_without_what_was_read() {
     assert_eq!(newest(&study, who, 6).await, read("download members.csv", people));
     // Whoever has it already reads nothing.
     let tag = csv.header("etag").to_owned();
-    assert_eq!(https.ask("GET", "/releases/latest/members.csv", &[("if-none-match", &tag)]).await.status, 304);
+    assert_eq!(
+        https.ask("GET", "/releases/latest/members.csv", &[("if-none-match", &tag)]).await.status,
+        304
+    );
     let (city, id, _) = study.members[3].clone();
     let edit = pb::Member { cpd_hours: Some(74), ..pb::Member::default() };
     study.province.door(city).await.put(crate::province::MEMBER, Some(id), &edit).await.expect("an edit");

@@ -94,7 +94,8 @@ async fn changes_lead_from_an_older_release_to_a_newer() {
             let https = &https;
             async move { parquet_cells(&https.get(path).await) }
         };
-        let (old, new) = (rows("/releases/1/members.parquet").await, rows("/releases/2/members.parquet").await);
+        let (old, new) =
+            (rows("/releases/1/members.parquet").await, rows("/releases/2/members.parquet").await);
         let changes = rows("/releases/2/changes/members.parquet?since=1").await;
         let mut kinds: Vec<&str> = changes.iter().map(|row| row[0].as_str()).collect();
         kinds.sort_unstable();

@@ -26,8 +26,9 @@ async fn a_hub_that_dies_while_it_publishes_leaves_the_old_release_or_the_new_on
 async fn run(seed: u64) {
     let mut random = SplitMix64::of(&[seed, 0x0F_0B]);
     let mut study = Study::published().await;
-    let puts: Vec<_> =
-        (0..2_000).map(|n| put_of(MEMBER, None, &person(10_000 + n, pb::QualificationLevel::Assistant))).collect();
+    let puts: Vec<_> = (0..2_000)
+        .map(|n| put_of(MEMBER, None, &person(10_000 + n, pb::QualificationLevel::Assistant)))
+        .collect();
     let door = study.province.door(GUANGZHOU).await;
     for some in puts.chunks(500) {
         door.put_all(some.to_vec()).await.expect("members");
@@ -56,7 +57,11 @@ async fn run(seed: u64) {
         assert!(is_there || !answered, "seed {seed}, round {round}: what was answered is there");
         study.province.start_hub().await.expect("it starts");
         last += u64::from(is_there);
-        if is_there { whole += 1 } else { cut += 1 }
+        if is_there {
+            whole += 1
+        } else {
+            cut += 1
+        }
         let shown = study.asked(&["release", "show"]).await;
         assert_eq!(shown["release"], last, "seed {seed}, round {round}");
         let verified = study.asked(&["release", "verify"]).await;

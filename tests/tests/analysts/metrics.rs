@@ -36,7 +36,9 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
         let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
         let plain = name.split('{').next().expect("a name");
         assert!(plain.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{line}");
-        let family = plain.strip_suffix("_total").filter(|family| kinds.get(*family).is_some_and(|it| it == "counter"));
+        let family = plain
+            .strip_suffix("_total")
+            .filter(|family| kinds.get(*family).is_some_and(|it| it == "counter"));
         let family = family.unwrap_or(plain);
         assert_eq!(family, current, "{line} stands under its family");
         let is_counter = kinds.get(family).unwrap_or_else(|| panic!("{line} has no type")) == "counter";

@@ -14,7 +14,8 @@ const MEMBERS: &str = "SELECT hub_seq, record_id, person_id FROM members ORDER B
 #[tokio::test(flavor = "multi_thread")]
 async fn a_project_keeps_its_pseudonyms_and_shares_them_with_no_other() {
     let study = Study::published().await;
-    let (one, same) = (study.token_of("analyst", "a1", "a").await, study.token_of("analyst", "a2", "a").await);
+    let (one, same) =
+        (study.token_of("analyst", "a1", "a").await, study.token_of("analyst", "a2", "a").await);
     let other = study.token_of("analyst", "b1", "b").await;
     let (mut one, mut same) = (study.client(&one).await, study.client(&same).await);
     let mut other = study.client(&other).await;
@@ -43,7 +44,9 @@ async fn a_project_keeps_its_pseudonyms_and_shares_them_with_no_other() {
 
     // What is new is new; all else keeps its name in the next release, and after a restart of the hub.
     let node = study.province.door(study.members[0].0).await;
-    node.put(MEMBER, None, &super::study::person(900, pb::QualificationLevel::Senior)).await.expect("one more");
+    node.put(MEMBER, None, &super::study::person(900, pb::QualificationLevel::Senior))
+        .await
+        .expect("one more");
     study.province.equal().await;
     study.publish("").await;
     let mut study = study;

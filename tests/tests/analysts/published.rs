@@ -39,7 +39,11 @@ async fn releases_are_listed_shown_compared_and_made_again() {
     assert_eq!(listed.iter().map(|it| it["release"].as_u64().expect("a number")).collect::<Vec<_>>(), [1, 2]);
     assert_eq!((&listed[0]["note"], &listed[1]["note"]), (&"first".into(), &"年中".into()));
     let shown = study.asked(&["release", "show", "2"]).await;
-    assert!(shown["citation"]["zh"].as_str().is_some_and(|line| line.contains("第 2 版") && line.contains("年中")));
+    assert!(
+        shown["citation"]["zh"]
+            .as_str()
+            .is_some_and(|line| line.contains("第 2 版") && line.contains("年中"))
+    );
     let guangzhou = shown["cities"].as_array().expect("a list").iter().find(|it| it["site"] == 440_100);
     let counted = &guangzhou.expect("a city")["counted"];
     // Nine members, a nomination, a case, a transfer.
@@ -63,9 +67,11 @@ async fn releases_are_listed_shown_compared_and_made_again() {
     let out = study.province.file("changes.parquet").display().to_string();
     let written = study.asked(&["release", "diff", "1", "--table", "members", "--out", &out]).await;
     assert_eq!(written["changes"]["added"], 1);
-    let again = study.province.hub().command(&["release", "diff", "1", "--table", "members", "--out", &out]).await;
+    let again =
+        study.province.hub().command(&["release", "diff", "1", "--table", "members", "--out", &out]).await;
     assert!(!again.expect("it runs").status.success(), "a file that is there stays as it is");
-    for wrong in [&["release", "show", "9"][..], &["release", "verify", "9"], &["release", "diff", "1", "9"]] {
+    for wrong in [&["release", "show", "9"][..], &["release", "verify", "9"], &["release", "diff", "1", "9"]]
+    {
         let output = study.province.hub().command(wrong).await.expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains("release list"), "{wrong:?}: {said}");

@@ -39,7 +39,8 @@ async fn statements_are_answered_over_tls_with_a_token() {
     // One person who is a member twice.
     let twice = "SELECT cities, records FROM duplicates";
     assert_eq!(asked(&mut client_, twice).await, [["2", "2"]]);
-    let by_level = "SELECT qualification_level, members FROM members_by_city_level WHERE site = 440300 ORDER BY 1";
+    let by_level =
+        "SELECT qualification_level, members FROM members_by_city_level WHERE site = 440300 ORDER BY 1";
     assert_eq!(asked(&mut client_, by_level).await, [["ASSISTANT", "5"], ["SENIOR", "4"]]);
     study.stop().await;
 }
@@ -198,14 +199,13 @@ async fn what_cannot_be_computed_is_an_error_and_never_a_short_answer() {
     };
     let left = begin(&mut client).await;
     let reads = async || {
-        let args = ["audit", "list", "--limit", "0", "--what", "READ", "--who", "token:secretariat", "--json"];
+        let args =
+            ["audit", "list", "--limit", "0", "--what", "READ", "--who", "token:secretariat", "--json"];
         study.province.hub().answer(&args).await.expect("an answer").lines().count()
     };
     let before = reads().await;
     drop(left);
-    let over = async {
-        while reads().await == before {}
-    };
+    let over = async { while reads().await == before {} };
     tokio::time::timeout(PATIENCE, over).await.expect("what was left is over, and recorded");
     let site = format!("SELECT count(*) FROM members WHERE site = {}", GUANGZHOU.0);
     assert_eq!(column(&mut client, &site).await, ["8"]);

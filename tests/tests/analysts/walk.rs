@@ -55,7 +55,11 @@ async fn tables(seen: &mut Seen, client: &mut Client) -> Vec<(String, String)> {
 async fn columns(client: &mut Client, table: &str) -> Vec<(String, DataType)> {
     let none = rows(client, &format!("SELECT * FROM {table} LIMIT 1")).await.expect("answered");
     let schema = none.first().map(RecordBatch::schema);
-    schema.iter().flat_map(|schema| schema.fields()).map(|it| (it.name().clone(), it.data_type().clone())).collect()
+    schema
+        .iter()
+        .flat_map(|schema| schema.fields())
+        .map(|it| (it.name().clone(), it.data_type().clone()))
+        .collect()
 }
 
 /// What somebody might try with a column: what is answered, and, of texts, what fails while rows are read.
@@ -110,7 +114,9 @@ async fn by_sql(seen: &mut Seen, client: &mut Client) -> BTreeSet<String> {
         let table = format!("{schema}.{name}");
         assert!(statement(seen, client, &format!("SELECT * FROM {table}")).await, "{table}");
         if names.insert(name) {
-            for sql in ["EXPLAIN ANALYZE VERBOSE SELECT * FROM", "SELECT count(*) FROM (TABLE {t}) x CROSS JOIN"] {
+            for sql in
+                ["EXPLAIN ANALYZE VERBOSE SELECT * FROM", "SELECT count(*) FROM (TABLE {t}) x CROSS JOIN"]
+            {
                 statement(seen, client, &format!("{} {table}", sql.replace("{t}", &table))).await;
             }
             for (column, data_type) in columns(client, &table).await {
@@ -135,7 +141,8 @@ async fn fetch(seen: &mut Seen, https: &Https, path: &str) -> u16 {
     seen.add(format!("the head of {path}"), format!("{:?}", answer.headers));
     if answer.status == 200 && path.contains(".parquet") {
         let file = Bytes::from(answer.body.clone());
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("readable");
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("readable");
         seen.add_rows(path, &reader.collect::<Result<Vec<_>, _>>().expect("readable"));
     }
     if answer.status == 200 && path.contains(".xlsx") {
@@ -204,7 +211,8 @@ async fn no_role_finds_what_it_must_not_see() {
         for (what, bytes) in &seen.0 {
             place.check(bytes, what);
             study.forbidden(role).find(bytes).into_iter().for_each(|at| {
-                let around = String::from_utf8_lossy(&bytes[at.saturating_sub(60)..(at + 60).min(bytes.len())]);
+                let around =
+                    String::from_utf8_lossy(&bytes[at.saturating_sub(60)..(at + 60).min(bytes.len())]);
                 panic!("{role} finds what it must not see in {what}: …{around}…")
             });
         }
@@ -238,7 +246,9 @@ async fn everybody_gets_counts_and_none_of_a_small_cell() {
     }
     // One nomination, one case with two grounds.
     for (table, cells_) in [("nomination_counts", 1), ("case_counts", 2)] {
-        let shown = cells(&rows(&mut client, &format!("SELECT records, suppressed FROM {table}")).await.expect("answered"));
+        let shown = cells(
+            &rows(&mut client, &format!("SELECT records, suppressed FROM {table}")).await.expect("answered"),
+        );
         assert_eq!(shown, vec![vec![String::new(), "true".to_owned()]; cells_], "{table}");
     }
 
@@ -247,7 +257,8 @@ async fn everybody_gets_counts_and_none_of_a_small_cell() {
     for (schema, name) in tables(&mut seen, &mut client).await {
         let one = rows(&mut client, &format!("SELECT * FROM {schema}.{name}")).await.expect("answered");
         for field in one.iter().flat_map(|batch| batch.schema().fields().to_vec()) {
-            let counts = !matches!(field.data_type(), DataType::Utf8 | DataType::Boolean | DataType::Timestamp(..));
+            let counts =
+                !matches!(field.data_type(), DataType::Utf8 | DataType::Boolean | DataType::Timestamp(..));
             let is_known = field.name() == "site" || field.name() == "records" && name.ends_with("_counts");
             assert!(!counts || is_known, "{name}.{}", field.name());
         }
@@ -262,7 +273,10 @@ async fn everybody_gets_counts_and_none_of_a_small_cell() {
     for path in ["/releases", "/releases/latest/manifest.json"] {
         let text = https.get(path).await.text();
         let words = text.split(|letter: char| !letter.is_ascii_digit());
-        assert!(words.clone().any(|word| word == "1") && words.clone().all(|word| word != seq), "{path}: {text}");
+        assert!(
+            words.clone().any(|word| word == "1") && words.clone().all(|word| word != seq),
+            "{path}: {text}"
+        );
     }
     let metrics = https.get("/metrics").await;
     assert_eq!(metrics.status, 403, "{}", metrics.text());

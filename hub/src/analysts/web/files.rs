@@ -127,17 +127,23 @@ async fn manifest(desk: &Desk, release: &str) -> Result<Manifest, No> {
     let releases = Arc::clone(&desk.hub);
     if release == "latest" {
         let latest = blocking(move || releases.releases().latest()).await?;
-        return latest.ok_or_else(|| No::Nothing("nothing was published yet; the province does that with: liandong-hub release publish".into()));
+        return latest.ok_or_else(|| {
+            No::Nothing(
+                "nothing was published yet; the province does that with: liandong-hub release publish".into(),
+            )
+        });
     }
-    let number: u64 = release
-        .parse()
-        .map_err(|_| No::Asked(format!("{release} is no number of a release; write one of /releases, or latest")))?;
+    let number: u64 = release.parse().map_err(|_| {
+        No::Asked(format!("{release} is no number of a release; write one of /releases, or latest"))
+    })?;
     blocking(move || releases.releases().manifest(number)).await
 }
 
 fn form_of(file: &str) -> Result<(&str, Form), No> {
     let split = file.rsplit_once('.').and_then(|(name, ending)| Some((name, Form::named(ending)?)));
-    split.ok_or_else(|| No::Asked(format!("{file} has another ending; a table comes as .parquet, .csv or .xlsx")))
+    split.ok_or_else(|| {
+        No::Asked(format!("{file} has another ending; a table comes as .parquet, .csv or .xlsx"))
+    })
 }
 
 async fn send(
