@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use liandong_node::audit::Audit;
+use liandong_node::backup;
 use liandong_node::index::{Index, IndexOptions, Pace, Staged};
 use liandong_node::log::{self, Batch, DirLock, Log, Pos};
 use liandong_node::now::{generator, now_ms, random};
@@ -352,6 +353,7 @@ impl Taken {
         }
         let lock = DirLock::acquire(&options.data_dir)?;
         paths.note_layout()?;
+        backup::tidy(&options.data_dir);
         let log_options = log::Options { segment_bytes: options.segment_bytes, ..log::Options::default() };
         let (log, opened) = Log::open(&paths.log(), log_options)?;
         if let Some(cut) = opened.cut {
