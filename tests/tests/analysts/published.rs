@@ -105,7 +105,7 @@ async fn a_release_comes_out_the_same_after_all_that_came_later() {
     std::fs::remove_dir_all(&dir).expect("lost");
     std::fs::create_dir_all(&dir).expect("a new one");
     let file = study.province.file("recovery.key");
-    std::fs::write(&file, format!("{}\n", key.to_string())).expect("written");
+    std::fs::write(&file, format!("{}\n", key)).expect("written");
     let (code, file) = (study.province.invited("440300").await, file.display().to_string());
     let restore = ["restore", &code, "--site", "440300", "--recovery-key", &file];
     study.province.node(SHENZHEN).answer(&restore).await.expect("restored");
