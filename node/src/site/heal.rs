@@ -16,6 +16,8 @@ use crate::rows;
 
 /// So many ids are named one by one; of more, how many there are.
 pub const NAMED: usize = 10;
+/// So many records are known to be right; beyond that they are looked into again.
+const MOST_PROVED: usize = 100_000;
 
 /// Records that the index was found to have as the log does, each with the check of its row then.
 pub(super) type Proved = HashMap<(u32, RecordId), Option<Check>>;
@@ -26,7 +28,7 @@ impl Site {
     /// # Errors
     /// [`SiteError`].
     pub fn unproved(&self, records: &[(u32, RecordId)]) -> Result<Vec<(u32, RecordId)>, SiteError> {
-        let proved = locked(&self.proved).clone();
+        let proved = locked(&self.proved);
         let mut out = Vec::new();
         for key in records {
             let check = self.index.get(&rows::record(key.0, key.1))?.map(|row| row.check);
@@ -85,7 +87,12 @@ impl Site {
             if !staged.is_empty() {
                 self.stage(writer, staged, self.log.end());
             }
-            *locked(&self.proved) = proved;
+            let mut known = locked(&self.proved);
+            if known.len() + proved.len() > MOST_PROVED {
+                known.clear();
+            }
+            known.retain(|key, _| !healed.contains(key));
+            known.extend(proved);
             Ok::<_, SiteError>(healed)
         })?;
         self.tell_healed(&healed);

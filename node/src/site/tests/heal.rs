@@ -70,6 +70,8 @@ fn what_the_index_has_otherwise_is_made_again_and_what_is_right_is_read_once() {
     assert_eq!(site.unproved(&both).expect("readable"), []);
     rename(&site, sound, &name_of(1));
     assert_eq!(site.unproved(&both).expect("readable"), [sound], "until it changes");
+    assert_eq!(site.heal(&[sound]).expect("healed"), []);
+    assert_eq!(site.unproved(&both).expect("readable"), [], "what was proved before still is");
 }
 
 /// Each time there is something to put right, and writers are at it.

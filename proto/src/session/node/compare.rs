@@ -30,12 +30,26 @@ pub(super) struct CompareState {
     hub_buckets: Vec<pb::BucketDigests>,
     /// Which buckets differ.
     differing: Vec<pb::BucketDigests>,
+    /// How many of them were looked into so far, where there are too many.
+    looked_into: usize,
 }
 
 impl CompareState {
     /// At the start of a session everything may be new.
     pub(super) fn new() -> CompareState {
         CompareState { changed: true, ..CompareState::default() }
+    }
+
+    /// Which of the buckets that differ are looked into now: where more do than can be, each comparison of a session takes
+    /// those behind the ones of the last, so that none is left out for what nobody here can mend.
+    fn next_of(&mut self, mut differing: Vec<(u32, u16)>) -> Vec<(u32, u16)> {
+        if differing.len() > MOST_BUCKETS {
+            let from = self.looked_into % differing.len();
+            self.looked_into = from + MOST_BUCKETS;
+            differing.rotate_left(from);
+            differing.truncate(MOST_BUCKETS);
+        }
+        differing
     }
 
     /// Whether an answer of the hub is due.
@@ -87,8 +101,8 @@ impl NodeSession {
         match digests {
             Digests::Kinds(kinds) => compare.kinds = kinds,
             Digests::Buckets(buckets) => {
-                let mut wanted = differing(&buckets, &std::mem::take(&mut self.compare.hub_buckets));
-                wanted.truncate(MOST_BUCKETS);
+                let differing = differing(&buckets, &std::mem::take(&mut self.compare.hub_buckets));
+                let wanted = self.compare.next_of(differing);
                 self.compare.differing = named(&buckets, &wanted);
                 out.push(Output::Digest(Ask::Records(wanted)));
                 return;
@@ -203,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn where_every_bucket_differs_some_are_looked_into_and_named() {
+    fn where_every_bucket_differs_some_are_looked_into_and_the_others_next() {
         let (mut session, mut out) = (live(), Vec::new());
         session.maybe_compare(COMPARE_EVERY_MS, &mut out);
         let sums = |byte: u8| pb::BucketDigests {
@@ -211,11 +225,18 @@ mod tests {
             sums: Bytes::from(vec![byte; 16 * BUCKETS]),
             differing: Vec::new(),
         };
-        session.compare.hub_buckets = vec![sums(1)];
-        out.clear();
-        session.digests(Digests::Buckets(vec![sums(2)]), COMPARE_EVERY_MS, &mut out);
-        let wanted: Vec<(u32, u16)> = (0..MOST_BUCKETS as u16).map(|bucket| (1, bucket)).collect();
-        assert_eq!(out, [Output::Digest(Ask::Records(wanted))]);
-        assert_eq!(session.compare.differing[0].differing.len(), MOST_BUCKETS);
+        let mut looked_into = std::collections::BTreeSet::new();
+        for _ in 0..BUCKETS / MOST_BUCKETS {
+            session.compare.hub_buckets = vec![sums(1)];
+            out.clear();
+            session.digests(Digests::Buckets(vec![sums(2)]), COMPARE_EVERY_MS, &mut out);
+            let [Output::Digest(Ask::Records(wanted))] = &out[..] else { panic!("{out:?}") };
+            assert_eq!(
+                (wanted.len(), session.compare.differing[0].differing.len()),
+                (MOST_BUCKETS, MOST_BUCKETS)
+            );
+            looked_into.extend(wanted.clone());
+        }
+        assert_eq!(looked_into.len(), BUCKETS);
     }
 }
