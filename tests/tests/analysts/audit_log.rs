@@ -90,6 +90,15 @@ async fn each_read_is_recorded_with_its_purpose_and_without_what_was_read() {
     let (what, detail, ..) = newest(&study, who, 8).await;
     assert_eq!((what.as_str(), detail.as_str()), ("REFUSED", "token revoked"));
 
+    // Publishing is recorded as well.
+    let args = ["audit", "list", "--limit", "0", "--what", "EXPORTED", "--json"];
+    let published = study.province.hub().answer(&args).await.expect("an answer");
+    let mut published: Vec<Value> =
+        published.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
+    published.sort_by_key(|it| it["number"].as_u64());
+    let told: Vec<&Value> = published.iter().map(|it| &it["detail"]).collect();
+    assert_eq!(told, ["release 1", "release 2"]);
+
     // Neither a statement nor a value of it, nor a token.
     let all = study.province.hub().answer(&["audit", "list", "--limit", "0", "--json"]).await.expect("all");
     for text in [name.as_str(), "SELECT", "CAST", token.as_str(), &token[5..]] {

@@ -45,13 +45,15 @@ pub async fn fetched(client: &mut Client, info: FlightInfo) -> Result<Vec<Record
         batches.extend(client.do_get(ticket).await?.try_collect::<Vec<_>>().await?);
     }
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    assert!(info.total_records < 0 || info.total_records as usize == rows, "{} rows", info.total_records);
+    let told = info.total_records;
+    assert!(told < 0 || told as usize == rows, "{told} rows were told, {rows} came");
     Ok(batches)
 }
 
 /// The answer to a statement.
 pub async fn rows(client: &mut Client, sql: &str) -> Result<Vec<RecordBatch>, FlightError> {
     let info = client.execute(sql.to_owned(), None).await?;
+    println!("{} rows are told of {sql}", info.total_records);
     fetched(client, info).await
 }
 

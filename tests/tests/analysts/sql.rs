@@ -36,6 +36,24 @@ async fn statements_are_answered_over_tls_with_a_token() {
     assert_eq!(given, registrar.as_bytes());
     assert_eq!(column(&mut login, count).await, [people.to_string()]);
 
+    // Of whole tables a client is told how many rows there will be, and never a wrong number.
+    let info = client_.execute("SELECT name FROM members ORDER BY name".into(), None).await.expect("planned");
+    assert_eq!(info.total_records, i64::from(people));
+    for sql in [
+        "SELECT * FROM members LIMIT 3",
+        "SELECT * FROM members ORDER BY name LIMIT 3",
+        "SELECT * FROM members WHERE site = 440300",
+        "SELECT max(name), count(*) FROM members",
+        "WITH x AS (SELECT name AS y FROM members) SELECT min(y), count(DISTINCT y), array_agg(y) FROM x",
+        "SELECT name, lead(name) OVER (ORDER BY name), (SELECT max(name) FROM members) FROM members",
+        "SELECT unnest([1, 2, 3]), name FROM members",
+        "SELECT m.name FROM members m LEFT JOIN duplicates d ON d.person_id = m.person_id",
+        "SELECT site FROM members GROUP BY site HAVING count(*) > 5",
+        "SELECT site FROM members UNION SELECT site FROM cities",
+    ] {
+        asked(&mut client_, sql).await;
+    }
+
     // One person who is a member twice.
     let twice = "SELECT cities, records FROM duplicates";
     assert_eq!(asked(&mut client_, twice).await, [["2", "2"]]);
