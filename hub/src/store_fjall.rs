@@ -32,6 +32,8 @@ use liandong_node::store::{Put, Rows, Store, StoreError, file_error, guarded, re
 
 /// Free space in bytes below which the store is neither opened nor written: its journal alone takes 64 MiB.
 pub(crate) const FREE_BYTES: u64 = 96 << 20;
+/// Of each byte that is written: once in the journal or a table, once more while tables are merged.
+pub(crate) const WRITTEN_PER_BYTE: u64 = 2;
 /// From this size in bytes on a batch becomes a table of its own, at the price of some syncs.
 const TABLE_BYTES: usize = 4 << 20;
 /// With this many tables not yet merged, batches take the way that waits for merging.
@@ -137,8 +139,7 @@ impl Store for FjallStore {
     fn apply(&self, batch: &[Put]) -> Result<(), StoreError> {
         let size: usize =
             batch.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum();
-        // Once in the journal or a table, once more while tables are merged.
-        require_free(&self.dir, FREE_BYTES + 2 * size as u64)?;
+        require_free(&self.dir, FREE_BYTES + WRITTEN_PER_BYTE * size as u64)?;
         let as_table = size >= TABLE_BYTES && self.rows.l0_table_count() < UNMERGED_TABLES;
         let written = if as_table { self.add_table(batch) } else { self.commit(batch) };
         written.map_err(|error| self.failed(error))

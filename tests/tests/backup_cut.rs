@@ -11,7 +11,7 @@ use liandong_tests::cluster::Home;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::backup::{json, names};
+use crate::backup::{json, names, refused};
 use crate::province::{GUANGZHOU, PATIENCE, Province, program};
 
 /// A command that reads a backup which stops in the middle, as a disk does that hangs.
@@ -35,6 +35,17 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 impl Stalled {
     /// Starts `restore` with these flags, and lets it read half of `backup`.
     pub async fn begin(province: &Province, backup: &Path, temporary: &Path, flags: &[&str]) -> Stalled {
+        Stalled::begin_by(Command::new(program()), province, backup, temporary, flags).await
+    }
+
+    /// The same by a command that runs the program.
+    async fn begin_by(
+        mut command: Command,
+        province: &Province,
+        backup: &Path,
+        temporary: &Path,
+        flags: &[&str],
+    ) -> Stalled {
         let bytes = fs::read(backup).expect("read");
         let fifo = province.file("fifo");
         let _ = fs::remove_file(&fifo);
@@ -43,7 +54,6 @@ impl Stalled {
         let mut pipe = OpenOptions::new().read(true).write(true).open(&fifo).expect("opened");
         // What it is, by its first bytes, is looked at before it is opened to be read.
         pipe.write_all(&bytes[..4]).expect("written");
-        let mut command = Command::new(program());
         command.args(["site-node", "backup", "restore"]).arg(&fifo).args(flags).args(["--lang", "en"]);
         command.env("TMPDIR", temporary).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.process_group(0).spawn().expect("it starts");
@@ -152,32 +162,47 @@ async fn a_restore_that_was_killed_is_made_again() {
     assert_eq!(json(&node, &["verify"]).await["sound"], true);
 }
 
+/// What is under way is nothing left over.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_restores_do_not_fill_one_directory() {
+    let province = Province::made(&[GUANGZHOU]).await;
+    let (node, file, temporary) = backed_up(&province).await;
+    fs::remove_dir_all(&node.data_dir).expect("lost");
+    let (into, shown) = (node.data_dir.display().to_string(), file.display().to_string());
+    let mut first = Stalled::begin(&province, &file, &temporary, &["--data-dir", &into]).await;
+    for flags in [&[][..], &["--dry-run"]] {
+        let (code, said) =
+            refused(&node, &[&["backup", "restore", &shown, "--lang", "en"], flags].concat()).await;
+        assert!(code == 1 && said.contains("another restore is filling"), "{code} {said}");
+    }
+    first.goes_on();
+    assert_eq!(first.ends().await, Some(0));
+    assert_eq!(json(&node, &["verify"]).await["sound"], true);
+    let (code, said) = refused(&node, &["backup", "restore", &shown, "--lang", "en"]).await;
+    assert!(code == 2 && said.contains("is not empty"), "{code} {said}");
+}
+
+/// As under `nohup`: whoever starts it wants it to outlive the terminal.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_that_is_ignored_ends_nothing() {
     let province = Province::made(&[GUANGZHOU]).await;
     let (_, file, temporary) = backed_up(&province).await;
-    let mut command = Command::new("nohup");
-    command.arg(program()).args(["site-node", "backup", "restore"]).arg(&file);
-    command.args(["--rehearse", "--lang", "en"]).env("TMPDIR", &temporary);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => return eprintln!("skipped: there is no nohup here: {error}"),
-    };
-    let status = PathBuf::from(format!("/proc/{}/status", child.id()));
-    let caught = |text: &str| {
-        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0");
-        u64::from_str_radix(mask.trim(), 16).unwrap_or(0)
-    };
-    // Once it listens to SIGTERM it would listen to SIGHUP too.
-    let mut seen = 0;
-    until("it listens, or has ended", || {
-        seen = fs::read_to_string(&status).map_or(seen, |text| caught(&text));
-        seen & (1 << 14) != 0 || child.try_wait().expect("asked").is_some()
-    })
-    .await;
-    if seen & (1 << 14) != 0 {
-        assert_eq!(seen & 1, 0, "SIGHUP stays ignored");
+    if let Err(error) = Command::new("nohup").arg("true").output() {
+        return eprintln!("skipped: there is no nohup here: {error}");
     }
-    assert!(child.wait().expect("it ends").success());
+    let mut command = Command::new("nohup");
+    command.arg(program());
+    let mut stalled = Stalled::begin_by(command, &province, &file, &temporary, &["--rehearse"]).await;
+    stalled.signal(Signal::HUP);
+    stalled.goes_on();
+    assert_eq!(stalled.ends().await, Some(0), "it goes on");
+    assert_eq!(names(&temporary), [] as [&str; 0]);
+    let mut command = Command::new("nohup");
+    command.arg(program());
+    let mut stalled = Stalled::begin_by(command, &province, &file, &temporary, &["--rehearse"]).await;
+    stalled.signal(Signal::HUP);
+    stalled.signal(Signal::TERM);
+    stalled.hears("SIGTERM");
+    stalled.goes_on();
+    assert_eq!(stalled.ends().await, Some(1), "others end it as ever");
 }

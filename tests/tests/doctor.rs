@@ -184,6 +184,18 @@ async fn what_is_wrong_with_a_site_that_runs_is_found() {
     assert!(code == 1 && found(&answer).contains(&"HUB_UNCONFIRMED"), "{answer}");
 }
 
+/// A hub that does not open cannot say that it has a mirror, with which its keys are backup enough; its settings can.
+async fn backup_counts_by_the_settings(hub: &Home) {
+    let (_, answer) = doctor(hub, &["--quick"]).await;
+    assert!(found(&answer).contains(&"HUB_NO_BACKUP"), "{answer}");
+    let settings = hub.data_dir.join("config.toml");
+    let before = fs::read_to_string(&settings).unwrap_or_default();
+    fs::write(&settings, format!("mirror = \"/srv/mirror\"\n{before}")).expect("written");
+    let (_, answer) = doctor(hub, &["--quick"]).await;
+    assert!(!found(&answer).contains(&"HUB_NO_BACKUP") && fine(&answer).contains(&"backup"), "{answer}");
+    fs::write(&settings, before).expect("as it was");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_damaged_is_found_although_the_site_does_not_open() {
     let mut province = Province::running(&[GUANGZHOU]).await;
@@ -192,6 +204,7 @@ async fn a_log_that_is_damaged_is_found_although_the_site_does_not_open() {
     }
     province.equal().await;
     province.stop().await.expect("they stop");
+    backed_up(province.hub(), &province.file("hub.keys"), &["--only-keys"]).await;
     for site in [GUANGZHOU, SiteCode::PROVINCE] {
         let home = if site.is_province() { province.hub() } else { province.node(site) };
         let path = segment_path(&Paths::new(&home.data_dir).log(), 1);
@@ -201,6 +214,9 @@ async fn a_log_that_is_damaged_is_found_although_the_site_does_not_open() {
         flipped[500] ^= 1;
         fs::write(&path, flipped).expect("damaged");
         let before = fs::read(&path).expect("read");
+        if site.is_province() {
+            backup_counts_by_the_settings(home).await;
+        }
         let (code, answer) = doctor(home, &[]).await;
         let codes = found(&answer);
         assert!(codes.contains(&"SITE_NOT_OPEN") && codes.contains(&"LOG_DAMAGED"), "{answer}");

@@ -6,13 +6,16 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use liandong_node::cli::backup::segments_bytes;
-use liandong_node::store::NODE_FREE_BYTES;
+use liandong_hub::cli::room as hub_room;
+use liandong_node::cli::room as node_room;
 use liandong_proto::id::SiteCode;
 
 use crate::backup::{json, refused, round};
 use crate::backup_cut::Stalled;
 use crate::province::{AWARD_ROUND, GUANGZHOU, MEMBER, Province, member, program};
+
+/// Keys, settings and what else is rounded up to whole pages.
+const SMALL_FILES_KIB: u64 = 256;
 
 /// A file system in memory, gone when dropped.
 struct SmallDisk(tempfile::TempDir);
@@ -107,11 +110,14 @@ async fn nor_does_a_restore_leave_half_a_site() {
     assert!(output.status.code() == Some(1) && said.contains("TMPDIR"), "{said}");
     assert_eq!(fs::read_dir(disk.0.path()).expect("listed").count(), 0, "nothing is left");
     // What it is packed into would fit with an index, and the backup says how long it is inside.
-    disk.grow(((fs::metadata(&file).expect("there").len() + NODE_FREE_BYTES + segments_bytes()) >> 10) + 8);
+    let packed = fs::metadata(&file).expect("there").len();
+    disk.grow(((packed + node_room(packed)) >> 10) + 8);
     let (code, said) = refused(&elsewhere, &restore).await;
     assert!(code == 1 && said.contains("has no room"), "{code} {said}");
     // There was room, and then somebody else took it.
-    disk.grow(64 << 10);
+    let bytes = told["bytes"].as_u64().expect("a number");
+    let just_fits = ((bytes + node_room(bytes)) >> 10) + SMALL_FILES_KIB;
+    disk.grow(just_fits);
     let (data_dir, temporary) = (into.display().to_string(), province.file("tmp"));
     let flags = ["--data-dir", &data_dir];
     let mut stalled = Stalled::begin(&province, Path::new(&file), &temporary, &flags).await;
@@ -125,7 +131,6 @@ async fn nor_does_a_restore_leave_half_a_site() {
     assert_eq!((stalled.ends().await, into.exists()), (Some(1), false), "nothing is left");
     drop(writer);
     fs::remove_file(&filler).expect("removed");
-    disk.grow(64 << 10);
     json(&elsewhere, &["backup", "restore", &file]).await;
     assert_eq!(json(&elsewhere, &["verify"]).await["sound"], true);
     let looked = elsewhere.command(&["doctor", "--json"]).await.expect("it runs");
@@ -168,8 +173,7 @@ async fn a_mirror_that_is_full_stops_the_provinces_writes_and_cities_sync_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_that_does_not_fit_beside_its_keys_is_told() {
-    // What a hub wants free when it opens, and room for keys, and none for the log.
-    let Some(disk) = SmallDisk::mount((128 << 10) + 128) else { return };
+    let Some(disk) = SmallDisk::mount(4) else { return };
     let mut province = Province::made(&[]).await;
     let mirror = province.file("mirror");
     fs::create_dir(&mirror).expect("made");
@@ -186,10 +190,15 @@ async fn a_mirror_that_does_not_fit_beside_its_keys_is_told() {
     let into = disk.0.path().join("hub");
     let mirror = mirror.display().to_string();
     let args = ["backup", "restore", &file, "--mirror", &mirror, "--lang", "en"];
+    // What a hub wants free when it opens, and room for keys, and none for the log.
+    disk.grow((hub_room(64 << 10) >> 10) + SMALL_FILES_KIB);
     let (code, said) = refused(&hub.at(&into), &args).await;
     assert!(code == 1 && said.contains("has no room") && said.contains(".restoring"), "{code} {said}");
     assert!(!into.exists(), "nothing is left");
-    disk.grow(256 << 10);
+    let log = |dir: &str| fs::read_dir(Path::new(&mirror).join(dir)).expect("listed");
+    let lengths = log("log").chain(log("audit")).map(|it| it.expect("one").metadata().expect("it").len());
+    let bytes = lengths.sum::<u64>();
+    disk.grow(((bytes + hub_room(bytes)) >> 10) + SMALL_FILES_KIB);
     json(&hub.at(&into), &args).await;
     assert_eq!(json(&hub.at(&into), &["verify"]).await["sound"], true);
 }

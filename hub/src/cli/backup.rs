@@ -1,6 +1,6 @@
 //! `backup …` at the hub.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use liandong_node::cli::audit;
@@ -14,7 +14,7 @@ use super::{PROGRAM, Setup, from_mirror};
 use crate::config::KEYS;
 use crate::copy::HubChain;
 use crate::hub::{Hub, HubOptions};
-use crate::store_fjall::FREE_BYTES;
+use crate::store_fjall::{FREE_BYTES, WRITTEN_PER_BYTE};
 
 /// What to do with backups.
 #[derive(Debug, clap::Subcommand)]
@@ -38,16 +38,17 @@ pub struct FromArgs {
     mirror: Option<PathBuf>,
 }
 
-/// What has to be free for a hub to open.
-pub(super) fn open_bytes() -> u64 {
-    FREE_BYTES + backup::segments_bytes()
+/// What has to be free beside so many bytes of a hub, so that it opens.
+pub fn room(bytes: u64) -> u64 {
+    let HubOptions { segment_bytes, overlay_bytes, .. } = HubOptions::new(Path::new(""));
+    backup::room(bytes, segment_bytes, FREE_BYTES, WRITTEN_PER_BYTE, overlay_bytes)
 }
 
 fn program() -> Program {
     Program {
         name: PROGRAM,
         is_hub: true,
-        open_bytes: open_bytes(),
+        room,
         chain: || Box::new(HubChain::default()),
         reopen: Arc::new(|put_back, progress| {
             let hub = Hub::open(&HubOptions::new(&put_back.dir), progress)?;

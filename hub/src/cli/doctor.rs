@@ -38,7 +38,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// [`Failure`].
 pub async fn run(args: DoctorArgs, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
     let setup = Setup::load(global, Vec::new(), screen)?;
-    let patient = Patient { dir: &setup.data_dir, is_hub: true, chain: || Box::new(HubChain::default()) };
+    let patient = Patient {
+        dir: &setup.data_dir,
+        is_hub: true,
+        mirrored: setup.config.mirror.is_some(),
+        chain: || Box::new(HubChain::default()),
+    };
     let door = setup.door().await;
     let looked = looked(args, &patient, door.as_ref(), &setup.screen).await;
     if let Ok(door) = door {

@@ -19,7 +19,7 @@ use liandong_proto::sign::VerifyingKey;
 use prost::Message as _;
 use serde_json::json;
 
-use super::backup::open_bytes;
+use super::backup::room;
 use crate::copy::HubChain;
 use crate::mirror::{AUDIT, LOG, count, is_bare_head, place, said};
 
@@ -33,7 +33,7 @@ pub fn take(mirror: &Path, unpacked: &Path, checked: &mut Checked, step: Step<'_
     }
     let (to, bytes) = (unpacked.join(LOG), bytes(&mirror.join(LOG)) + bytes(&mirror.join(AUDIT)));
     // What was unpacked of the log goes before.
-    fits(unpacked, bytes.saturating_sub(self::bytes(&to)) + open_bytes())?;
+    fits(unpacked, bytes.saturating_sub(self::bytes(&to)) + room(bytes))?;
     let mut done = 0;
     copy(&mirror.join(LOG), &to, &mut done, bytes, step)?;
     let torn = cut(&to)?;

@@ -30,6 +30,7 @@ use liandong_node::config::Flag;
 
 use crate::config::{HubConfig, KEYS};
 
+pub use backup::room;
 pub use entry::main_with;
 use linking_key::LinkingKeyCommand;
 use mirror::MirrorCommand;

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
+use liandong_node::backup;
 use liandong_node::index::{Engine, Index, IndexError, Peeked};
 use liandong_node::log::{self, DirLock, Log, LogError, Pos};
 use liandong_node::rows;
@@ -139,6 +140,7 @@ fn take(options: &HubOptions) -> Result<(Paths, DirLock), SiteError> {
     }
     let lock = DirLock::acquire(&options.data_dir)?;
     paths.note_layout()?;
+    backup::tidy(&options.data_dir);
     Ok((paths, lock))
 }
 

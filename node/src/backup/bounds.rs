@@ -20,7 +20,7 @@ const MOST_SEGMENTS: u64 = 1 << 16;
 /// What a manifest says of itself, and of each member.
 const MANIFEST_HEAD_BYTES: u64 = 4 << 10;
 const MANIFEST_ROW_BYTES: u64 = 512;
-/// As far as this program looks back while it unpacks is 2 MiB.
+/// As far as a reader looks back while it unpacks: 8 MiB, by its logarithm. What wants more is not unpacked.
 pub(super) const WINDOW_LOG: u32 = 23;
 /// Zeros behind the last member, with which tar fills its blocks.
 pub(super) const TAIL_BYTES: u64 = 1 << 20;

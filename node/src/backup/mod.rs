@@ -15,6 +15,7 @@
 
 mod bounds;
 mod cipher;
+mod held;
 mod last;
 mod manifest;
 mod member;
@@ -35,11 +36,12 @@ use crate::say;
 use crate::text::Said;
 
 pub use cipher::{Lock, Opening, Sealing};
+pub use held::{Held, hold};
 pub use last::{Made, note_made};
 pub use manifest::Manifest;
 pub use member::{Kept, LeftOut, Small, SmallFiles, small_files};
 pub use pack::{Content, pack};
-pub use place::{UNPACKED, check_free, give_up, place};
+pub use place::{Filling, UNPACKED, check_free, tidy};
 pub use space::{fits, free_bytes};
 pub use unpack::{Checked, Destination, unpack};
 
@@ -68,6 +70,9 @@ pub enum BackupError {
         /// What is not of that restore, or was touched since.
         names: Vec<String>,
     },
+    /// Another restore is under way there.
+    #[error("another restore is filling {0}")]
+    Busy(PathBuf),
     /// There is no room for it.
     #[error("{path} needs {needed} bytes, {free} are free")]
     NoRoom {
@@ -144,6 +149,13 @@ impl BackupError {
                      再删除 {names} 和 {UNPACKED}，然后重试",
                     "{shown} holds what a restore that was cut short has left, but {names} is not as it left it, so nothing was \
                      changed; see what that is, move away what you want to keep, remove {names} and {UNPACKED}, and try again"
+                )
+            }
+            BackupError::Busy(dir) => {
+                let shown = dir.display();
+                say!(
+                    "另一个恢复正在写入 {shown}，没有改动；请等它结束，或换一个目录",
+                    "another restore is filling {shown}, so nothing was changed; wait until it ends, or name another directory"
                 )
             }
             BackupError::NoRoom { path, needed, free } => {

@@ -1,9 +1,9 @@
 //! Putting what was unpacked into its place, so that a restore that is cut short at any moment can be made again.
 //!
 //! Everything is unpacked into `.restoring` and checked there. Then a list of it is made, durably, and one thing after the
-//! other gets its place, the log last: from then on there is a site. A restore that finds the list of an earlier one moves
+//! other gets its place, the log last: from then on there is a site, whatever of `.restoring` is left. A restore that finds the list of an earlier one moves
 //! back what that had placed, if nobody has touched it since, and begins anew. It removes nothing but what stands in
-//! `.restoring`.
+//! `.restoring`. A restore holds the directory meanwhile: what another one does that is under way is nothing left over.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +11,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::BackupError;
+use rustix::io::Errno;
+
+use super::{BackupError, Held, hold};
 
 /// Where a restore puts things before all of them are there.
 pub const UNPACKED: &str = ".restoring";
@@ -36,8 +38,11 @@ pub(super) enum Found {
 /// Whether a restore may go there. Nothing is changed.
 ///
 /// # Errors
-/// [`BackupError::Exists`], [`BackupError::Touched`]; when it cannot be seen.
+/// [`BackupError::Exists`], [`BackupError::Touched`], [`BackupError::Busy`]; when it cannot be seen.
 pub fn check_free(dir: &Path) -> Result<(), BackupError> {
+    if matches!(hold(dir, true), Ok(Held::Others)) {
+        return Err(BackupError::Busy(dir.to_path_buf()));
+    }
     match found(dir).map_err(BackupError::file(dir))? {
         Found::Free | Found::CutShort(_) => Ok(()),
         Found::Touched(names) => Err(BackupError::Touched { dir: dir.to_path_buf(), names }),
@@ -99,38 +104,124 @@ fn look(root: &Path, path: &Path, into: &mut BTreeMap<String, String>) -> io::Re
     Ok(())
 }
 
-/// Puts what was unpacked into its places, the log last: from then on there is a site.
-///
-/// # Errors
-/// [`BackupError`]; [`give_up`] takes it back.
-pub fn place(dir: &Path) -> Result<(), BackupError> {
-    place_by(dir, &mut |from, to| fs::rename(from, to))
+/// The directory that a restore fills, which no other one does meanwhile.
+#[derive(Debug)]
+pub struct Filling {
+    dir: PathBuf,
+    /// It was not there before.
+    made: bool,
+    /// None where directories cannot be locked.
+    _lock: Option<File>,
 }
 
-fn place_by(dir: &Path, rename: &mut dyn FnMut(&Path, &Path) -> io::Result<()>) -> Result<(), BackupError> {
+impl Filling {
+    /// Takes a directory, which need not be there yet.
+    ///
+    /// # Errors
+    /// [`BackupError::Busy`]; when it cannot be made or opened.
+    pub fn begin(dir: &Path) -> Result<Filling, BackupError> {
+        loop {
+            let made = !dir.exists();
+            let builder = &mut fs::DirBuilder::new();
+            builder.recursive(true).mode(0o700).create(dir).map_err(BackupError::file(dir))?;
+            let lock = match hold(dir, true) {
+                Ok(Held::Mine(lock)) => Some(lock),
+                Ok(Held::Others) => return Err(BackupError::Busy(dir.to_path_buf())),
+                // Another one that came to nothing has removed it just now.
+                Ok(Held::Gone) => continue,
+                Err(error) if cannot_lock(&error) => None,
+                Err(error) => return Err(BackupError::file(dir)(error)),
+            };
+            return Ok(Filling { dir: dir.to_path_buf(), made, _lock: lock });
+        }
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Puts what was unpacked into its places, the log last: from then on there is a site. What fails behind that is no
+    /// failure of the restore, and is answered.
+    ///
+    /// # Errors
+    /// [`BackupError`]; [`give_up`](Filling::give_up) takes it back.
+    pub fn place(&self) -> Result<Option<BackupError>, BackupError> {
+        place_by(&self.dir, &mut carry_out)
+    }
+
+    /// Takes back what was unpacked and placed, as far as there is no site yet and nobody has touched it.
+    pub fn give_up(self) {
+        // What this cannot do the next restore does, or says.
+        let _ = clear(&self.dir);
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        if self.made {
+            // Only where nothing is in it.
+            let _ = fs::remove_dir(&self.dir);
+        }
+    }
+}
+
+/// Some network file systems lock files and no directories. A restore goes on there without.
+fn cannot_lock(error: &io::Error) -> bool {
+    let no_lock = [Errno::BADF, Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS];
+    Errno::from_io_error(error).is_some_and(|errno| no_lock.contains(&errno))
+}
+
+/// Removes what a restore has left that was cut short behind its end. Whoever opens a site calls it.
+pub fn tidy(dir: &Path) {
+    let (unpacked, list) = (dir.join(UNPACKED), [LIST.to_owned(), format!("{LIST}.part")]);
+    let is_done = dir.join(LOG).exists()
+        && names_in(&unpacked).is_ok_and(|names| names.iter().all(|name| list.contains(name)));
+    if is_done {
+        // It stands in nobody's way.
+        let _ = fs::remove_dir_all(&unpacked);
+    }
+}
+
+/// One step of giving things their places.
+enum Act<'a> {
+    Rename(&'a Path, &'a Path),
+    Sync(&'a Path),
+    Remove(&'a Path),
+}
+
+fn carry_out(act: Act<'_>) -> io::Result<()> {
+    match act {
+        Act::Rename(from, to) => fs::rename(from, to),
+        Act::Sync(dir) => File::open(dir)?.sync_all(),
+        Act::Remove(dir) => fs::remove_dir_all(dir),
+    }
+}
+
+type CarryOut<'a> = &'a mut dyn FnMut(Act<'_>) -> io::Result<()>;
+
+fn place_by(dir: &Path, act: CarryOut<'_>) -> Result<Option<BackupError>, BackupError> {
     let unpacked = dir.join(UNPACKED);
     let mut names = names_in(&unpacked).map_err(BackupError::file(&unpacked))?;
     names.sort_by_key(|name| name == LOG);
     let list = unpacked.join(LIST);
-    write_list(&unpacked, &names, &list, rename).map_err(BackupError::file(&list))?;
+    write_list(&unpacked, &names, &list, act).map_err(BackupError::file(&list))?;
     for name in names {
         if name == LOG {
-            sync_dir(dir)?;
+            act(Act::Sync(dir)).map_err(BackupError::file(dir))?;
         }
         let (from, to) = (unpacked.join(&name), dir.join(&name));
-        rename(&from, &to).map_err(BackupError::file(&to))?;
+        act(Act::Rename(&from, &to)).map_err(BackupError::file(&to))?;
     }
-    sync_dir(dir)?;
-    fs::remove_dir_all(&unpacked).map_err(BackupError::file(&unpacked))?;
-    sync_dir(dir)
+    let mut end = || {
+        act(Act::Sync(dir)).map_err(BackupError::file(dir))?;
+        act(Act::Remove(&unpacked)).map_err(BackupError::file(&unpacked))?;
+        act(Act::Sync(dir)).map_err(BackupError::file(dir))
+    };
+    Ok(end().err())
 }
 
-fn write_list(
-    unpacked: &Path,
-    names: &[String],
-    list: &Path,
-    rename: &mut dyn FnMut(&Path, &Path) -> io::Result<()>,
-) -> io::Result<()> {
+fn write_list(unpacked: &Path, names: &[String], list: &Path, act: CarryOut<'_>) -> io::Result<()> {
     let mut files = BTreeMap::new();
     names.iter().try_for_each(|name| look(unpacked, Path::new(name), &mut files))?;
     let beside = unpacked.join(format!("{LIST}.part"));
@@ -138,14 +229,8 @@ fn write_list(
     let lines: String = files.iter().map(|(path, mark)| format!("{mark} {path}\n")).collect();
     file.write_all(lines.as_bytes())?;
     file.sync_all()?;
-    rename(&beside, list)?;
-    File::open(unpacked)?.sync_all()
-}
-
-/// Takes back what was unpacked and placed, as far as there is no site yet and nobody has touched it.
-pub fn give_up(dir: &Path) {
-    // What this cannot do the next restore does, or says.
-    let _ = clear(dir);
+    act(Act::Rename(&beside, list))?;
+    act(Act::Sync(unpacked))
 }
 
 /// Moves back what was placed, then removes all that was unpacked.
@@ -169,17 +254,15 @@ fn clear(dir: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// The directory that a restore fills. Given up, it is as it was found.
+/// Where things are unpacked. Given up, it goes.
 pub(super) struct Target {
-    dir: PathBuf,
     pub unpacked: PathBuf,
-    made: bool,
     kept: bool,
 }
 
 impl Target {
-    pub fn begin(dir: &Path) -> Result<Target, BackupError> {
-        let made = !dir.exists();
+    pub fn begin(filling: &Filling) -> Result<Target, BackupError> {
+        let dir = filling.dir();
         clear(dir)?;
         let unpacked = dir.join(UNPACKED);
         fs::DirBuilder::new()
@@ -189,7 +272,7 @@ impl Target {
             .map_err(BackupError::file(&unpacked))?;
         crate::site::make_private_dir(dir)
             .map_err(|error| BackupError::file(dir)(io::Error::other(error)))?;
-        Ok(Target { dir: dir.to_path_buf(), unpacked, made, kept: false })
+        Ok(Target { unpacked, kept: false })
     }
 
     pub fn keep(mut self) {
@@ -202,9 +285,6 @@ impl Drop for Target {
         if !self.kept {
             // The next restore takes it away.
             let _ = fs::remove_dir_all(&self.unpacked);
-            if self.made {
-                let _ = fs::remove_dir(&self.dir);
-            }
         }
     }
 }
@@ -214,106 +294,4 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), BackupError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A directory where everything is unpacked.
-    fn unpacked() -> tempfile::TempDir {
-        let dir = tempfile::tempdir().expect("a directory");
-        fill(dir.path());
-        dir
-    }
-
-    fn fill(dir: &Path) {
-        let target = Target::begin(dir).expect("free");
-        for name in ["keys/city.key", "keys/city/1.key", "config.toml", "audit/1.log", "log/1.log"] {
-            let path = target.unpacked.join(name);
-            fs::create_dir_all(path.parent().expect("one")).expect("made");
-            fs::write(path, name).expect("written");
-        }
-        target.keep();
-    }
-
-    /// Places things until the `n`th is to be renamed, as if the process was killed there. Whether all were.
-    fn cut_at(dir: &Path, n: usize) -> bool {
-        let mut done = 0;
-        let placed = place_by(dir, &mut |from, to| {
-            if done == n {
-                return Err(io::Error::other("killed"));
-            }
-            done += 1;
-            fs::rename(from, to)
-        });
-        placed.is_ok()
-    }
-
-    #[test]
-    fn a_restore_that_was_cut_short_anywhere_is_made_again() {
-        for n in 0.. {
-            let dir = unpacked();
-            if cut_at(dir.path(), n) {
-                assert_eq!(n, 5, "the list, and four things");
-                assert_eq!(found(dir.path()).expect("seen"), Found::Taken, "a site");
-                assert_eq!(names_in(dir.path()).expect("listed"), ["audit", "config.toml", "keys", "log"]);
-                break;
-            }
-            check_free(dir.path()).unwrap_or_else(|error| panic!("after {n}: {error}"));
-            fill(dir.path());
-            place(dir.path()).unwrap_or_else(|error| panic!("after {n}: {error}"));
-            assert_eq!(names_in(dir.path()).expect("listed"), ["audit", "config.toml", "keys", "log"]);
-            assert_eq!(fs::read(dir.path().join("keys/city/1.key")).expect("read"), b"keys/city/1.key");
-        }
-    }
-
-    #[test]
-    fn one_that_fails_takes_back_what_it_had_placed() {
-        let dir = unpacked();
-        assert!(!cut_at(dir.path(), 3));
-        give_up(dir.path());
-        assert_eq!(names_in(dir.path()).expect("listed"), [] as [&str; 0]);
-    }
-
-    /// What is named, and left as it is, when somebody did `touch` to a restore that was cut short.
-    #[track_caller]
-    fn check(touch: impl FnOnce(&Path), expected: &[&str]) {
-        let dir = unpacked();
-        assert!(!cut_at(dir.path(), 4), "all but the log is placed");
-        touch(dir.path());
-        let before = names_in(dir.path()).expect("listed");
-        let refused = Target::begin(dir.path()).err().expect("it is refused");
-        match &refused {
-            BackupError::Touched { names, .. } => assert_eq!(names, expected),
-            other => panic!("{other}"),
-        }
-        let said = refused.said();
-        assert!(expected.iter().all(|name| said.en.contains(name) && said.zh.contains(name)), "{}", said.en);
-        give_up(dir.path());
-        assert_eq!(names_in(dir.path()).expect("listed"), before);
-        assert!(dir.path().join(UNPACKED).join(LOG).exists(), "nothing is removed");
-    }
-
-    #[test]
-    fn what_somebody_has_touched_since_is_named_and_left_alone() {
-        check(|dir| fs::write(dir.join("notes.txt"), "mine").expect("written"), &["notes.txt"]);
-        check(|dir| fs::write(dir.join("config.toml"), "[log]").expect("written"), &["config.toml"]);
-        check(|dir| fs::write(dir.join("keys/other.key"), "mine").expect("written"), &["keys"]);
-        check(|dir| fs::remove_file(dir.join("keys/city.key")).expect("removed"), &["keys"]);
-        // As a version before this one left it, without a list.
-        check(
-            |dir| fs::remove_file(dir.join(UNPACKED).join(LIST)).expect("removed"),
-            &["audit", "config.toml", "keys"],
-        );
-    }
-
-    #[test]
-    fn a_site_is_never_taken_for_what_was_left() {
-        let dir = unpacked();
-        assert!(!cut_at(dir.path(), 4));
-        fs::create_dir(dir.path().join(LOG)).expect("somebody made a site there");
-        assert!(matches!(Target::begin(dir.path()), Err(BackupError::Exists(_))));
-        let other = tempfile::tempdir().expect("a directory");
-        fs::write(other.path().join("x"), "mine").expect("written");
-        assert!(matches!(Target::begin(other.path()), Err(BackupError::Exists(_))));
-        assert_eq!(names_in(other.path()).expect("listed"), ["x"]);
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ use super::bounds::{Bounds, TAIL_BYTES, WINDOW_LOG, shown};
 use super::cipher::Opening;
 use super::manifest::{FORMAT_NAME, MANIFEST_NAME, Manifest, Member, check_format, no_backup};
 use super::member::{LAYOUT_NAME, LOGS, is_known};
-use super::place::{Target, sync_dir};
+use super::place::{Filling, Target, sync_dir};
 use super::{BackupError, Chain, space};
 use crate::audit;
 use crate::log::{Copied, segment_path};
@@ -46,10 +46,10 @@ pub struct Checked {
 /// Where a backup is put.
 #[derive(Clone, Copy, Debug)]
 pub struct Destination<'a> {
-    /// An empty directory, or one that does not exist yet.
-    pub dir: &'a Path,
-    /// What has to be free beside what is put there, so that the site opens.
-    pub open_bytes: u64,
+    /// An empty directory, or one that was made for it.
+    pub filling: &'a Filling,
+    /// What has to be free beside so many bytes that are put there, so that the site opens.
+    pub room: fn(u64) -> u64,
 }
 
 /// Reads a backup; `whose` refuses one of another site than is wanted. without `into` nothing is written.
@@ -65,7 +65,7 @@ pub fn unpack(
     stopped: &AtomicBool,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Checked, BackupError> {
-    let target = into.map(|into| Target::begin(into.dir)).transpose()?;
+    let target = into.map(|into| Target::begin(into.filling)).transpose()?;
     let file = File::open(path).map_err(BackupError::file(path))?;
     let total = file.metadata().map_err(BackupError::file(path))?.len();
     let done = Arc::new(AtomicU64::new(0));
@@ -141,10 +141,10 @@ impl Reader<'_> {
         let path = self.path;
         let mut manifest = None;
         let (inside, unpacked_bytes) = length_of(inside).map_err(broken(path))?;
-        if let Some(Destination { dir, open_bytes }) = self.to {
+        if let Some(Destination { filling, room }) = self.to {
             // What is in it is no shorter than what it is packed into, as long as it does not say better.
             let bytes = unpacked_bytes.unwrap_or(self.packed_bytes);
-            space::fits(dir, bytes.saturating_add(open_bytes))?;
+            space::fits(filling.dir(), bytes.saturating_add(room(bytes)))?;
         }
         let mut decoder = zstd::Decoder::new(inside).map_err(broken(path))?;
         decoder.window_log_max(WINDOW_LOG).map_err(broken(path))?;

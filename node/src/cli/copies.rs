@@ -1,5 +1,6 @@
 //! `backup …` and `doctor` at a node.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::backup::{self, BackupCommand, Program, Reopened};
@@ -11,12 +12,19 @@ use super::screen::Screen;
 use super::{PROGRAM, Setup, audit};
 use crate::config::NODE_KEYS;
 use crate::site::{OwnChain, Records as _, Site, SiteOptions};
+use crate::store::{NODE_FREE_BYTES, WRITTEN_PER_BYTE};
+
+/// What has to be free beside so many bytes of a site, so that it opens.
+pub fn room(bytes: u64) -> u64 {
+    let SiteOptions { segment_bytes, overlay_bytes, .. } = SiteOptions::new(Path::new(""));
+    backup::room(bytes, segment_bytes, NODE_FREE_BYTES, WRITTEN_PER_BYTE, overlay_bytes)
+}
 
 fn program() -> Program {
     Program {
         name: PROGRAM,
         is_hub: false,
-        open_bytes: crate::store::NODE_FREE_BYTES + backup::segments_bytes(),
+        room,
         chain: || Box::new(OwnChain::default()),
         reopen: Arc::new(|put_back, progress| {
             let site = Site::open(&SiteOptions::new(&put_back.dir), progress)?;
@@ -59,7 +67,12 @@ pub async fn run(command: BackupCommand, global: &Global, screen: &mut Screen) -
 /// [`Failure`].
 pub async fn examine(args: DoctorArgs, global: &Global, screen: &mut Screen) -> Result<Exit, Failure> {
     let setup = Setup::load(global, Vec::new(), screen)?;
-    let patient = Patient { dir: &setup.data_dir, is_hub: false, chain: || Box::new(OwnChain::default()) };
+    let patient = Patient {
+        dir: &setup.data_dir,
+        is_hub: false,
+        mirrored: false,
+        chain: || Box::new(OwnChain::default()),
+    };
     let door = setup.door().await;
     let looked = async {
         let mut report = Report::default();

@@ -39,6 +39,7 @@ use clap::{Parser, Subcommand};
 
 use crate::caller::Caller;
 use crate::config::{NODE_KEYS, NodeConfig};
+pub use copies::room;
 use door::Door;
 pub use entry::main_with;
 use exit::{Exit, Failure};

@@ -2,8 +2,6 @@
 //! has. Where the two differ the log is right. Nothing is taken over from the hub.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::sync::Arc;
 
 use liandong_proto::id::RecordId;
 use liandong_proto::pb::audit::v1::What;
@@ -12,17 +10,14 @@ use liandong_proto::pb::log::v1 as pb;
 use super::open::{Replay, read_state};
 use super::{Site, SiteError, locked};
 use crate::audit::Note;
-use crate::index::{Check, Index, IndexOptions, Pace, Staged};
+use crate::index::{Check, Index, Staged};
 use crate::log::Pos;
 use crate::rows;
-use crate::store::MemoryStore;
 
 /// So many ids are named one by one; of more, how many there are.
 pub const NAMED: usize = 10;
 /// So many records are known to be right; beyond that they are looked into again.
 const MOST_PROVED: usize = 100_000;
-/// Bytes of rows that wait to be looked at.
-const OVERLAY: usize = 8 << 20;
 
 /// Records that the index was found to have as the log does, each with the check of its row then.
 pub(super) type Proved = HashMap<(u32, RecordId), Option<Check>>;
@@ -51,22 +46,30 @@ impl Site {
     /// # Errors
     /// [`SiteError`].
     pub fn heal(&self, records: &[(u32, RecordId)]) -> Result<Vec<(u32, RecordId)>, SiteError> {
-        let dir = self.paths.dir.join("index.check");
-        let failed = |source| SiteError::File { path: dir.clone(), source };
-        let aside = Index::open(IndexOptions {
-            dir: dir.clone(),
-            engine: Box::new(|_| Ok(Arc::new(MemoryStore::default()))),
-            overlay_bytes: OVERLAY,
-            pace: Pace::default(),
-            before_apply: Box::new(|_| Ok(())),
-            in_log: Box::new(|_| true),
-        })?
-        .0;
-        let key = locked(&self.writer).author.keys().city.clone();
+        self.heal_beside(records, || ())
+    }
+
+    /// The same; `meanwhile` is what goes on between the long reading and the short one.
+    pub(super) fn heal_beside(
+        &self,
+        records: &[(u32, RecordId)],
+        meanwhile: impl FnOnce(),
+    ) -> Result<Vec<(u32, RecordId)>, SiteError> {
+        let aside = Index::in_memory();
+        // Up to there, these keys open everything: others may be taken while it is read.
+        let (key, end) = {
+            let writer = locked(&self.writer);
+            (writer.author.keys().city.clone(), self.log.end())
+        };
         let mut replay = Replay::new(pb::SiteRow::default(), &key);
         replay.only = Some(records.iter().copied().collect::<HashSet<_>>());
+        replay.until = Some(end);
         let reached = replay.run(&*self.log, Pos::default(), &aside, &mut |_| {})?;
+        meanwhile();
         let healed = locked(&self.writer).whole(|writer| {
+            let key = writer.author.keys().city.clone();
+            let mut replay = replay.with_keys(&key);
+            replay.until = None;
             replay.run(&*self.log, reached, &aside, &mut |_| {})?;
             let (mut staged, mut healed, mut proved) = (Vec::new(), Vec::new(), Proved::new());
             for (kind, record) in records {
@@ -92,8 +95,6 @@ impl Site {
             known.extend(proved);
             Ok::<_, SiteError>(healed)
         })?;
-        aside.close()?;
-        fs::remove_dir_all(&dir).map_err(failed)?;
         self.tell_healed(&healed);
         Ok(healed)
     }

@@ -274,6 +274,8 @@ pub struct Replay<'a> {
     pub row: pb::SiteRow,
     /// Only these records are folded, where they are named.
     pub only: Option<HashSet<(u32, RecordId)>>,
+    /// What is appended from there on is left to another run, where it is named.
+    pub until: Option<Pos>,
     /// Which epochs go on from which.
     pub lineage: Lineage,
     key: &'a CityRing,
@@ -289,7 +291,16 @@ impl<'a> Replay<'a> {
         let mut lineage = Lineage::default();
         row.line.iter().for_each(|opened| note_epoch(&mut lineage, opened));
         let (touched, checks, gone) = Default::default();
-        Replay { row, only: None, lineage, key, touched, checks, gone }
+        Replay { row, only: None, until: None, lineage, key, touched, checks, gone }
+    }
+
+    /// The same with a ring that has more keys.
+    pub fn with_keys<'b>(self, key: &'b CityRing) -> Replay<'b>
+    where
+        'a: 'b,
+    {
+        let replay: Replay<'b> = self;
+        Replay { key, ..replay }
     }
 
     /// Folds the log from a place to its end into an index: how far it has come, which is where another run goes on.
@@ -307,6 +318,9 @@ impl<'a> Replay<'a> {
         let mut reached = from;
         for raw in log.read(from) {
             let raw = raw?;
+            if self.until.is_some_and(|until| raw.pos >= until) {
+                break;
+            }
             done += raw.payload.len() as u64;
             reached = raw.next;
             let delivery = raw.kind == record_kind::RECEIVED;

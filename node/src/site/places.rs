@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{Paths, SiteError};
+use crate::backup;
 use crate::index::Index;
 use crate::log::DirLock;
 
@@ -48,6 +49,7 @@ impl Paths {
         }
         let lock = DirLock::acquire(&self.dir)?;
         self.note_layout()?;
+        backup::tidy(&self.dir);
         self.settle_log()?;
         Ok(lock)
     }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 pub use guard::{Guarded, guarded};
 pub use memory::MemoryStore;
-pub use sled::{FREE_BYTES as NODE_FREE_BYTES, open_sled};
+pub use sled::{FREE_BYTES as NODE_FREE_BYTES, WRITTEN_PER_BYTE, open_sled};
 pub use space::{file_error, require_free};
 
 /// A row to write: a key, and its new value or `None` to remove it.

@@ -31,7 +31,7 @@ use super::{Put, Rows, Store, StoreError};
 /// Free space in bytes below which sled is neither opened nor written: a snapshot and a few segments.
 pub const FREE_BYTES: u64 = 16 << 20;
 /// What a batch may take on disk, as a multiple of its size: each rewrites the pages it touches.
-const WRITTEN_PER_BYTE: u64 = 8;
+pub const WRITTEN_PER_BYTE: u64 = 8;
 /// Larger batches cost memory until they are done, and keep readers waiting: 1.3 k records of 400 bytes.
 const BATCH_BYTES: usize = 512 << 10;
 /// Puts per step of the collector, which frees up to 512 pieces; a put leaves two to four.

@@ -49,8 +49,8 @@ pub struct Program {
     pub name: &'static str,
     /// Whether it is the hub's.
     pub is_hub: bool,
-    /// What has to be free for a site to open: an index, and a segment of each log.
-    pub open_bytes: u64,
+    /// What has to be free beside so many bytes of a site, so that it opens.
+    pub room: fn(u64) -> u64,
     /// What holds its log together.
     pub chain: fn() -> Box<dyn Chain>,
     /// Opens what was put back.
@@ -82,9 +82,14 @@ pub struct Reopened {
     pub faults: Vec<(String, String)>,
 }
 
-/// What a site takes when it opens: the last segment of its log, and of its audit log, get their whole length.
-pub fn segments_bytes() -> u64 {
-    2 * crate::log::Options::default().segment_bytes
+/// What has to be free for a site to open beside so many bytes of it, of which most are its log. Its index is made: it gets no
+/// longer than twice that. A new segment of the log gets its whole length at once, and one of the audit log. `free` is what the
+/// store wants to be left whenever it writes, and `per_byte` what it wants for each byte of what is written at once: no more than
+/// is `staged`.
+pub fn room(bytes: u64, segment: u64, free: u64, per_byte: u64, staged: usize) -> u64 {
+    let segments = segment + crate::log::Options::default().segment_bytes;
+    let at_once = bytes.min(staged as u64).saturating_mul(per_byte);
+    bytes.saturating_mul(2).saturating_add(segments + free + at_once)
 }
 
 impl Program {
@@ -118,9 +123,10 @@ impl From<BackupError> for Failure {
             BackupError::Exists(_) | BackupError::Touched { .. } | BackupError::Foreign(_) => Exit::Usage,
             BackupError::Closed(_) => Exit::Denied,
             BackupError::Damaged(_) | BackupError::Log(_) => Exit::Damaged,
-            BackupError::NoRoom { .. } | BackupError::NotSealed(_) | BackupError::Interrupted => {
-                Exit::Internal
-            }
+            BackupError::NoRoom { .. }
+            | BackupError::Busy(_)
+            | BackupError::NotSealed(_)
+            | BackupError::Interrupted => Exit::Internal,
         };
         Failure { exit, said: error.said() }
     }

@@ -3,15 +3,13 @@
 //! It is locked for as long as its process lives. What a process has left that was killed, the next rehearsal of the same
 //! account removes.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use liandong_proto::id::hex;
-use rustix::fs::OFlags;
 
-use crate::backup::BackupError;
+use crate::backup::{BackupError, Held, hold};
 use crate::now::random;
 
 const NAME: &str = "liandong-rehearsal-";
@@ -30,7 +28,7 @@ impl Rehearsal {
             let dir = parent.join(format!("{NAME}{}", hex(&random::<8>())));
             DirBuilder::new().mode(0o700).create(&dir).map_err(BackupError::file(&dir))?;
             // Another one that sweeps may have come between.
-            if let Some(lock) = lock(&dir).map_err(BackupError::file(&dir))? {
+            if let Held::Mine(lock) = hold(&dir, false).map_err(BackupError::file(&dir))? {
                 return Ok(Rehearsal { dir, _lock: lock });
             }
         }
@@ -49,24 +47,6 @@ impl Drop for Rehearsal {
     }
 }
 
-/// Takes the lock of a directory; `None` when somebody has it, or the directory has gone.
-fn lock(dir: &Path) -> io::Result<Option<File>> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
-    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(dir);
-    let file = match opened {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
-    };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Ok(None),
-        Err(fs::TryLockError::Error(error)) => return Err(error),
-    }
-    let (locked, named) = (file.metadata()?, fs::symlink_metadata(dir));
-    let is_same = named.is_ok_and(|named| (named.dev(), named.ino()) == (locked.dev(), locked.ino()));
-    Ok(is_same.then_some(file))
-}
-
 /// Removes what rehearsals have left whose processes are gone. What belongs to others, or looks otherwise, stays.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
@@ -77,7 +57,7 @@ fn sweep(parent: &Path) {
         if !is_one {
             continue;
         }
-        if let Ok(Some(lock)) = lock(&path)
+        if let Ok(Held::Mine(lock)) = hold(&path, false)
             && lock.metadata().is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw())
         {
             // Held until it is gone, so that nobody takes it for theirs.

@@ -14,7 +14,7 @@ use super::rehearsal::Rehearsal;
 use super::secret::OpenArgs;
 use super::{Program, Reopened, Reopening, json_of, patiently, reached, text_of};
 use crate::backup::{
-    BackupError, Checked, Destination, Opening, Step, UNPACKED, check_free, give_up, place, unpack,
+    BackupError, Checked, Destination, Filling, Opening, Step, UNPACKED, check_free, unpack,
 };
 use crate::caller::Caller;
 use crate::cli::exit::{Exit, Failure};
@@ -82,20 +82,21 @@ pub async fn restore(
     if args.dry_run {
         return tried(&args, &opening, &dir, program, &mut signals, screen).await;
     }
-    let (path, to, mine, was_there) = (args.file.clone(), dir.clone(), program.clone(), dir.exists());
+    let (path, to, mine) = (args.file.clone(), dir.clone(), program.clone());
     let (is_rehearsal, author) = (args.rehearse, caller.author.clone());
     let what = Text { zh: "读取备份", en: "reading the backup" };
     let unpacked = patiently(what, screen, &mut signals, move |stopped, bar| {
         let (mut chain, whose) = ((mine.chain)(), |site| mine.own(site));
         let step = &mut |done, total| bar.at(done, total);
-        let into = Some(Destination { dir: &to, open_bytes: mine.open_bytes });
+        let filling = Filling::begin(&to)?;
+        let into = Some(Destination { filling: &filling, room: mine.room });
         let unpacked = unpack(&path, &opening, into, &whose, &mut *chain, stopped, step);
         let mut checked = unpacked.map_err(|error| match error {
             BackupError::Exists(dir) if dir == to => not_empty(&to),
             error @ BackupError::NoRoom { .. } if is_rehearsal => elsewhere(error.into()),
             error => error.into(),
         })?;
-        let placed = || -> Result<Told, Failure> {
+        let placed = || -> Result<_, Failure> {
             let step: Step<'_> = &mut |done, total| {
                 bar.at(done, total);
                 if stopped.load(Ordering::Relaxed) { Err(BackupError::Interrupted) } else { Ok(()) }
@@ -108,23 +109,21 @@ pub async fn restore(
             if mine.is_hub && !is_rehearsal {
                 say_put_back(&to.join(UNPACKED), &author)?;
             }
-            place(&to)?;
-            Ok(told)
+            Ok((told, filling.place()?))
         };
         match placed() {
-            Ok(told) => Ok((checked, told)),
+            Ok((told, left)) => Ok((checked, told, left)),
             Err(failure) => {
                 // What was unpacked, and what of it was placed; the next restore takes away what this cannot.
-                give_up(&to);
-                if !was_there {
-                    // Only where nothing else is in it.
-                    let _ = std::fs::remove_dir(&to);
-                }
+                filling.give_up();
                 Err(failure)
             }
         }
     });
-    let (checked, told) = unpacked.await?;
+    let (checked, told, left) = unpacked.await?;
+    if let Some(error) = left {
+        screen.note(&not_tidied(&dir, &error));
+    }
     let reopened = if checked.manifest.keys {
         let reopening = Reopening {
             dir: dir.clone(),
@@ -327,6 +326,15 @@ fn keys_alone(is_hub: bool) -> Failure {
              liandong-node restore"
         )
     })
+}
+
+/// Everything has its place, and something failed behind that.
+fn not_tidied(dir: &Path, error: &BackupError) -> Said {
+    let shown = dir.display();
+    say!(
+        "{shown} 已恢复完整，但收尾时出错（{error}）；若马上断电，可能要再恢复一次；残留的 {UNPACKED} 由下次启动删除",
+        "all is in its place in {shown}, but something failed behind that ({error}); should the power fail now, the restore may          have to be made again; what is left of {UNPACKED} goes with the next start"
+    )
 }
 
 fn not_opened(dir: &Path, failure: Failure) -> Failure {

@@ -42,6 +42,8 @@ pub struct Patient<'a> {
     pub dir: &'a Path,
     /// Whether it is the hub's.
     pub is_hub: bool,
+    /// Whether its settings name a mirror of its log.
+    pub mirrored: bool,
     /// What holds its log together.
     pub chain: fn() -> Box<dyn Chain>,
 }
@@ -62,7 +64,7 @@ pub async fn common(
         Ok(door) => door,
         Err(failure) if !Paths::new(patient.dir).log().exists() => return Err(failure.clone()),
         Err(failure) => {
-            standing::backup(patient.dir, patient.is_hub, false, report);
+            standing::backup(patient.dir, patient.is_hub, patient.mirrored, report);
             closed(args, patient, failure, report, screen).await?;
             return Ok(None);
         }

@@ -29,7 +29,8 @@ impl Fetched {
         self.0.len() as u64
     }
 
-    /// Takes in entries as the hub sends them. Those that are in the log are passed over.
+    /// Takes in entries as the hub sends them. Those that are in the log are passed over; of a record that was erased here
+    /// the header alone is taken: the hub may not have heard of it yet, and a proof that nothing is left stands in the log.
     ///
     /// # Errors
     /// [`SiteError::Refused`] when one is not sound, not this city's, or does not open with its key.
@@ -46,7 +47,10 @@ impl Fetched {
             if line.misses(origin.epoch, header.seq) {
                 let opened = ring.open(&entry.sealed, origin, header.seq);
                 opened.map_err(|error| unsound(&format!("entry {}: {error}", header.seq)))?;
-                self.0.insert((origin.epoch, header.seq), entry.clone());
+                let is_erased = line.erased.contains(&(header.kind, header.record));
+                let bare = || Entry { open: Bytes::new(), sealed: Bytes::new(), ..entry.clone() };
+                let kept = if is_erased { bare() } else { entry.clone() };
+                self.0.insert((origin.epoch, header.seq), kept);
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use super::super::{Record, SiteError, record_kind};
 use super::epochs::{Epochs, anchor_of};
 use super::told::{broken, other_index};
 use crate::log::{self, Hole, Pos};
+use crate::payload;
 
 /// Own entries, and epochs that begin, that may be missing.
 #[derive(Clone, Debug)]
@@ -59,8 +60,8 @@ pub(super) struct Line {
     pub cursor: (u64, u64),
     /// It ends before its index does, or with bytes that cannot be read and may have been synced: nobody knows how it went on.
     pub is_cut: bool,
-    /// Records that the log says were erased.
-    pub erased: Vec<(u32, RecordId)>,
+    /// Records that the log says were erased, by an entry, a delivery or a proof.
+    pub erased: payload::Erased,
     /// The log has lived in the epoch at hand: of older ones nothing but their entries is left in a log.
     pub lives: bool,
     /// An entry that the index knows of.
@@ -121,6 +122,9 @@ impl Line {
                 self.erased
                     .extend(erased.filter_map(|item| Some((item.kind, RecordId::from_slice(&item.record)?))));
             }
+            Record::Erased(proof) => {
+                self.erased.extend(RecordId::from_slice(&proof.record).map(|record| (proof.kind, record)));
+            }
             Record::Confirmed(receipt) => {
                 let head = head_from_pb(receipt.up_to.as_ref());
                 if head.seq > self.confirmed.seq {
@@ -152,7 +156,7 @@ impl Line {
             .map_err(|error| SiteError::corrupt("an own entry whose bytes are sound", error))?;
         let (epoch, seq) = (header.origin.epoch, header.seq);
         if header.op == Op::Erase {
-            self.erased.push((header.kind, header.record));
+            self.erased.insert((header.kind, header.record));
         }
         if seq == 1 {
             self.epochs.learn(epoch, header.anchor)?;

@@ -3,6 +3,7 @@
 mod crash;
 mod end;
 mod epochs;
+mod erased;
 
 use std::path::PathBuf;
 
