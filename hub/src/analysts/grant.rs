@@ -16,5 +16,6 @@ pub struct Grant {
 }
 
 impl liandong_node::api::access::token::Grant for Grant {
-    const COMMAND: &'static str = "liandong-hub token create";
+    const COMMAND: &'static str = "liandong-hub token";
+    const MAKE: &'static str = "liandong-hub token create";
 }

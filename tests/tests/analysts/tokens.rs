@@ -57,6 +57,9 @@ async fn nobody_reads_without_a_token_that_is_good_now() {
     assert_eq!(refusal(open.do_get(ticket).await).0, Code::Unauthenticated, "what was asked before");
     assert_eq!(refusal(prepared.execute().await).0, Code::Unauthenticated);
     assert_eq!(refusal(rows(&mut open, QUESTION).await).0, Code::Unauthenticated);
+    let unknown = study.province.hub().command(&["token", "revoke", "nobody"]).await.expect("it runs");
+    let words = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(!unknown.status.success() && words.contains("liandong-hub token list"), "{words}");
     let listed = study.province.hub().answer(&["token", "list", "--json"]).await.expect("listed");
     assert!(listed.contains("REVOKED") && listed.contains("OVER"), "{listed}");
     assert!(!listed.contains(&good), "a token is shown once");

@@ -75,12 +75,15 @@ impl FromStr for Token {
 
 /// What a token allows.
 pub trait Grant: Clone + Serialize + DeserializeOwned {
-    /// The command that makes such tokens.
+    /// The command that lists and revokes such tokens.
     const COMMAND: &'static str;
+    /// The one that makes them.
+    const MAKE: &'static str;
 }
 
 impl Grant for Scopes {
-    const COMMAND: &'static str = "liandong-node api-token new";
+    const COMMAND: &'static str = "liandong-node api-token";
+    const MAKE: &'static str = "liandong-node api-token new";
 }
 
 /// What the site keeps of a token.
@@ -193,13 +196,13 @@ impl<G: Grant> Tokens<G> {
     /// # Errors
     /// [`Refused`].
     pub fn bearer(&self, text: &str, now_ms: u64) -> Result<Bearer<G>, Refused> {
-        let token: Token = text.parse().map_err(|()| Refused::Unknown(G::COMMAND))?;
+        let token: Token = text.parse().map_err(|()| Refused::Unknown(G::MAKE))?;
         let hash = hex(&token.hash());
         let kept =
-            self.list()?.into_iter().find(|kept| kept.hash == hash).ok_or(Refused::Unknown(G::COMMAND))?;
+            self.list()?.into_iter().find(|kept| kept.hash == hash).ok_or(Refused::Unknown(G::MAKE))?;
         match kept {
-            Kept { name, revoked_ms: 1.., .. } => Err(Refused::Revoked(name, G::COMMAND)),
-            Kept { name, until_ms, .. } if until_ms <= now_ms => Err(Refused::Over(name, G::COMMAND)),
+            Kept { name, revoked_ms: 1.., .. } => Err(Refused::Revoked(name, G::MAKE)),
+            Kept { name, until_ms, .. } if until_ms <= now_ms => Err(Refused::Over(name, G::MAKE)),
             Kept { name, grant, .. } => Ok(Bearer { name, grant }),
         }
     }
