@@ -40,10 +40,6 @@ pub enum PortError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The engine.
-    #[cfg(feature = "sql")]
-    #[error("the SQL engine does not start: {0}")]
-    Engine(#[from] datafusion::error::DataFusionError),
     /// Serving.
     #[error("{0}")]
     Serve(#[from] tonic::transport::Error),
@@ -89,8 +85,15 @@ impl Port {
         let (chain, key) = desk.hub.shared.ca.server_identity(self.names, now_ms)?;
         let tls = acceptor(&chain, &key, None, &["h2", "http/1.1"])?;
         let web = web::router(desk.clone());
+        // Cities sync on, and files are served, also where queries cannot be.
         #[cfg(feature = "sql")]
-        let web = Routes::new(super::sql::service(desk)?).into_axum_router().merge(web);
+        let web = match super::sql::service(desk) {
+            Ok(service) => Routes::new(service).into_axum_router().merge(web),
+            Err(error) => {
+                tracing::error!(%error, "the releases cannot be opened for SQL: analysts have downloads only; restart once that is mended");
+                web
+            }
+        };
         let web = web.fallback(web::nothing);
         let server = Server::builder()
             .accept_http1(true)
