@@ -8,6 +8,7 @@ pub mod web;
 
 use std::sync::Arc;
 
+use data_encoding::BASE64;
 use liandong_node::api::access::Tokens;
 use liandong_node::api::access::token::{Bearer, Refused};
 use liandong_node::audit::{Note, Via, What};
@@ -59,6 +60,18 @@ impl Desk {
         Ok(Desk { hub, tokens, key })
     }
 
+    /// Whoever sends this as the `authorization` of a call, and the token in it; else what to tell them.
+    ///
+    /// # Errors
+    /// Without a token, or with one that opens nothing.
+    pub fn admit_with(&self, shown: Option<&str>, now_ms: u64) -> Result<(Arc<Analyst>, String), String> {
+        let needed =
+            "a token is needed: authorization: Bearer ldt1.…, or a login with the token as its password";
+        let token = shown.and_then(token_of).ok_or(needed)?;
+        let analyst = self.admit(&token, now_ms).map_err(|refused| refused.to_string())?;
+        Ok((Arc::new(analyst), token))
+    }
+
     /// Whoever shows a token.
     ///
     /// # Errors
@@ -89,5 +102,18 @@ impl Desk {
             detail: tables.into(),
             ..Note::default()
         });
+    }
+}
+
+/// The token in an `authorization` header: a bearer's, or the password of a basic login.
+fn token_of(shown: &str) -> Option<String> {
+    let (scheme, rest) = shown.split_once(' ')?;
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" => Some(rest.trim().to_owned()),
+        "basic" => {
+            let login = String::from_utf8(BASE64.decode(rest.trim().as_bytes()).ok()?).ok()?;
+            Some(login.split_once(':')?.1.to_owned())
+        }
+        _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use liandong_node::api::access::Tokens;
 use liandong_node::api::access::token::Kept;
-use liandong_node::cli::api_token::standing;
+use liandong_node::cli::api_token::{revoke, standing, standing_text};
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::screen::Screen;
 use liandong_node::cli::table::{Table, moment};
@@ -139,11 +139,7 @@ fn list(tokens: &Tokens<Grant>, screen: &Screen) -> Result<(), Failure> {
     let en = ["name", "standing", "role", "until", "project", "purpose"];
     let mut table = Table::new(screen.lang.pick(zh, en));
     for kept in &kept {
-        let standing = match standing(kept, now_ms) {
-            "REVOKED" => screen.lang.pick("已吊销", "revoked"),
-            "OVER" => screen.lang.pick("已过期", "over"),
-            _ => screen.lang.pick("有效", "good"),
-        };
+        let standing = standing_text(kept, now_ms, screen);
         let grant = &kept.grant;
         let (role, until) = (grant.role.name().to_owned(), moment(kept.until_ms));
         let (name, standing) = (kept.name.clone(), standing.to_owned());
@@ -162,17 +158,5 @@ fn kept_json(kept: &Kept<Grant>, now_ms: u64) -> Value {
         "made_ms": kept.made_ms,
         "until_ms": kept.until_ms,
         "revoked_ms": kept.revoked_ms,
-    })
-}
-
-fn revoke(tokens: &Tokens<Grant>, name: &str, screen: &Screen) -> Result<(), Failure> {
-    let is_new = tokens.revoke(name, now_ms())?;
-    screen.answer(&json!({ "name": name, "revoked": true, "was_revoked": !is_new }), || {
-        let said = if is_new {
-            say!("令牌 {name} 已吊销，下一次调用起无效", "the token {name} is void from the next call on")
-        } else {
-            say!("令牌 {name} 此前已吊销", "the token {name} was void already")
-        };
-        said.in_lang(screen.lang).to_owned()
     })
 }

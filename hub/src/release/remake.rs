@@ -1,12 +1,10 @@
 //! The hub's own releases: publishing one, and making one again from the log as it was then.
 
 use std::fs;
-use std::sync::Arc;
 
-use liandong_node::index::{Index, IndexOptions, Pace};
+use liandong_node::index::Index;
 use liandong_node::log::{LogError, LogView, Pos, Record, Records};
-use liandong_node::site::{OnProgress, SiteError, record_kind};
-use liandong_node::store::MemoryStore;
+use liandong_node::site::{OnProgress, record_kind};
 use liandong_proto::pb::log::v1 as pb;
 use prost::Message as _;
 
@@ -15,9 +13,6 @@ use super::verify::{Fault, again};
 use super::{ReleaseError, Releases};
 use crate::hub::Hub;
 use crate::replay::Replay;
-
-/// Bytes of rows that wait to be looked at.
-const OVERLAY: usize = 8 << 20;
 
 impl Hub {
     /// The releases of this hub.
@@ -66,24 +61,13 @@ impl Hub {
         dir: &std::path::Path,
         progress: OnProgress<'_>,
     ) -> Result<Vec<(Table, Fault)>, ReleaseError> {
-        let index = Index::open(IndexOptions {
-            dir: dir.join("index"),
-            engine: Box::new(|_| Ok(Arc::new(MemoryStore::default()))),
-            overlay_bytes: OVERLAY,
-            pace: Pace::default(),
-            before_apply: Box::new(|_| Ok(())),
-            in_log: Box::new(|_| true),
-        })
-        .map_err(SiteError::from)?
-        .0;
+        let index = Index::in_memory();
         let until = Until { log: &*self.shared.log, hub_seq: manifest.hub_seq };
         let mut replay = Replay::new(pb::SiteRow::default(), &index)?;
         replay.run(&until, Pos::default(), &index, progress)?;
         let tables = dir.join("tables");
         fs::create_dir(&tables).map_err(ReleaseError::file(&tables))?;
-        let differ = again(manifest, &index, &tables, progress);
-        index.close().map_err(SiteError::from)?;
-        differ
+        again(manifest, &index, &tables, progress)
     }
 }
 

@@ -5,9 +5,8 @@ use std::fs;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use liandong_node::index::{Index, IndexOptions, Pace, Staged};
+use liandong_node::index::{Index, Staged};
 use liandong_node::rows;
-use liandong_node::store::MemoryStore;
 use liandong_proto::fields::Fields;
 use liandong_proto::id::{Epoch, Origin};
 use liandong_proto::id::{RecordId, SiteCode};
@@ -32,16 +31,7 @@ struct Shown {
 impl Shown {
     fn new() -> Shown {
         let dir = tempfile::tempdir().expect("a directory");
-        let options = IndexOptions {
-            dir: dir.path().join("index"),
-            engine: Box::new(|_| Ok(std::sync::Arc::new(MemoryStore::default()))),
-            overlay_bytes: 8 << 20,
-            pace: Pace::default(),
-            before_apply: Box::new(|_| Ok(())),
-            in_log: Box::new(|_| true),
-        };
-        let index = Index::open(options).expect("an index").0;
-        let shown = Shown { index, hub_seq: 0, dir };
+        let shown = Shown { index: Index::in_memory(), hub_seq: 0, dir };
         shown.stage(Vec::new());
         shown
     }

@@ -6,7 +6,7 @@ use super::Setup;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::table::{Table, moment};
-use crate::api::access::token::{Kept, TokenError};
+use crate::api::access::token::{Grant, Kept, TokenError};
 use crate::api::access::{Scope, Scopes, Tokens};
 use crate::now::now_ms;
 use crate::say;
@@ -92,11 +92,7 @@ fn list(tokens: &Tokens, screen: &Screen) -> Result<(), Failure> {
     let (zh, en) = (["名称", "状态", "有效至", "权限"], ["name", "standing", "until", "scopes"]);
     let mut table = Table::new(screen.lang.pick(zh, en));
     for kept in &kept {
-        let standing = match standing(kept, now_ms) {
-            "REVOKED" => screen.lang.pick("已吊销", "revoked"),
-            "OVER" => screen.lang.pick("已过期", "over"),
-            _ => screen.lang.pick("有效", "good"),
-        };
+        let standing = standing_text(kept, now_ms, screen);
         let scopes: Vec<String> = kept.grant.scopes.iter().map(Scope::to_string).collect();
         table.row([kept.name.clone(), standing.to_owned(), moment(kept.until_ms), scopes.join(" ")]);
     }
@@ -112,6 +108,15 @@ pub fn standing<G>(kept: &Kept<G>, now_ms: u64) -> &'static str {
     }
 }
 
+/// The same for a person.
+pub fn standing_text<G>(kept: &Kept<G>, now_ms: u64, screen: &Screen) -> &'static str {
+    match standing(kept, now_ms) {
+        "REVOKED" => screen.lang.pick("已吊销", "revoked"),
+        "OVER" => screen.lang.pick("已过期", "over"),
+        _ => screen.lang.pick("有效", "good"),
+    }
+}
+
 fn kept_json(kept: &Kept, now_ms: u64) -> Value {
     json!({
         "name": kept.name,
@@ -123,7 +128,11 @@ fn kept_json(kept: &Kept, now_ms: u64) -> Value {
     })
 }
 
-fn revoke(tokens: &Tokens, name: &str, screen: &Screen) -> Result<(), Failure> {
+/// Revokes a token, and says so.
+///
+/// # Errors
+/// [`Failure`] when there is none of that name.
+pub fn revoke<G: Grant>(tokens: &Tokens<G>, name: &str, screen: &Screen) -> Result<(), Failure> {
     let is_new = tokens.revoke(name, now_ms())?;
     screen.answer(&json!({ "name": name, "revoked": true, "was_revoked": !is_new }), || {
         let said = if is_new {

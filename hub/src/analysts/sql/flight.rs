@@ -33,7 +33,6 @@ use super::engine::Engine;
 use super::shelf::{CATALOG, Shelf};
 use super::statement::Statement;
 use super::told::{self, status};
-use crate::analysts::web::token_of;
 use crate::analysts::{Analyst, Desk};
 
 type Sent<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -63,16 +62,8 @@ struct Asker {
 impl Releases {
     fn admit<T>(&self, request: &Request<T>) -> Result<Asker, Status> {
         let shown = request.metadata().get("authorization").and_then(|shown| shown.to_str().ok());
-        let token = shown.and_then(token_of).ok_or_else(|| {
-            Status::unauthenticated(
-                "a token is needed: authorization: Bearer ldt1.…, or a login with the token as its password",
-            )
-        })?;
-        let analyst = self
-            .desk
-            .admit(&token, now_ms())
-            .map_err(|refused| Status::unauthenticated(refused.to_string()))?;
-        Ok(Asker { analyst: Arc::new(analyst), token })
+        let (analyst, token) = self.desk.admit_with(shown, now_ms()).map_err(Status::unauthenticated)?;
+        Ok(Asker { analyst, token })
     }
 
     fn shelf(&self, asker: &Asker, latest: Option<u64>) -> Result<Arc<Shelf>, Status> {

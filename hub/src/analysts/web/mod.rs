@@ -18,7 +18,6 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use data_encoding::BASE64;
 use liandong_node::now::now_ms;
 
 use tonic::Status;
@@ -101,26 +100,6 @@ impl IntoResponse for No {
 
 /// Whoever asks, by the token of the request: as a bearer's, or as the password of a basic login.
 pub(super) fn admit(desk: &Desk, headers: &HeaderMap) -> Result<Arc<Analyst>, No> {
-    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(token_of);
-    let token = shown.ok_or_else(|| {
-        No::Token(
-            "a token is needed: authorization: Bearer ldt1.…, or a login with the token as its password"
-                .into(),
-        )
-    })?;
-    let admitted = desk.admit(&token, now_ms());
-    admitted.map(Arc::new).map_err(|refused| No::Token(refused.to_string()))
-}
-
-/// The token in an `authorization` header.
-pub fn token_of(shown: &str) -> Option<String> {
-    let (scheme, rest) = shown.split_once(' ')?;
-    match scheme.to_ascii_lowercase().as_str() {
-        "bearer" => Some(rest.trim().to_owned()),
-        "basic" => {
-            let login = String::from_utf8(BASE64.decode(rest.trim().as_bytes()).ok()?).ok()?;
-            Some(login.split_once(':')?.1.to_owned())
-        }
-        _ => None,
-    }
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    desk.admit_with(shown, now_ms()).map(|(analyst, _)| analyst).map_err(No::Token)
 }
