@@ -19,7 +19,7 @@ use pb::membership_server::Membership;
 use tonic::{Request, Response, Status};
 
 use crate::ca::{CaError, Identity};
-use crate::hub::Hub;
+use crate::hub::{Hub, Shared};
 use crate::listen::{Pace, Peer};
 use crate::members::INVITATION_MS;
 use crate::queue::{Job, Register};
@@ -34,8 +34,8 @@ impl From<CaError> for SiteError {
     }
 }
 
-impl Hub {
-    /// Changes what the registry says of a city; durable before it returns.
+impl Shared {
+    /// Changes what the registry says of a city, or of the province; durable before it returns.
     pub(crate) fn register(&self, site: SiteCode, author: &str, change: Change) -> Result<(), SiteError> {
         if city::city(site).is_none() && !site.is_province() {
             return Err(SiteError::Refused(format!("{site} is none of the province's 21 cities")));
@@ -50,9 +50,16 @@ impl Hub {
         let answer = Box::new(move |answer| {
             let _ = sender.send(answer);
         });
-        self.shared.queue.put(Job::Register(Register { change, answer }));
+        self.queue.put(Job::Register(Register { change, answer }));
         let stopped = |_| SiteError::Refused("the hub is stopping; nothing was changed".into());
         receiver.recv().map_err(stopped)?
+    }
+}
+
+impl Hub {
+    /// The same.
+    pub(crate) fn register(&self, site: SiteCode, author: &str, change: Change) -> Result<(), SiteError> {
+        self.shared.register(site, author, change)
     }
 
     /// Invites a city: the code to send it, and when it ends. A code given out before is void from now on.

@@ -106,7 +106,7 @@ impl Shared {
             tracing::warn!(release, "a release is withdrawn, since a record in it was erased");
         }
         let note = format!("instead of {newest}");
-        match self.releases.publish(&self.index, &note, now_ms(), &mut |_| {}) {
+        match self.publish_release("", &note, now_ms(), &mut |_| {}) {
             Ok(manifest) => tracing::info!(release = manifest.release, "a release is published instead"),
             Err(error) => {
                 tracing::error!(%error, "no release could be published instead; use release publish")

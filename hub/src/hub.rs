@@ -255,7 +255,7 @@ impl Hub {
 
     /// Looks at what is durable and may be told. The writer waits meanwhile: a look, and no work.
     pub fn read<T>(&self, look: impl FnOnce(&Published) -> T) -> T {
-        look(&self.shared.published.read().unwrap_or_else(PoisonError::into_inner))
+        self.shared.read(look)
     }
 
     /// Waits until everything up to a place of the order is durable and merged.
@@ -426,6 +426,11 @@ pub fn stage_row(
 }
 
 impl Shared {
+    /// See [`Hub::read`].
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Published) -> T) -> T {
+        look(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Waits until what is published is as wanted, or the hub has failed.
     pub(crate) fn wait_for(&self, mut wanted: impl FnMut(&Published) -> bool) {
         let mut done = locked(&self.rounds);

@@ -71,6 +71,11 @@ impl Members {
         self.cities.get(&SiteCode::PROVINCE).map_or(0, |row| row.restored_in)
     }
 
+    /// The highest number that a release had; 0 before the first.
+    pub fn last_release(&self) -> u64 {
+        self.cities.get(&SiteCode::PROVINCE).map_or(0, |row| row.published)
+    }
+
     /// Whether it was noticed already that a life of the order was lost.
     pub fn has_noticed(&self, lost: u64) -> bool {
         self.cities.get(&SiteCode::PROVINCE).is_some_and(|row| row.lost.contains(&lost))
@@ -146,11 +151,9 @@ impl Members {
         let refused = |why: &str| Err(SiteError::Refused(format!("{site}: {why}")));
         match change.change.as_ref() {
             None => refused("the change says nothing"),
-            Some(it) if site.is_province() && !matches!(it, Change::Restored(_) | Change::Confirmed(_)) => {
-                refused(
-                    "this is the province, which is no member of its own federation; name one of its cities",
-                )
-            }
+            Some(it) if site.is_province() && !is_of_the_province(it) => refused(
+                "this is the province, which is no member of its own federation; name one of its cities",
+            ),
             Some(_) if standing == Standing::Retired => refused("the city has left the federation for good"),
             Some(Change::Invited(_) | Change::Joined(_)) if self.unconfirmed_since().is_some() => {
                 refused("this hub was restored from a backup; run `city confirm` first")
@@ -188,10 +191,12 @@ impl Members {
                 }
                 Ok(())
             }
-            Some(Change::Restored(_) | Change::Confirmed(_)) if !site.is_province() => {
+            Some(it) if !site.is_province() && is_of_the_province(it) => {
                 refused("this is said of the province alone")
             }
             Some(Change::Restored(_)) => Ok(()),
+            Some(Change::Published(release)) if row.is_none_or(|row| row.published < *release) => Ok(()),
+            Some(Change::Published(_)) => refused("a release of this number was published before"),
             Some(Change::Confirmed(_)) if self.unconfirmed_since().is_some() => Ok(()),
             Some(Change::Confirmed(_)) => refused("there is nothing to confirm: the hub was not restored"),
             Some(Change::Revoked(_)) if standing != Standing::Unspecified || row.is_some() => Ok(()),
@@ -235,6 +240,7 @@ impl Members {
                 row.lost.extend(Some(lost).filter(|lost| *lost != 0));
             }
             Some(Change::Confirmed(_)) => row.unconfirmed = false,
+            Some(Change::Published(release)) => row.published = release,
             Some(Change::LinkingKey(file)) => row.linking_key = file,
             Some(Change::KeyRing(ring)) => row.key_ring = ring,
             Some(Change::Revoked(reason)) => {
@@ -259,6 +265,11 @@ impl Members {
         let value = Bytes::from(row.encode_to_vec());
         (self.checks.insert(site, check_of(&rows::city(site), &value)), value)
     }
+}
+
+/// Whether a change can be of the province, and of it alone.
+fn is_of_the_province(change: &Change) -> bool {
+    matches!(change, Change::Restored(_) | Change::Confirmed(_) | Change::Published(_))
 }
 
 /// Whether certificates given out before a change are void behind it.

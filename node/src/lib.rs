@@ -6,6 +6,7 @@ pub mod backup;
 pub mod caller;
 pub mod cli;
 pub mod config;
+mod exclusive;
 pub mod import;
 pub mod index;
 pub mod json;

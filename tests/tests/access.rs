@@ -292,6 +292,30 @@ async fn what_is_revoked_or_over_counts_for_nothing_on_an_open_connection() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_out_or_revokes_a_token_is_recorded_whether_the_site_runs_or_not() {
+    let site = Site::node(&LISTEN).await;
+    token(&site, "before", &["member:read"]).await;
+    let running = site.start().await;
+    token(&site, "while", &["member:read"]).await;
+    site.answer(&["api-token", "revoke", "before"]).await;
+    // Once more is nothing new.
+    site.answer(&["api-token", "revoke", "before"]).await;
+    running.stop().await;
+    let listed = site.command(&["audit", "list", "--what", "TOKEN_MADE,TOKEN_REVOKED", "--json"]).await;
+    let listed = stdout(&listed);
+    let mut told = Vec::new();
+    for line in listed.lines() {
+        let it: Value = serde_json::from_str(line).expect("JSON");
+        assert!(it["peer"].as_str().is_some_and(|peer| peer.starts_with("uid:")), "{it}");
+        told.push((it["number"].as_u64(), it["what"].clone(), it["detail"].clone()));
+    }
+    told.sort_by_key(|it| it.0);
+    let told: Vec<_> = told.into_iter().map(|(_, what, detail)| format!("{what} {detail}")).collect();
+    let expected = [("TOKEN_MADE", "before"), ("TOKEN_MADE", "while"), ("TOKEN_REVOKED", "before")];
+    assert_eq!(told, expected.map(|(what, name)| format!("\"{what}\" \"{name}\"")));
+}
+
 /// Gives one connection and no other.
 struct Once(Option<String>);
 

@@ -161,7 +161,9 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
         Command::Release(command) if !command.asks_the_hub() => {
             return release::read(&command, &Setup::load(global, Vec::new(), screen)?);
         }
-        Command::Token(command) => return token::run(&command, &Setup::load(global, Vec::new(), screen)?),
+        Command::Token(command) => {
+            return token::run(&command, &Setup::load(global, Vec::new(), screen)?).await;
+        }
         Command::Mirror(command) => return mirror::run(&command, &Setup::load(global, Vec::new(), screen)?),
         Command::Rebuild(args) => {
             return rebuild::run(&args, &Setup::load(global, Vec::new(), screen)?).await;

@@ -2,7 +2,9 @@
 
 use liandong_node::api::access::Tokens;
 use liandong_node::api::access::token::Kept;
+use liandong_node::audit::What;
 use liandong_node::cli::api_token::{revoke, standing, standing_text};
+use liandong_node::cli::audit::Book;
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::screen::Screen;
 use liandong_node::cli::table::{Table, moment};
@@ -13,6 +15,7 @@ use liandong_proto::format::Date;
 use serde_json::{Value, json};
 
 use super::Setup;
+use super::run::local;
 use crate::analysts::{Grant, tokens};
 use crate::release::Role;
 
@@ -64,21 +67,27 @@ pub struct RevokeArgs {
 ///
 /// # Errors
 /// [`Failure`]; nothing is changed then.
-pub fn run(command: &TokenCommand, setup: &Setup) -> Result<Exit, Failure> {
+pub async fn run(command: &TokenCommand, setup: &Setup) -> Result<Exit, Failure> {
     let paths = Paths::new(&setup.data_dir);
     if !paths.log().exists() {
         return Err(SiteError::NoSite(setup.data_dir.clone()).into());
     }
     let tokens = tokens(&paths);
+    let local = local(setup);
+    let book = Book { data_dir: &setup.data_dir, local: &local, caller: &setup.caller };
     match command {
-        TokenCommand::Create(args) => create(&tokens, args, &setup.screen)?,
+        TokenCommand::Create(args) => {
+            let name = create(&tokens, args, &setup.screen)?;
+            book.record(What::TokenMade, &name).await?;
+        }
         TokenCommand::List => list(&tokens, &setup.screen)?,
-        TokenCommand::Revoke(args) => revoke(&tokens, &args.name, &setup.screen)?,
+        TokenCommand::Revoke(args) => revoke(&tokens, &args.name, &book, &setup.screen).await?,
     }
     Ok(Exit::Done)
 }
 
-fn create(tokens: &Tokens<Grant>, args: &CreateArgs, screen: &Screen) -> Result<(), Failure> {
+/// Gives out a token, and answers its name.
+fn create(tokens: &Tokens<Grant>, args: &CreateArgs, screen: &Screen) -> Result<String, Failure> {
     let now_ms = now_ms();
     let until_ms = ends(&args.expires, now_ms)?;
     let role = Role::named(&args.role).expect("one of those that are allowed");
@@ -109,7 +118,8 @@ fn create(tokens: &Tokens<Grant>, args: &CreateArgs, screen: &Screen) -> Result<
             "the token of {name}, good until {until}; it is shown this once, hand it over in a way you trust:\n{token}"
         );
         said.in_lang(screen.lang).to_owned()
-    })
+    })?;
+    Ok(name)
 }
 
 /// When a token ends: the end of a day in China, or so many days from now.

@@ -13,14 +13,15 @@ use rust_xlsxwriter::{Workbook, XlsxError};
 
 use super::changes::read;
 use super::project::{Reader, unused_name};
-use super::write::sync_dir;
-use super::{Manifest, ReleaseError, Releases};
+use super::{Manifest, ReleaseError, Releases, ipc};
 
 /// The form of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Apache Parquet.
     Parquet,
+    /// Apache Arrow's own, LZ4 within.
+    Arrow,
     /// CSV.
     Csv,
     /// Office Open XML.
@@ -35,6 +36,7 @@ impl Form {
     pub fn name(self) -> &'static str {
         match self {
             Form::Parquet => "parquet",
+            Form::Arrow => "arrow",
             Form::Csv => "csv",
             Form::Xlsx => "xlsx",
         }
@@ -42,13 +44,14 @@ impl Form {
 
     /// The form of that name.
     pub fn named(name: &str) -> Option<Form> {
-        [Form::Parquet, Form::Csv, Form::Xlsx].into_iter().find(|form| form.name() == name)
+        [Form::Parquet, Form::Arrow, Form::Csv, Form::Xlsx].into_iter().find(|form| form.name() == name)
     }
 
     /// As HTTP names it.
     pub fn media_type(self) -> &'static str {
         match self {
             Form::Parquet => "application/vnd.apache.parquet",
+            Form::Arrow => "application/vnd.apache.arrow.file",
             Form::Csv => "text/csv; charset=utf-8",
             Form::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         }
@@ -68,27 +71,18 @@ impl Releases {
         form: Form,
     ) -> Result<Option<PathBuf>, ReleaseError> {
         let Some(from) = self.file(manifest, reader, name)? else { return Ok(None) };
-        if form == Form::Parquet {
-            return Ok(Some(from));
-        }
         let rows = manifest.table(reader.role(), name).map_or(0, |table| table.rows);
         if form == Form::Xlsx && rows >= SHEET_ROWS {
             return Err(ReleaseError::TooLong { rows, most: SHEET_ROWS - 1 });
         }
-        let folder = self.projects(manifest.release).join(reader.folder());
-        let to = folder.join(format!("{name}.{}", form.name()));
-        if !to.exists() {
-            fs::create_dir_all(&folder).map_err(ReleaseError::file(&folder))?;
-            let part = unused_name(&folder, name);
-            let made = match form {
-                Form::Xlsx => xlsx(&from, &part),
-                _ => csv(&from, &part),
-            };
-            let placed = made.and_then(|()| fs::rename(&part, &to).map_err(ReleaseError::file(&part)));
-            placed.inspect_err(|_| drop(fs::remove_file(&part)))?;
-            sync_dir(&folder)?;
-        }
-        Ok(Some(to))
+        let file = format!("{name}.{}", form.name());
+        let make: fn(&Path, &Path) -> Result<(), ReleaseError> = match form {
+            Form::Parquet => return Ok(Some(from)),
+            Form::Arrow => ipc::write,
+            Form::Csv => csv,
+            Form::Xlsx => xlsx,
+        };
+        self.made(manifest.release, reader.folder(), &file, |part| make(&from, part)).map(Some)
     }
 
     /// Removes what a hub that was cut short has left half made for its readers. Nobody may be reading yet.

@@ -20,8 +20,9 @@ use sha2::Sha256;
 
 use super::changes::read;
 use super::columns::{Role, columns, table};
+use super::shelf::discard;
 use super::write::{self, sync_dir};
-use super::{Manifest, ReleaseError, Releases};
+use super::{Manifest, ReleaseError, Releases, Standing};
 
 /// The pseudonyms of one project.
 pub struct Pseudonyms {
@@ -127,18 +128,40 @@ impl Releases {
         if ids.is_empty() {
             return Ok(Some(from));
         }
-        let folder = self.projects(manifest.release).join(&pseudonyms.folder);
-        let to = folder.join(format!("{name}.parquet"));
-        if !to.exists() {
-            fs::create_dir_all(&folder).map_err(ReleaseError::file(&folder))?;
-            let part = unused_name(&folder, name);
-            let made = translate(&from, &part, pseudonyms, &ids);
-            // Whoever was first has made the same.
-            let placed = made.and_then(|()| fs::rename(&part, &to).map_err(ReleaseError::file(&part)));
-            placed.inspect_err(|_| drop(fs::remove_file(&part)))?;
-            sync_dir(&folder)?;
+        let translate = |part: &Path| translate(&from, part, pseudonyms, &ids);
+        self.made(manifest.release, &pseudonyms.folder, &format!("{name}.parquet"), translate).map(Some)
+    }
+
+    /// A file that is made from a release for some of its readers, when it is asked for first. What is made while the release
+    /// is withdrawn goes with it.
+    ///
+    /// # Errors
+    /// [`ReleaseError`].
+    pub(super) fn made(
+        &self,
+        release: u64,
+        folder: &str,
+        file: &str,
+        make: impl FnOnce(&Path) -> Result<(), ReleaseError>,
+    ) -> Result<PathBuf, ReleaseError> {
+        let folder = self.projects(release).join(folder);
+        let to = folder.join(file);
+        if to.exists() {
+            return Ok(to);
         }
-        Ok(Some(to))
+        fs::create_dir_all(&folder).map_err(ReleaseError::file(&folder))?;
+        let part = unused_name(&folder, file);
+        // Whoever was first has made the same.
+        let placed = make(&part).and_then(|()| fs::rename(&part, &to).map_err(ReleaseError::file(&part)));
+        let placed = placed.inspect_err(|_| drop(fs::remove_file(&part)));
+        // The mark comes before what it withdraws is removed: either that removal sees this file, or this look the mark.
+        if matches!(self.standing(release)?, Standing::Withdrawn(_)) {
+            discard(&self.projects(release))?;
+            return Err(ReleaseError::Withdrawn(release));
+        }
+        placed?;
+        sync_dir(&folder)?;
+        Ok(to)
     }
 }
 

@@ -5,14 +5,35 @@ use std::fs;
 use liandong_node::index::Index;
 use liandong_node::log::{LogError, LogView, Pos, Record, Records};
 use liandong_node::site::{OnProgress, record_kind};
+use liandong_proto::id::SiteCode;
 use liandong_proto::pb::log::v1 as pb;
+use pb::registry_change::Change;
 use prost::Message as _;
 
 use super::manifest::{Manifest, Table};
 use super::verify::{Fault, again};
-use super::{ReleaseError, Releases};
-use crate::hub::Hub;
+use super::{Issue, ReleaseError, Releases};
+use crate::hub::{Hub, Shared};
 use crate::replay::Replay;
+
+impl Shared {
+    /// Publishes the next release of what is in the index now. Its number stands in the log before it can be read: one that
+    /// was seen is given to no other, also when the releases' directory is lost.
+    ///
+    /// # Errors
+    /// [`ReleaseError`]; nothing is published then.
+    pub(crate) fn publish_release(
+        &self,
+        author: &str,
+        note: &str,
+        now_ms: u64,
+        progress: OnProgress<'_>,
+    ) -> Result<Manifest, ReleaseError> {
+        let used = self.read(|published| published.registry.members.last_release());
+        let claim = |release| self.register(SiteCode::PROVINCE, author, Change::Published(release));
+        self.releases.publish(&self.index, &Issue { note, now_ms, used, claim: &claim }, progress)
+    }
+}
 
 impl Hub {
     /// The releases of this hub.
@@ -26,11 +47,12 @@ impl Hub {
     /// [`ReleaseError`]; nothing is published then.
     pub fn publish_release(
         &self,
+        author: &str,
         note: &str,
         now_ms: u64,
         progress: OnProgress<'_>,
     ) -> Result<Manifest, ReleaseError> {
-        self.releases().publish(self.index(), note, now_ms, progress)
+        self.shared.publish_release(author, note, now_ms, progress)
     }
 
     /// Makes a release again from the log up to where it ended, and names the files that come out otherwise. What was erased

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use liandong_node::index::Index;
-use liandong_node::site::OnProgress;
+use liandong_node::site::{OnProgress, SiteError};
 use serde::{Deserialize, Serialize};
 
 use super::ReleaseError;
@@ -42,6 +42,18 @@ pub struct Listed {
     pub standing: Standing,
 }
 
+/// A release that is wanted.
+pub struct Issue<'a> {
+    /// A few words for its citation.
+    pub note: &'a str,
+    /// When, milliseconds since 1970.
+    pub now_ms: u64,
+    /// The highest number that a release had, whether it is still in the directory or not.
+    pub used: u64,
+    /// Takes the number for good: called once everything else is done.
+    pub claim: &'a dyn Fn(u64) -> Result<(), SiteError>,
+}
+
 /// The releases of a hub.
 #[derive(Debug)]
 pub struct Releases {
@@ -71,9 +83,8 @@ impl Releases {
     /// # Errors
     /// [`ReleaseError`].
     pub fn numbers(&self) -> Result<Vec<u64>, ReleaseError> {
-        let readable =
-            |listed: Listed| matches!(listed.standing, Standing::Published(_)).then_some(listed.release);
-        Ok(self.list()?.into_iter().filter_map(readable).collect())
+        let is_readable = |release: &u64| !self.marker(*release).exists();
+        Ok(self.taken()?.into_iter().filter(is_readable).collect())
     }
 
     /// Where the files of a release are.
@@ -95,6 +106,12 @@ impl Releases {
     /// # Errors
     /// [`ReleaseError`].
     pub fn list(&self) -> Result<Vec<Listed>, ReleaseError> {
+        let listed = |release| Ok(Listed { release, standing: self.standing(release)? });
+        self.taken()?.into_iter().map(listed).collect()
+    }
+
+    /// Their numbers.
+    fn taken(&self) -> Result<Vec<u64>, ReleaseError> {
         let mut numbers = Vec::new();
         let entries = match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -107,7 +124,7 @@ impl Releases {
         }
         numbers.sort_unstable();
         numbers.dedup();
-        numbers.into_iter().map(|release| Ok(Listed { release, standing: self.standing(release)? })).collect()
+        Ok(numbers)
     }
 
     /// How a release stands.
@@ -151,11 +168,7 @@ impl Releases {
     /// # Errors
     /// [`ReleaseError`].
     pub fn latest(&self) -> Result<Option<Manifest>, ReleaseError> {
-        let newest = self.list()?.into_iter().rev().find_map(|listed| match listed.standing {
-            Standing::Published(manifest) => Some(*manifest),
-            Standing::Withdrawn(_) => None,
-        });
-        Ok(newest)
+        self.numbers()?.last().map(|release| self.manifest(*release)).transpose()
     }
 
     /// Publishes the next release from an index: all of it or nothing is there in the end, also when the power fails.
@@ -165,21 +178,21 @@ impl Releases {
     pub fn publish(
         &self,
         index: &Index,
-        note: &str,
-        now_ms: u64,
+        issue: &Issue<'_>,
         progress: OnProgress<'_>,
     ) -> Result<Manifest, ReleaseError> {
         let _publishing = self.publishing.try_lock().map_err(|_| ReleaseError::Busy)?;
         fs::create_dir_all(&self.dir).map_err(ReleaseError::file(&self.dir))?;
         fs::set_permissions(&self.dir, Permissions::from_mode(0o700))
             .map_err(ReleaseError::file(&self.dir))?;
-        let release = self.list()?.last().map_or(0, |listed| listed.release) + 1;
+        let release = self.taken()?.last().map_or(issue.used, |last| issue.used.max(*last)) + 1;
         let part = self.dir.join(format!(".{release:06}.part"));
         discard(&part)?;
         fs::create_dir(&part).map_err(ReleaseError::file(&part))?;
-        let published = Published { release, published_ms: now_ms, note: note.to_owned() };
+        let published = Published { release, published_ms: issue.now_ms, note: issue.note.to_owned() };
         let made = build(index, &part, &published, progress).and_then(|manifest| {
             close(&part)?;
+            (issue.claim)(release)?;
             fs::rename(&part, self.path(release)).map_err(ReleaseError::file(&part))?;
             sync_dir(&self.dir)?;
             Ok(manifest)
@@ -223,7 +236,7 @@ fn close(dir: &Path) -> Result<(), ReleaseError> {
 }
 
 /// Removes a directory, read-only or not, if it is there.
-fn discard(dir: &Path) -> Result<(), ReleaseError> {
+pub(super) fn discard(dir: &Path) -> Result<(), ReleaseError> {
     fn open(dir: &Path) -> std::io::Result<()> {
         fs::set_permissions(dir, Permissions::from_mode(0o700))?;
         for entry in fs::read_dir(dir)? {

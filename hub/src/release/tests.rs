@@ -25,13 +25,15 @@ const SITES: [u32; 3] = [440_100, 440_300, 441_900];
 struct Shown {
     index: Index,
     hub_seq: u64,
+    /// The highest number of a release that the log knows.
+    used: u64,
     dir: tempfile::TempDir,
 }
 
 impl Shown {
     fn new() -> Shown {
         let dir = tempfile::tempdir().expect("a directory");
-        let shown = Shown { index: Index::in_memory(), hub_seq: 0, dir };
+        let shown = Shown { index: Index::in_memory(), hub_seq: 0, used: 0, dir };
         shown.stage(Vec::new());
         shown
     }
@@ -77,7 +79,8 @@ impl Shown {
     }
 
     fn publish(&self) -> Manifest {
-        self.releases().publish(&self.index, "", 1_000, &mut |_| {}).expect("published")
+        let issue = Issue { note: "", now_ms: 1_000, used: self.used, claim: &|_| Ok(()) };
+        self.releases().publish(&self.index, &issue, &mut |_| {}).expect("published")
     }
 }
 
@@ -231,6 +234,44 @@ fn a_withdrawn_release_stays_known_and_its_number_is_not_given_again() {
     assert!(matches!(releases.manifest(9), Err(ReleaseError::None(9))));
     assert_eq!(shown.publish().release, 2);
     assert_eq!(releases.latest().expect("read").map(|manifest| manifest.release), Some(2));
+}
+
+#[test]
+fn what_is_made_of_a_release_goes_when_it_is_withdrawn_meanwhile() {
+    let shown = Shown::new();
+    let releases = shown.releases();
+    shown.publish();
+    let make = |part: &std::path::Path| {
+        fs::write(part, "made").expect("written");
+        releases.withdraw(1, 2_000)?;
+        // Too late for the removal: the folder comes back.
+        fs::create_dir_all(part.parent().expect("it has one")).expect("made");
+        fs::write(part, "made").map_err(ReleaseError::file(part))
+    };
+    let made = releases.made(1, "some", "members.csv", make);
+    assert!(matches!(made, Err(ReleaseError::Withdrawn(1))), "{made:?}");
+    assert!(!releases.projects(1).exists());
+}
+
+#[test]
+fn a_number_that_was_used_is_not_given_again_without_the_directory() {
+    let mut shown = Shown::new();
+    shown.publish();
+    shown.used = 1;
+    fs::rename(shown.releases().dir(), shown.dir.path().join("lost")).expect("moved away");
+    assert_eq!(shown.publish().release, 2);
+    shown.used = 7;
+    assert_eq!(shown.publish().release, 8);
+}
+
+#[test]
+fn a_release_whose_number_cannot_be_kept_is_not_there() {
+    let shown = Shown::new();
+    let releases = shown.releases();
+    let refuse = |_| Err(SiteError::Refused("no log".into()));
+    let issue = Issue { note: "", now_ms: 1_000, used: 0, claim: &refuse };
+    releases.publish(&shown.index, &issue, &mut |_| {}).expect_err("it is refused");
+    assert_eq!(releases.list().expect("listed"), []);
 }
 
 #[test]

@@ -33,7 +33,7 @@ use refusals::Refusals;
 pub use chain::End;
 pub use liandong_proto::pb::audit::v1::What;
 pub use note::{Note, Via, labels};
-pub use service::{Records, Service, read, verify, who};
+pub use service::{Records, Service, read, record, verify, who};
 pub use verify::Verified;
 
 /// The one kind of record that this log holds.

@@ -142,6 +142,8 @@ pub fn labels(what: What) -> Text {
         What::Confirmed => ("确认停用名单", "who is cut off confirmed"),
         What::BackedUp => ("备份", "backed up"),
         What::PutBack => ("由备份恢复", "put back from a backup"),
+        What::TokenMade => ("发放令牌", "token given out"),
+        What::TokenRevoked => ("吊销令牌", "token revoked"),
     };
     Text { zh, en }
 }

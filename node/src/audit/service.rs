@@ -87,6 +87,20 @@ pub fn verify(audit: &Audit, asked: &pb::VerifyRequest, who: String, peer: Strin
     }
 }
 
+/// Records what a command has done; anything but what is about tokens is refused: the rest is recorded where it happens.
+///
+/// # Errors
+/// What is refused.
+pub fn record(audit: &Arc<Audit>, asked: pb::RecordRequest, who: String, peer: String) -> Result<(), Status> {
+    let what = asked.what();
+    if !matches!(what, What::TokenMade | What::TokenRevoked) {
+        return Err(Status::invalid_argument("only what is done with tokens is recorded by a command"));
+    }
+    let (purpose, detail) = (asked.purpose, asked.detail);
+    audit.note_behind(Note { what, who, peer, purpose, detail, count: 1, ..Note::default() });
+    Ok(())
+}
+
 #[tonic::async_trait]
 impl AuditLogRpc for Service {
     type ReadStream = Pin<Box<Records>>;
@@ -95,6 +109,15 @@ impl AuditLogRpc for Service {
         let (who, peer) = who(&request.get_ref().reader, &request);
         let records = read(Arc::clone(&self.audit), request.into_inner(), who, peer);
         Ok(Response::new(Box::pin(records)))
+    }
+
+    async fn record(
+        &self,
+        request: Request<pb::RecordRequest>,
+    ) -> Result<Response<pb::RecordResponse>, Status> {
+        let (who, peer) = who(&request.get_ref().author, &request);
+        record(&self.audit, request.into_inner(), who, peer)?;
+        Ok(Response::new(pb::RecordResponse {}))
     }
 
     async fn verify(

@@ -36,7 +36,7 @@ use crate::say;
 use crate::text::Said;
 
 pub use cipher::{Lock, Opening, Sealing};
-pub use held::{Held, hold};
+pub(crate) use held::{Held, hold};
 pub use last::{Made, note_made};
 pub use manifest::Manifest;
 pub use member::{Kept, LeftOut, Small, SmallFiles, small_files};

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::{BackupError, Held, hold};
+use crate::exclusive::Exclusive;
 
 /// Where a restore puts things before all of them are there.
 pub const UNPACKED: &str = ".restoring";
@@ -111,7 +112,7 @@ pub struct Filling {
     /// It was not there before.
     made: bool,
     /// None where directories cannot be locked.
-    _lock: Option<File>,
+    _lock: Option<Exclusive>,
 }
 
 impl Filling {

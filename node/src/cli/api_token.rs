@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::Setup;
+use super::audit::Book;
 use super::exit::{Exit, Failure};
 use super::screen::Screen;
 use super::table::{Table, moment};
+use super::{Setup, run};
 use crate::api::access::token::{Grant, Kept, TokenError};
 use crate::api::access::{Scope, Scopes, Tokens};
+use crate::audit::What;
 use crate::now::now_ms;
 use crate::say;
 use crate::site::{Paths, SiteError};
@@ -50,16 +52,21 @@ pub struct RevokeArgs {
 ///
 /// # Errors
 /// [`Failure`]; nothing is changed then.
-pub fn run(command: &TokenCommand, setup: &Setup) -> Result<Exit, Failure> {
+pub async fn run(command: &TokenCommand, setup: &Setup) -> Result<Exit, Failure> {
     let paths = Paths::new(&setup.data_dir);
     if !paths.log().exists() {
         return Err(SiteError::NoSite(setup.data_dir.clone()).into());
     }
     let tokens = Tokens::new(&paths);
+    let local = run::local(setup);
+    let book = Book { data_dir: &setup.data_dir, local: &local, caller: &setup.caller };
     match command {
-        TokenCommand::New(args) => new(&tokens, args, &setup.screen)?,
+        TokenCommand::New(args) => {
+            new(&tokens, args, &setup.screen)?;
+            book.record(What::TokenMade, &args.name).await?;
+        }
         TokenCommand::List => list(&tokens, &setup.screen)?,
-        TokenCommand::Revoke(args) => revoke(&tokens, &args.name, &setup.screen)?,
+        TokenCommand::Revoke(args) => revoke(&tokens, &args.name, &book, &setup.screen).await?,
     }
     Ok(Exit::Done)
 }
@@ -132,8 +139,16 @@ fn kept_json(kept: &Kept, now_ms: u64) -> Value {
 ///
 /// # Errors
 /// [`Failure`] when there is none of that name.
-pub fn revoke<G: Grant>(tokens: &Tokens<G>, name: &str, screen: &Screen) -> Result<(), Failure> {
+pub async fn revoke<G: Grant>(
+    tokens: &Tokens<G>,
+    name: &str,
+    book: &Book<'_>,
+    screen: &Screen,
+) -> Result<(), Failure> {
     let is_new = tokens.revoke(name, now_ms())?;
+    if is_new {
+        book.record(What::TokenRevoked, name).await?;
+    }
     screen.answer(&json!({ "name": name, "revoked": true, "was_revoked": !is_new }), || {
         let said = if is_new {
             say!("令牌 {name} 已吊销，下一次调用起无效", "the token {name} is void from the next call on")

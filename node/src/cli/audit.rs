@@ -193,6 +193,36 @@ impl Way {
     }
 }
 
+/// Where a site's audit log is found, and who writes into it.
+#[derive(Clone, Copy)]
+pub struct Book<'a> {
+    /// The site's directory.
+    pub data_dir: &'a Path,
+    /// Where it is served, if it is.
+    pub local: &'a Local,
+    /// Who.
+    pub caller: &'a Caller,
+}
+
+impl Book<'_> {
+    /// Records what was done with a token. What cannot be written stands in `status`, as everywhere.
+    ///
+    /// # Errors
+    /// [`Failure`] when the log can neither be reached nor opened.
+    pub async fn record(&self, what: What, token: &str) -> Result<(), Failure> {
+        let Caller { author, purpose } = self.caller.clone();
+        let asked = pb::RecordRequest { what: what.into(), author, purpose, detail: token.to_owned() };
+        match Way::find(self.data_dir, self.local).await? {
+            Way::Here { audit, .. } => {
+                let who = asked.author.clone();
+                blocking(move || audit::record(&audit, asked, who, peer())).await??;
+            }
+            Way::Elsewhere(mut client) => drop(client.record(asked).await?),
+        }
+        Ok(())
+    }
+}
+
 /// The account of this process.
 fn peer() -> String {
     format!("uid:{}", rustix::process::getuid().as_raw())

@@ -190,7 +190,7 @@ pub async fn answer(command: Command, global: &Global, screen: &mut Screen) -> R
             return recovery::check(&Setup::load(global, Vec::new(), screen)?);
         }
         Command::ApiToken(command) => {
-            return api_token::run(&command, &Setup::load(global, Vec::new(), screen)?);
+            return api_token::run(&command, &Setup::load(global, Vec::new(), screen)?).await;
         }
         _ => {}
     }

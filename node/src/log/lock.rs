@@ -1,11 +1,12 @@
 //! One process per directory.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::LogError;
+use crate::exclusive::Exclusive;
 
 /// Name of the lock file.
 const LOCK: &str = "LOCK";
@@ -16,7 +17,7 @@ const LOCK: &str = "LOCK";
 /// processes lock two files of the same name.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    _lock: Exclusive,
 }
 
 impl DirLock {
@@ -25,7 +26,7 @@ impl DirLock {
     pub fn acquire(dir: &Path) -> Result<DirLock, LogError> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(LogError::write("make", dir, 0))?;
         let path = dir.join(LOCK);
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -33,16 +34,17 @@ impl DirLock {
             .mode(0o600)
             .open(&path)
             .map_err(LogError::write("make", &path, 0))?;
-        match file.try_lock() {
-            Ok(()) => {}
+        let lock = match Exclusive::try_of(file) {
+            Ok(lock) => lock,
             Err(TryLockError::WouldBlock) => {
                 let holder = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
                 return Err(LogError::Locked { dir: dir.to_owned(), holder });
             }
             Err(TryLockError::Error(error)) => return Err(LogError::io("lock", &path)(error)),
-        }
+        };
         // The process id only helps a person; without space for it, the lock holds all the same.
+        let mut file = lock.file();
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(DirLock { _file: file })
+        Ok(DirLock { _lock: lock })
     }
 }

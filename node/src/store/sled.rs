@@ -27,6 +27,7 @@ use bytes::Bytes;
 use super::sled_scan::{Open, SledScan};
 use super::space::{file_error, other, require_free};
 use super::{Put, Rows, Store, StoreError};
+use crate::exclusive::Exclusive;
 
 /// Free space in bytes below which sled is neither opened nor written: a snapshot and a few segments.
 pub const FREE_BYTES: u64 = 16 << 20;
@@ -78,8 +79,8 @@ fn await_lock(db: &Path) -> io::Result<()> {
         match File::open(db) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
-            Ok(file) => match file.try_lock() {
-                Ok(()) => return Ok(()),
+            Ok(file) => match Exclusive::try_of(file) {
+                Ok(_lock) => return Ok(()),
                 Err(TryLockError::WouldBlock) => std::thread::park_timeout(LOCK_PAUSE),
                 Err(TryLockError::Error(error)) => return Err(error),
             },

@@ -10,6 +10,7 @@ use liandong_proto::id::{SiteCode, hex, unhex};
 use liandong_proto::sign::VerifyingKey;
 use serde::{Deserialize, Serialize};
 
+use crate::exclusive::Exclusive;
 use crate::site::{Paths, SiteError};
 
 /// A city's membership in the federation.
@@ -148,12 +149,12 @@ impl Membership {
 }
 
 /// Held while the membership is replaced: a command joins while the process that stays renews.
-fn lock(paths: &Paths) -> Result<fs::File, SiteError> {
+fn lock(paths: &Paths) -> Result<Exclusive, SiteError> {
     let path = paths.membership().with_extension("lock");
     let locked = || {
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-        file.lock().map(|()| file)
+        Exclusive::of(file)
     };
     locked().map_err(|source| SiteError::File { path: path.clone(), source })
 }

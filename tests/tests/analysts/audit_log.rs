@@ -90,6 +90,16 @@ async fn each_read_is_recorded_with_its_purpose_and_without_what_was_read() {
     let (what, detail, ..) = newest(&study, who, 8).await;
     assert_eq!((what.as_str(), detail.as_str()), ("REFUSED", "token revoked"));
 
+    // So is who gave it out, and who revoked it.
+    for (what, at) in [("TOKEN_MADE", 1), ("TOKEN_REVOKED", 1)] {
+        let args = ["audit", "list", "--limit", "0", "--what", what, "--json"];
+        let listed = study.province.hub().answer(&args).await.expect("an answer");
+        assert_eq!(listed.lines().count(), at, "{listed}");
+        let it: Value = serde_json::from_str(listed.trim()).expect("an object");
+        assert_eq!((&it["detail"], &it["count"]), (&"thesis".into(), &1.into()));
+        assert!(it["peer"].as_str().is_some_and(|peer| peer.starts_with("uid:")), "{it}");
+    }
+
     // Publishing is recorded as well.
     let args = ["audit", "list", "--limit", "0", "--what", "EXPORTED", "--json"];
     let published = study.province.hub().answer(&args).await.expect("an answer");

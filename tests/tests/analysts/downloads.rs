@@ -40,6 +40,12 @@ async fn a_table_comes_in_each_form_and_not_again_to_whoever_has_it() {
     }
     assert!(text.windows(2).any(|pair| pair == b"\r\n"));
 
+    let arrow = https.get("/releases/latest/members.arrow").await;
+    assert_eq!(arrow.header("content-type"), "application/vnd.apache.arrow.file");
+    let arrow =
+        arrow::ipc::reader::FileReader::try_new(std::io::Cursor::new(arrow.body), None).expect("Arrow");
+    assert_eq!(cells(&arrow.collect::<Result<Vec<_>, _>>().expect("readable")), in_parquet);
+
     let xlsx = https.get("/releases/latest/members.xlsx").await;
     let mut book = zip::ZipArchive::new(std::io::Cursor::new(xlsx.body.clone())).expect("a book");
     let mut sheet = String::new();
@@ -48,7 +54,7 @@ async fn a_table_comes_in_each_form_and_not_again_to_whoever_has_it() {
     assert_eq!(sheet.matches("<row ").count(), rows.len() + 1);
     assert!(sheet.contains(&study.members[0].2.name), "names are text in the sheet");
 
-    for form in ["parquet", "csv", "xlsx"] {
+    for form in ["parquet", "arrow", "csv", "xlsx"] {
         let path = format!("/releases/latest/members.{form}");
         let whole = https.get(&path).await;
         let tag = whole.header("etag").to_owned();
@@ -137,8 +143,8 @@ async fn whoever_asks_for_what_is_not_there_is_told_why_and_what_to_do() {
         ("/releases/9/manifest.json", 404, "no release 9"),
         ("/releases/newest/members.csv", 400, "or latest"),
         ("/releases/latest/nothing.csv", 404, "manifest.json"),
-        ("/releases/latest/members.doc", 400, ".parquet, .csv or .xlsx"),
-        ("/releases/latest/members", 400, ".parquet, .csv or .xlsx"),
+        ("/releases/latest/members.doc", 400, ".arrow, .csv or .xlsx"),
+        ("/releases/latest/members", 400, ".arrow, .csv or .xlsx"),
         ("/releases/latest/changes/members.parquet", 400, "?since="),
         ("/releases/latest/changes/members.parquet?since=x", 400, "?since="),
         ("/releases/latest/changes/members.parquet?since=9", 404, "no release 9"),

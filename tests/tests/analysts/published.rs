@@ -119,6 +119,22 @@ async fn a_release_comes_out_the_same_after_all_that_came_later() {
     study.stop().await;
 }
 
+/// The numbers stand in the hub's log: what somebody has cited is never the number of something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_go_on_when_the_directory_of_releases_is_lost() {
+    let mut study = Study::published().await;
+    let releases = study.province.hub().data_dir.join("releases");
+    let lose = |to: &str| std::fs::rename(&releases, study.province.file(to)).expect("moved away");
+    lose("first");
+    assert_eq!(study.publish("").await, 2);
+    study.province.stop_hub().await.expect("it stops");
+    lose("second");
+    study.province.hub().answer(&["rebuild"]).await.expect("rebuilt");
+    study.province.start_hub().await.expect("it starts");
+    assert_eq!(study.publish("").await, 3);
+    study.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_is_made_while_cities_write_is_of_one_moment() {
     let study = Study::published().await;

@@ -63,6 +63,42 @@ async fn statements_are_answered_over_tls_with_a_token() {
     study.stop().await;
 }
 
+/// Whole tables are sent as they lie in a file; nobody can tell, but by the time it takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_table_is_what_the_engine_would_have_read() {
+    let study = Study::published().await;
+    let mut compared = 0;
+    for role in ["registrar", "analyst", "public"] {
+        let mut client = study.client(&study.token(role, role).await).await;
+        let listed = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'latest' AND table_type = 'BASE TABLE'";
+        for table in column(&mut client, listed).await {
+            let mut given = rows(&mut client, &format!("SELECT * FROM {table}")).await.expect("whole");
+            let read = format!("SELECT * FROM r000001.{table} WHERE random() < 2");
+            let mut read = rows(&mut client, &read).await.expect("read");
+            assert_eq!(
+                given.first().map(RecordBatch::schema),
+                read.first().map(RecordBatch::schema),
+                "{table}"
+            );
+            given.retain(|batch| batch.num_rows() > 0);
+            compared += given.len();
+            read.retain(|batch| batch.num_rows() > 0);
+            let (given, read) = (cells(&given), cells(&read));
+            assert_eq!(given, read, "{table} for {role}");
+        }
+        // Another name for it makes no difference, a part of it does.
+        if role != "public" {
+            let people: u32 = GROUPS.iter().map(|(_, _, count)| count).sum();
+            assert_eq!(asked(&mut client, "SELECT * FROM members AS m").await.len(), people as usize);
+            assert_eq!(asked(&mut client, "SELECT * FROM members LIMIT 2").await.len(), 2);
+            let ids = column(&mut client, "SELECT record_id FROM members").await;
+            assert_eq!(asked(&mut client, "SELECT * FROM members").await.len(), ids.len());
+        }
+    }
+    assert!(compared > 20, "{compared}");
+    study.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prepared_statement_takes_values_and_answers_for_each() {
     let study = Study::published().await;
@@ -113,6 +149,11 @@ async fn a_client_finds_out_what_there_is() {
     let kind = |name: &str| tables.iter().find(|row| row[2] == name).map(|row| row[3].as_str());
     assert_eq!((kind("members"), kind("duplicates")), (Some("TABLE"), Some("VIEW")));
     assert_eq!(kind("member_counts"), None, "that is for everybody, by its own token");
+    let made = study.province.hub().data_dir.join("releases").join("projects");
+    assert!(
+        !made.join("000001").exists() && !made.join("000002").exists(),
+        "to be told of columns makes no file"
+    );
     let one = CommandGetTables { table_name_filter_pattern: Some("nomin%".into()), ..Default::default() };
     assert!(told!(client.get_tables(one)).iter().all(|row| row[2].starts_with("nomin")));
     let info = told!(client.get_sql_info(vec![SqlInfo::FlightSqlServerName]));

@@ -145,6 +145,11 @@ async fn fetch(seen: &mut Seen, https: &Https, path: &str) -> u16 {
             ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("readable");
         seen.add_rows(path, &reader.collect::<Result<Vec<_>, _>>().expect("readable"));
     }
+    if answer.status == 200 && path.contains(".arrow") {
+        let file = std::io::Cursor::new(answer.body.clone());
+        let reader = arrow::ipc::reader::FileReader::try_new(file, None).expect("Arrow");
+        seen.add_rows(path, &reader.collect::<Result<Vec<_>, _>>().expect("readable"));
+    }
     if answer.status == 200 && path.contains(".xlsx") {
         let mut book = zip::ZipArchive::new(std::io::Cursor::new(answer.body.clone())).expect("a book");
         for at in 0..book.len() {
@@ -169,7 +174,7 @@ async fn by_https(seen: &mut Seen, https: &Https, mine: &BTreeSet<String>, all: 
         assert!(fetch(seen, https, path).await >= 400, "{path}");
     }
     for name in all {
-        for form in ["parquet", "csv", "xlsx"] {
+        for form in ["parquet", "arrow", "csv", "xlsx"] {
             let status = fetch(seen, https, &format!("/releases/latest/{name}.{form}")).await;
             assert_eq!(status == 200, mine.contains(name), "{name}.{form}: {status}");
         }

@@ -6,23 +6,40 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use datafusion::execution::SendableRecordBatchStream;
 use futures_util::{Stream, StreamExt as _};
 use liandong_node::now::now_ms;
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
-use super::told::status;
 use crate::analysts::{Analyst, Desk};
+use crate::release::Batch;
 
 /// The longest that an answer may take.
 pub const LONGEST: Duration = Duration::from_secs(300);
 /// How often it is looked whether the token is still good.
 const LOOK_EVERY_MS: u64 = 10_000;
 
-/// Rows, as [`SendableRecordBatchStream`] makes them.
-pub struct Answer {
-    rows: SendableRecordBatchStream,
+/// What an answer consists of.
+pub trait Rows {
+    /// How many rows.
+    fn rows(&self) -> u64;
+}
+
+impl Rows for RecordBatch {
+    fn rows(&self) -> u64 {
+        self.num_rows() as u64
+    }
+}
+
+impl Rows for Batch {
+    fn rows(&self) -> u64 {
+        self.rows
+    }
+}
+
+/// Rows, as a stream makes them.
+pub struct Answer<S> {
+    rows: S,
     desk: Desk,
     analyst: Arc<Analyst>,
     /// As shown: looked up again while rows are on their way.
@@ -35,15 +52,9 @@ pub struct Answer {
     is_over: bool,
 }
 
-impl Answer {
+impl<S> Answer<S> {
     /// Rows for somebody.
-    pub fn new(
-        rows: SendableRecordBatchStream,
-        desk: Desk,
-        analyst: Arc<Analyst>,
-        token: String,
-        tables: String,
-    ) -> Answer {
+    pub fn new(rows: S, desk: Desk, analyst: Arc<Analyst>, token: String, tables: String) -> Answer<S> {
         let ends = Box::pin(sleep(LONGEST));
         Answer { rows, desk, analyst, token, looked_ms: now_ms(), ends, tables, sent: 0, is_over: false }
     }
@@ -61,8 +72,8 @@ impl Answer {
     }
 }
 
-impl Stream for Answer {
-    type Item = Result<RecordBatch, Status>;
+impl<T: Rows, S: Stream<Item = Result<T, Status>> + Unpin> Stream for Answer<S> {
+    type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.is_over {
@@ -77,19 +88,19 @@ impl Stream for Answer {
             match self.rows.poll_next_unpin(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => None,
-                Poll::Ready(Some(Err(error))) => Some(Err(status(&error))),
+                Poll::Ready(Some(Err(status))) => Some(Err(status)),
                 Poll::Ready(Some(Ok(batch))) => Some(self.look().map(|()| batch)),
             }
         };
         match &next {
-            Some(Ok(batch)) => self.sent += batch.num_rows() as u64,
+            Some(Ok(batch)) => self.sent += batch.rows(),
             _ => self.is_over = true,
         }
         Poll::Ready(next)
     }
 }
 
-impl Drop for Answer {
+impl<S> Drop for Answer<S> {
     fn drop(&mut self) {
         self.desk.note_read(&self.analyst, &self.tables, self.sent);
     }

@@ -33,6 +33,7 @@ use super::engine::Engine;
 use super::shelf::{CATALOG, Shelf};
 use super::statement::Statement;
 use super::told::{self, status};
+use super::whole::{self, whole};
 use crate::analysts::{Analyst, Desk};
 
 type Sent<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -87,8 +88,10 @@ impl Releases {
             None => plan,
         };
         let tables = Engine::tables(&plan);
+        let plan = context.state().optimize(&plan).map_err(|error| status(&error))?;
+        let whole = whole(&plan);
         let plan = context.state().create_physical_plan(&plan).await.map_err(|error| status(&error))?;
-        Ok((plan, Run { context, tables }))
+        Ok((plan, Run { context, shelf, tables, whole }))
     }
 
     async fn info(&self, asker: &Asker, statement: &Statement, ticket: Bytes) -> Result<FlightInfo, Status> {
@@ -103,11 +106,21 @@ impl Releases {
             .with_total_records(rows))
     }
 
+    fn watched<S>(&self, asker: Asker, tables: String, rows: S) -> Answer<S> {
+        Answer::new(rows, self.desk.clone(), asker.analyst, asker.token, tables)
+    }
+
     async fn answer(&self, asker: Asker, statement: &Statement) -> Got {
         let (plan, run) = self.planned(&asker, statement).await?;
         let schema = plan.schema();
+        if let Some((of, table)) = &run.whole
+            && let Some(batches) = whole::batches(&run.shelf, of, table).await?
+        {
+            let batches = self.watched(asker, run.tables, batches);
+            return Ok(Response::new(whole::sent(&schema, batches)));
+        }
         let rows = execute_stream(plan, run.context.task_ctx()).map_err(|error| status(&error))?;
-        let rows = Answer::new(rows, self.desk.clone(), asker.analyst, asker.token, run.tables);
+        let rows = self.watched(asker, run.tables, rows.map_err(|error| status(&error)));
         Ok(sent(schema, rows.map_err(|status| FlightError::Tonic(Box::new(status)))))
     }
 }
@@ -115,7 +128,10 @@ impl Releases {
 /// What a plan runs in.
 struct Run {
     context: datafusion::prelude::SessionContext,
+    shelf: Arc<Shelf>,
     tables: String,
+    /// The table that it is all of: name of its schema, and its own.
+    whole: Option<(String, String)>,
 }
 
 fn internal(error: impl std::fmt::Display) -> Status {

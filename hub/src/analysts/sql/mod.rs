@@ -17,5 +17,6 @@ mod statement;
 #[cfg(test)]
 mod tests;
 mod told;
+mod whole;
 
 pub use flight::service;

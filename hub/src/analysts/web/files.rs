@@ -142,7 +142,7 @@ async fn manifest(desk: &Desk, release: &str) -> Result<Manifest, No> {
 fn form_of(file: &str) -> Result<(&str, Form), No> {
     let split = file.rsplit_once('.').and_then(|(name, ending)| Some((name, Form::named(ending)?)));
     split.ok_or_else(|| {
-        No::Asked(format!("{file} has another ending; a table comes as .parquet, .csv or .xlsx"))
+        No::Asked(format!("{file} has another ending; a table comes as .parquet, .arrow, .csv or .xlsx"))
     })
 }
 

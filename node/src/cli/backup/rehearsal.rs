@@ -3,13 +3,14 @@
 //! It is locked for as long as its process lives. What a process has left that was killed, the next rehearsal of the same
 //! account removes.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use liandong_proto::id::hex;
 
 use crate::backup::{BackupError, Held, hold};
+use crate::exclusive::Exclusive;
 use crate::now::random;
 
 const NAME: &str = "liandong-rehearsal-";
@@ -17,7 +18,7 @@ const NAME: &str = "liandong-rehearsal-";
 /// A directory that goes with the rehearsal.
 pub(super) struct Rehearsal {
     dir: PathBuf,
-    _lock: File,
+    _lock: Exclusive,
 }
 
 impl Rehearsal {
@@ -58,7 +59,7 @@ fn sweep(parent: &Path) {
             continue;
         }
         if let Ok(Held::Mine(lock)) = hold(&path, false)
-            && lock.metadata().is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw())
+            && lock.file().metadata().is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw())
         {
             // Held until it is gone, so that nobody takes it for theirs.
             let _ = fs::remove_dir_all(&path);
