@@ -124,11 +124,11 @@ async fn a_release_comes_out_the_same_after_all_that_came_later() {
 async fn numbers_go_on_when_the_directory_of_releases_is_lost() {
     let mut study = Study::published().await;
     let releases = study.province.hub().data_dir.join("releases");
-    let lose = |to: &str| std::fs::rename(&releases, study.province.file(to)).expect("moved away");
-    lose("first");
+    let away = ["first", "second"].map(|name| study.province.file(name));
+    std::fs::rename(&releases, &away[0]).expect("moved away");
     assert_eq!(study.publish("").await, 2);
     study.province.stop_hub().await.expect("it stops");
-    lose("second");
+    std::fs::rename(&releases, &away[1]).expect("moved away");
     study.province.hub().answer(&["rebuild"]).await.expect("rebuilt");
     study.province.start_hub().await.expect("it starts");
     assert_eq!(study.publish("").await, 3);
