@@ -15,9 +15,7 @@ use liandong_proto::schema::Text;
 use serde_json::{Value, json};
 
 use super::Setup;
-use crate::release::{
-    Fault, Manifest, ReleaseError, Releases, Role, Standing, Tally, changes, write_changes,
-};
+use crate::release::{Changes, Fault, Manifest, ReleaseError, Releases, Role, Standing, Tally};
 
 /// What to do with releases.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -270,7 +268,7 @@ fn diff(args: &DiffArgs, releases: &Releases, screen: &Screen) -> Result<(), Fai
         let table = manifest.table(Role::Registrar, name)?;
         Some(releases.path(manifest.release).join(table.path()))
     };
-    let between = |name: &str, newer: &Path| changes(file(&older, name).as_deref(), newer);
+    let between = |name: &str, newer: &Path| Changes::between(file(&older, name).as_deref(), newer);
     if let (Some(name), Some(out)) = (&args.table, &args.out) {
         let unknown = || {
             Failure::usage(say!(
@@ -278,10 +276,8 @@ fn diff(args: &DiffArgs, releases: &Releases, screen: &Screen) -> Result<(), Fai
                 "no table is called {name}; release show lists them"
             ))
         };
-        let found = between(name, &file(&newer, name).ok_or_else(unknown)?)?;
-        let tally = found.tally;
-        write_changes(out, found)?;
-        let (path, rows) = (out.display(), tally.added + tally.changed + tally.removed);
+        let tally = between(name, &file(&newer, name).ok_or_else(unknown)?)?.write(out)?;
+        let (path, rows) = (out.display(), tally.rows());
         return screen.answer(&json!({ "table": name, "changes": tally, "out": path.to_string() }), || {
             let rows_en = counted(rows, "row");
             say!("{rows} 行改动写入 {path}", "{rows_en} written to {path}").in_lang(screen.lang).to_owned()
@@ -291,7 +287,7 @@ fn diff(args: &DiffArgs, releases: &Releases, screen: &Screen) -> Result<(), Fai
     for table in newer.tables.iter().filter(|table| table.role == Role::Registrar) {
         rows.push((
             table.name.clone(),
-            between(&table.name, &releases.path(newer.release).join(table.path()))?.tally,
+            between(&table.name, &releases.path(newer.release).join(table.path()))?.tally()?,
         ));
     }
     let tables: Vec<Value> =

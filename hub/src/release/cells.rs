@@ -1,13 +1,14 @@
 //! From the wire to Arrow: one builder a column, one row at a time.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int32Builder, Int64Builder, ListBuilder,
-    StringBuilder, TimestampMillisecondBuilder,
+    ArrayRef, BooleanBuilder, Date32Builder, DictionaryArray, Float64Builder, Int16Builder, Int32Builder,
+    Int64Builder, ListBuilder, StringArray, StringBuilder, TimestampMillisecondBuilder,
 };
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Int16Type};
 use bytes::Bytes;
 use liandong_proto::fields::{Fields, Value, numbers, values};
 use liandong_proto::format::Date;
@@ -18,6 +19,8 @@ use serde_json::{Map, Value as Json, json};
 
 use super::columns::{Column, Source, is_nested};
 
+/// Codes from here on are none: each would be another text in a column of few.
+const CODES: u64 = 10_000;
 /// The number of the day 1970-01-01.
 const EPOCH_DAY: i32 = 719_468;
 
@@ -40,6 +43,7 @@ pub struct Cells {
 
 enum Builder {
     Text(StringBuilder),
+    Code(Codes),
     Int32(Int32Builder),
     Int64(Int64Builder),
     Float64(Float64Builder),
@@ -62,6 +66,7 @@ impl Cells {
             DataType::Int64 => Builder::Int64(Int64Builder::new()),
             DataType::Float64 => Builder::Float64(Float64Builder::new()),
             DataType::Boolean => Builder::Flag(BooleanBuilder::new()),
+            DataType::Dictionary(..) => Builder::Code(Codes::of(column.source)),
             DataType::Date32 => Builder::Day(Date32Builder::new()),
             DataType::Timestamp(_, zone) => {
                 Builder::Moment(TimestampMillisecondBuilder::new().with_timezone_opt(zone))
@@ -100,6 +105,7 @@ impl Cells {
     pub fn finish(&mut self) -> ArrayRef {
         match &mut self.builder {
             Builder::Text(cells) => Arc::new(cells.finish()),
+            Builder::Code(cells) => Arc::new(cells.finish()),
             Builder::Int32(cells) => Arc::new(cells.finish()),
             Builder::Int64(cells) => Arc::new(cells.finish()),
             Builder::Float64(cells) => Arc::new(cells.finish()),
@@ -129,6 +135,7 @@ impl Builder {
                 Some(value) => append_text(cells, field, value),
                 None => cells.append_null(),
             },
+            Builder::Code(cells) => cells.append(number()),
             Builder::Int32(cells) => cells.append_option(number().map(|number| number as i32)),
             Builder::Int64(cells) => cells.append_option(number().map(|number| number as i64)),
             Builder::Flag(cells) => cells.append_option(number().map(|number| number != 0)),
@@ -179,6 +186,54 @@ impl Builder {
     }
 }
 
+/// Cells of codes: places among those of the schema, and behind them among what a newer program has sent.
+struct Codes {
+    known: &'static [schema::Value],
+    others: Vec<u64>,
+    places: Int16Builder,
+}
+
+impl Codes {
+    fn of(source: Source) -> Codes {
+        let known = match source {
+            Source::Field(Field { ty: Type::Enum(choices), .. }) => choices.values,
+            _ => &[],
+        };
+        Codes { known, others: Vec::new(), places: Int16Builder::new() }
+    }
+
+    fn append(&mut self, number: Option<u64>) {
+        let number = number.filter(|number| *number > 0);
+        let known =
+            number.and_then(|number| self.known.iter().position(|it| i64::from(it.number) == number as i64));
+        let place = known.or_else(|| {
+            let number = number.filter(|number| *number < CODES)?;
+            let at = self.others.iter().position(|other| *other == number).unwrap_or_else(|| {
+                self.others.push(number);
+                self.others.len() - 1
+            });
+            Some(self.known.len() + at)
+        });
+        self.places.append_option(place.and_then(|place| i16::try_from(place).ok()));
+    }
+
+    fn finish(&mut self) -> DictionaryArray<Int16Type> {
+        let known = self.known.iter().map(|choice| Cow::Borrowed(choice.name));
+        let others = self.others.iter().map(|number| Cow::Owned(number.to_string()));
+        let names: StringArray = known.chain(others).map(Some).collect();
+        DictionaryArray::new(self.places.finish(), Arc::new(names))
+    }
+}
+
+/// The name of a code; its number where only a newer program knows it.
+fn code(field: &Field, number: u64) -> Option<Cow<'static, str>> {
+    let Type::Enum(choices) = field.ty else { return None };
+    match choices.values.iter().find(|choice| i64::from(choice.number) == number as i64) {
+        Some(choice) => Some(Cow::Borrowed(choice.name)),
+        None => (1..CODES).contains(&number).then(|| Cow::Owned(number.to_string())),
+    }
+}
+
 fn text(value: Value<'_>) -> Option<&str> {
     match value {
         Value::Delimited(bytes) => std::str::from_utf8(bytes).ok(),
@@ -206,15 +261,7 @@ fn append_id(cells: &mut StringBuilder, id: Option<RecordId>) {
 
 fn append_text(cells: &mut StringBuilder, field: &Field, value: Value<'_>) {
     match (field.ty, value) {
-        (Type::Enum(choices), Value::Varint(number)) => {
-            let choice = choices.values.iter().find(|choice| i64::from(choice.number) == number as i64);
-            match choice {
-                Some(choice) => cells.append_value(choice.name),
-                None if number == 0 => cells.append_null(),
-                // Made by a newer program: its number is all that is known.
-                None => cells.append_value(number.to_string()),
-            }
-        }
+        (Type::Enum(_), Value::Varint(number)) => cells.append_option(code(field, number)),
         (Type::Bytes, Value::Delimited(bytes)) => match RecordId::from_slice(bytes) {
             Some(id) if field.format == Format::Record => append_id(cells, Some(id)),
             _ => cells.append_value(hex(bytes)),

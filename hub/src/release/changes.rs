@@ -1,7 +1,6 @@
 //! What has changed between two releases: whoever applies it to the older one has the newer.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,9 +8,9 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::read::{Rows, arrow_error};
 use super::{ReleaseError, write};
 
 /// Name of the column that says what has become of a row.
@@ -28,74 +27,79 @@ pub struct Tally {
     pub removed: u64,
 }
 
-/// The changes of a table: its columns, behind one that says `added`, `changed` or `removed`. Of what was removed the cells
-/// are those of the older release.
+impl Tally {
+    /// All of them.
+    pub fn rows(self) -> u64 {
+        self.added + self.changed + self.removed
+    }
+}
+
+/// The changes of a table, batch by batch: its columns, behind one that says `added`, `changed` or `removed`. Of what was
+/// removed the cells are those of the older release. In memory is a hash of each row, and never a table.
 pub struct Changes {
-    /// Of all batches.
-    pub schema: SchemaRef,
-    /// The rows.
-    pub batches: Vec<RecordBatch>,
-    /// How many.
-    pub tally: Tally,
-}
-
-/// Compares a table of two releases, by `record_id` where it has one; else rows have nothing that names them, and one that
-/// changed is removed and added. Tables of different columns have no row in common. `None` stands for a table that is not
-/// there.
-///
-/// # Errors
-/// [`ReleaseError`].
-pub fn changes(older: Option<&Path>, newer: &Path) -> Result<Changes, ReleaseError> {
-    let (schema, new_rows) = read(newer)?;
-    let old = older.map(read).transpose()?;
-    let (old_schema, old_rows) = old.unwrap_or_else(|| (Arc::clone(&schema), Vec::new()));
-    let is_same = old_schema.fields() == schema.fields();
-    let mut fields = vec![Field::new(CHANGE, DataType::Utf8, false)];
-    fields.extend(schema.fields().iter().map(|field| field.as_ref().clone()));
-    let mut out =
-        Changes { schema: Arc::new(Schema::new(fields)), batches: Vec::new(), tally: Tally::default() };
-    let old_keys = keyed(older.unwrap_or(newer), &old_schema, &old_rows)?;
-    let mut left: HashMap<Key, u128> = old_keys.iter().flatten().cloned().collect();
-    for (batch, keys) in new_rows.iter().zip(keyed(newer, &schema, &new_rows)?) {
-        let kept = keys.iter().map(|(key, row)| match left.remove(key).filter(|_| is_same) {
-            None => Some("added"),
-            Some(old) => (old != *row).then_some("changed"),
-        });
-        let kept: Vec<Option<&str>> = kept.collect();
-        out.push(batch, kept, newer)?;
-    }
-    if is_same {
-        for (batch, keys) in old_rows.iter().zip(&old_keys) {
-            let kept = keys.iter().map(|(key, _)| left.contains_key(key).then_some("removed")).collect();
-            out.push(batch, kept, newer)?;
-        }
-    } else {
-        out.tally.removed = old_rows.iter().map(|batch| batch.num_rows() as u64).sum();
-    }
-    Ok(out)
-}
-
-/// Writes changes into a file that is not there yet.
-///
-/// # Errors
-/// [`ReleaseError`].
-pub fn write_changes(path: &Path, changes: Changes) -> Result<(), ReleaseError> {
-    write::parquet(path, changes.schema, changes.batches.into_iter().map(Ok)).map(drop)
+    schema: SchemaRef,
+    newer: Keyed,
+    older: Option<Keyed>,
+    /// Rows of the older release that the newer one was not found to have: key, and hash of the cells.
+    left: HashMap<u128, u128>,
+    tally: Tally,
 }
 
 impl Changes {
-    /// Takes in the rows that have become something.
-    fn push(
-        &mut self,
-        batch: &RecordBatch,
-        become_: Vec<Option<&str>>,
-        path: &Path,
-    ) -> Result<(), ReleaseError> {
-        let mask: BooleanArray = become_.iter().map(|it| Some(it.is_some())).collect();
-        let rows = filter_record_batch(batch, &mask).map_err(|error| arrow(path, error))?;
-        if rows.num_rows() == 0 {
-            return Ok(());
+    /// Compares a table of two releases, by `record_id` where it has one; else rows have nothing that names them, and one
+    /// that changed is removed and added. Tables of different columns have no row in common. `None` stands for a table
+    /// that is not there.
+    ///
+    /// # Errors
+    /// [`ReleaseError`].
+    pub fn between(older: Option<&Path>, newer: &Path) -> Result<Changes, ReleaseError> {
+        let newer = Keyed::open(newer)?;
+        let columns = newer.rows.schema.fields();
+        let mut fields = vec![Field::new(CHANGE, DataType::Utf8, false)];
+        fields.extend(columns.iter().map(|field| field.as_ref().clone()));
+        let (mut left, mut tally, mut again) = (HashMap::new(), Tally::default(), None);
+        if let Some(path) = older {
+            let mut older = Keyed::open(path)?;
+            if older.rows.schema.fields() == columns {
+                while let Some(keyed) = older.next() {
+                    left.extend(keyed?.1);
+                }
+                again = Some(Keyed::open(path)?);
+            } else {
+                while let Some(batch) = older.rows.next() {
+                    tally.removed += batch?.num_rows() as u64;
+                }
+            }
         }
+        Ok(Changes { schema: Arc::new(Schema::new(fields)), newer, older: again, left, tally })
+    }
+
+    /// Of all batches.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Reads what is left of it: how many rows there were in all.
+    ///
+    /// # Errors
+    /// [`ReleaseError`].
+    pub fn tally(mut self) -> Result<Tally, ReleaseError> {
+        self.by_ref().try_for_each(|batch| batch.map(drop))?;
+        Ok(self.tally)
+    }
+
+    /// Writes it into a file that is not there yet.
+    ///
+    /// # Errors
+    /// [`ReleaseError`].
+    pub fn write(mut self, path: &Path) -> Result<Tally, ReleaseError> {
+        write::parquet(path, self.schema(), self.by_ref())?;
+        Ok(self.tally)
+    }
+
+    /// The rows of a batch that have become something.
+    fn changed(&mut self, batch: &RecordBatch, become_: &[Option<&str>], path: &Path) -> Option<Batch> {
+        let mask: BooleanArray = become_.iter().map(|it| Some(it.is_some())).collect();
         for it in become_.iter().flatten() {
             match *it {
                 "added" => self.tally.added += 1,
@@ -103,53 +107,87 @@ impl Changes {
                 _ => self.tally.removed += 1,
             }
         }
-        let first: ArrayRef = Arc::new(become_.into_iter().flatten().map(Some).collect::<StringArray>());
-        let columns = [&[first], rows.columns()].concat();
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns);
-        self.batches.push(batch.map_err(|error| arrow(path, error))?);
-        Ok(())
+        let rows = match filter_record_batch(batch, &mask) {
+            Ok(rows) if rows.num_rows() == 0 => return None,
+            rows => rows.map_err(arrow_error(path)),
+        };
+        let first: ArrayRef = Arc::new(become_.iter().flatten().map(Some).collect::<StringArray>());
+        let whole = |rows: RecordBatch| {
+            let columns = [&[first], rows.columns()].concat();
+            RecordBatch::try_new(self.schema(), columns).map_err(arrow_error(path))
+        };
+        Some(rows.and_then(whole))
     }
 }
 
-/// What names a row: its record, or all of its cells.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
-    Record(String),
-    Row(u128),
+type Batch = Result<RecordBatch, ReleaseError>;
+
+impl Iterator for Changes {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        while let Some(keyed) = self.newer.next() {
+            let (batch, keys) = match keyed {
+                Ok(keyed) => keyed,
+                Err(error) => return Some(Err(error)),
+            };
+            let is_what = |(key, row): &(u128, u128)| match self.left.remove(key) {
+                None => Some("added"),
+                Some(old) => (old != *row).then_some("changed"),
+            };
+            let become_: Vec<Option<&str>> = keys.iter().map(is_what).collect();
+            let path = self.newer.rows.path.clone();
+            if let Some(changed) = self.changed(&batch, &become_, &path) {
+                return Some(changed);
+            }
+        }
+        while let Some(keyed) = self.older.as_mut()?.next() {
+            let (batch, keys) = match keyed {
+                Ok(keyed) => keyed,
+                Err(error) => return Some(Err(error)),
+            };
+            let is_left = |(key, _): &(u128, u128)| self.left.contains_key(key).then_some("removed");
+            let become_: Vec<Option<&str>> = keys.iter().map(is_left).collect();
+            let path = self.older.as_ref()?.rows.path.clone();
+            if let Some(removed) = self.changed(&batch, &become_, &path) {
+                return Some(removed);
+            }
+        }
+        None
+    }
 }
 
-/// Every row's key, and the hash of its cells.
-fn keyed(
-    path: &Path,
-    schema: &SchemaRef,
-    batches: &[RecordBatch],
-) -> Result<Vec<Vec<(Key, u128)>>, ReleaseError> {
-    let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-    let converter = RowConverter::new(fields).map_err(|error| arrow(path, error))?;
-    let each = |batch: &RecordBatch| {
-        let rows = converter.convert_columns(batch.columns()).map_err(|error| arrow(path, error))?;
+/// Rows with what names them, the hash of their record's id or of all cells, and the hash of the cells.
+struct Keyed {
+    rows: Rows,
+    converter: RowConverter,
+}
+
+impl Keyed {
+    fn open(path: &Path) -> Result<Keyed, ReleaseError> {
+        let rows = Rows::open(path)?;
+        let fields = rows.schema.fields().iter().map(|field| SortField::new(field.data_type().clone()));
+        let converter = RowConverter::new(fields.collect()).map_err(arrow_error(path))?;
+        Ok(Keyed { rows, converter })
+    }
+
+    #[allow(clippy::type_complexity, reason = "a batch, and a key and a hash for each of its rows")]
+    fn next(&mut self) -> Option<Result<(RecordBatch, Vec<(u128, u128)>), ReleaseError>> {
+        let batch = match self.rows.next()? {
+            Ok(batch) => batch,
+            Err(error) => return Some(Err(error)),
+        };
+        let rows = match self.converter.convert_columns(batch.columns()) {
+            Ok(rows) => rows,
+            Err(error) => return Some(Err(arrow_error(&self.rows.path)(error))),
+        };
         let ids =
             batch.column_by_name("record_id").and_then(|ids| ids.as_any().downcast_ref::<StringArray>());
         let key = |(at, row): (usize, arrow::row::Row<'_>)| {
             let hash = xxh3_128(row.as_ref());
-            (ids.map_or(Key::Row(hash), |ids| Key::Record(ids.value(at).to_owned())), hash)
+            (ids.map_or(hash, |ids| xxh3_128(ids.value(at).as_bytes())), hash)
         };
-        Ok(rows.iter().enumerate().map(key).collect())
-    };
-    batches.iter().map(each).collect()
-}
-
-/// All rows of a file.
-pub(super) fn read(path: &Path) -> Result<(SchemaRef, Vec<RecordBatch>), ReleaseError> {
-    let failed = |source| ReleaseError::Parquet { path: path.to_path_buf(), source };
-    let file = File::open(path).map_err(ReleaseError::file(path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
-    let schema = Arc::clone(builder.schema());
-    let reader = builder.with_batch_size(8_192).build().map_err(failed)?;
-    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| arrow(path, error))?;
-    Ok((schema, batches))
-}
-
-fn arrow(path: &Path, error: arrow::error::ArrowError) -> ReleaseError {
-    ReleaseError::Parquet { path: path.to_path_buf(), source: error.into() }
+        let keys = rows.iter().enumerate().map(key).collect();
+        Some(Ok((batch, keys)))
+    }
 }

@@ -86,9 +86,15 @@ impl Column {
             Source::UpdatedAt => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
             Source::HubSeq => DataType::Int64,
             Source::Field(field) => {
-                let one = one(field);
                 let is_list = field.repeated && !is_nested(field);
-                if is_list { DataType::List(ArrowField::new("item", one, true).into()) } else { one }
+                match field.ty {
+                    _ if is_list => DataType::List(ArrowField::new("item", one(field), true).into()),
+                    // Few different texts, over and over.
+                    Type::Enum(_) => {
+                        DataType::Dictionary(Box::new(DataType::Int16), Box::new(DataType::Utf8))
+                    }
+                    _ => one(field),
+                }
             }
         }
     }

@@ -11,8 +11,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use liandong_proto::id::{hex, sha256};
 use rust_xlsxwriter::{Workbook, XlsxError};
 
-use super::changes::read;
 use super::project::{Reader, unused_name};
+use super::read::Rows;
 use super::{Manifest, ReleaseError, Releases, ipc};
 
 /// The form of a table.
@@ -127,14 +127,14 @@ impl Reader {
 }
 
 fn csv(from: &Path, to: &Path) -> Result<(), ReleaseError> {
-    let (schema, batches) = read(from)?;
+    let rows = Rows::open(from)?;
     let failed = |error: csv::Error| ReleaseError::File { path: to.into(), source: error.into() };
     let mut file = BufWriter::new(File::create_new(to).map_err(ReleaseError::file(to))?);
     file.write_all("\u{feff}".as_bytes()).map_err(ReleaseError::file(to))?;
     let mut out = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(file);
-    out.write_record(schema.fields().iter().map(|field| field.name())).map_err(failed)?;
-    for batch in &batches {
-        each_row(batch, from, |cells| out.write_record(cells).map_err(failed))?;
+    out.write_record(rows.schema.fields().iter().map(|field| field.name())).map_err(failed)?;
+    for batch in rows {
+        each_row(&batch?, from, |cells| out.write_record(cells).map_err(failed))?;
     }
     let file = out.into_inner().map_err(|error| ReleaseError::file(to)(error.into_error()))?;
     let file = file.into_inner().map_err(|error| ReleaseError::file(to)(error.into_error()))?;
@@ -168,21 +168,21 @@ fn each_row(
 }
 
 fn xlsx(from: &Path, to: &Path) -> Result<(), ReleaseError> {
-    let (schema, batches) = read(from)?;
+    let rows = Rows::open(from)?;
     let failed =
         |error: XlsxError| ReleaseError::File { path: to.into(), source: std::io::Error::other(error) };
     let mut book = Workbook::new();
     let sheet = book.add_worksheet_with_constant_memory().map_err(failed)?;
-    for (at, field) in schema.fields().iter().enumerate() {
+    for (at, field) in rows.schema.fields().iter().enumerate() {
         sheet.write_string(0, at as u16, field.name()).map_err(failed)?;
     }
     let mut at_row = 0u32;
-    for batch in &batches {
-        let mut in_batch = 0;
-        each_row(batch, from, |cells| {
+    for batch in rows {
+        let (batch, mut in_batch) = (batch?, 0);
+        each_row(&batch, from, |cells| {
             at_row += 1;
             for (at, cell) in cells.iter().enumerate() {
-                match number(batch, at, in_batch) {
+                match number(&batch, at, in_batch) {
                     Some(number) => sheet.write_number(at_row, at as u16, number).map(drop),
                     None if cell.is_empty() => Ok(()),
                     None => sheet.write_string(at_row, at as u16, cell).map(drop),

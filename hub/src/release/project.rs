@@ -11,15 +11,15 @@ use std::sync::Arc;
 use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt as _, KeyInit as _};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::compute::{sort_to_indices, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use hmac::{Hmac, Mac as _};
 use liandong_proto::id::{RecordId, hex, sha256};
 use liandong_proto::schema;
 use sha2::Sha256;
 
-use super::changes::read;
 use super::columns::{Role, columns, table};
+use super::read::{Rows, arrow_error};
 use super::shelf::discard;
 use super::write::{self, sync_dir};
 use super::{Manifest, ReleaseError, Releases, Standing};
@@ -50,7 +50,7 @@ impl Pseudonyms {
         RecordId(block.into())
     }
 
-    /// Puts pseudonyms in the place of the ids in some columns, and orders the rows anew.
+    /// Puts pseudonyms in the place of the ids in some columns of a city's rows, and orders these anew.
     fn replace(&self, batch: &RecordBatch, ids: &[&str]) -> Result<RecordBatch, arrow::error::ArrowError> {
         let schema = batch.schema();
         let cells = |(at, field): (usize, &arrow::datatypes::FieldRef)| -> ArrayRef {
@@ -62,14 +62,9 @@ impl Pseudonyms {
         };
         let columns: Vec<ArrayRef> = schema.fields().iter().enumerate().map(cells).collect();
         let batch = RecordBatch::try_new(schema, columns)?;
-        let by = |name: &str| {
-            batch.column_by_name(name).map(|cells| SortColumn { values: Arc::clone(cells), options: None })
-        };
-        let order: Vec<SortColumn> = ["site", "record_id"].into_iter().filter_map(by).collect();
-        if order.is_empty() {
-            Ok(batch)
-        } else {
-            take_record_batch(&batch, &lexsort_to_indices(&order, None)?)
+        match batch.column_by_name("record_id") {
+            None => Ok(batch),
+            Some(ids) => take_record_batch(&batch, &sort_to_indices(ids, None, None)?),
         }
     }
 
@@ -177,11 +172,8 @@ fn ids_of(name: &str) -> Vec<&'static str> {
 }
 
 fn translate(from: &Path, to: &Path, pseudonyms: &Pseudonyms, ids: &[&str]) -> Result<(), ReleaseError> {
-    let (schema, batches): (SchemaRef, _) = read(from)?;
-    let failed =
-        |source: arrow::error::ArrowError| ReleaseError::Parquet { path: from.into(), source: source.into() };
-    let all = concat_batches(&schema, &batches).map_err(failed)?;
-    let replaced = pseudonyms.replace(&all, ids).map_err(failed)?;
-    write::parquet(to, schema, std::iter::once(Ok(replaced)))?;
-    Ok(())
+    let rows = Rows::open(from)?;
+    let schema = SchemaRef::clone(&rows.schema);
+    let replaced = |city: RecordBatch| pseudonyms.replace(&city, ids).map_err(arrow_error(from));
+    write::parquet(to, schema, rows.by_city().map(|city| city.and_then(replaced))).map(drop)
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use liandong_node::index::Index;
 use liandong_node::site::{OnProgress, Progress};
@@ -11,7 +10,7 @@ use liandong_proto::merge;
 
 use super::columns::{Role, table};
 use super::manifest::{self, Citation, FORMAT, Manifest};
-use super::rows::{self, Read};
+use super::rows::{self, Part, Read};
 use super::write::{self, Sheet};
 use super::{ReleaseError, dictionary};
 
@@ -76,9 +75,10 @@ pub fn build(
 
 fn sheets(read: &mut Read, cities: &[manifest::City]) -> Vec<Sheet> {
     let mut sheets = Vec::new();
-    for ((role, _), rows) in &mut read.tables {
-        let (name, schema) = (table(rows.kind), Arc::clone(&rows.schema));
-        sheets.push(Sheet { role: *role, name, schema, batches: rows.take() });
+    for rows in read.tables.values_mut() {
+        let name = table(rows.kind);
+        let sheet = |Part { role, schema, batches }| Sheet { role, name: name.clone(), schema, batches };
+        sheets.extend(rows.take().into_iter().map(sheet));
     }
     let mut add = |role, name: &str, batch: arrow::array::RecordBatch| {
         sheets.push(Sheet { role, name: name.into(), schema: batch.schema(), batches: vec![batch] });

@@ -1,7 +1,10 @@
 //! All that a release is made from, read in one go: the index as of one moment, between two commits.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -15,9 +18,10 @@ use liandong_proto::pb::log::v1 as pb;
 use liandong_proto::schema::{self, Kind};
 use liandong_proto::state::RecordState;
 use prost::Message as _;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::cells::{Cells, Row};
-use super::columns::{self, MEMBER, Role, SANCTION, columns};
+use super::columns::{self, Column, MEMBER, Role, SANCTION, columns};
 use super::counts::Counts;
 
 /// Number of the kind of findings.
@@ -48,8 +52,8 @@ pub struct CityShare {
 pub struct Read {
     /// Where the hub stood.
     pub row: pb::SiteRow,
-    /// Tables of records, for each role that reads records.
-    pub tables: BTreeMap<(Role, u32), Table>,
+    /// Tables of records, by kind.
+    pub tables: BTreeMap<u32, Table>,
     /// By city.
     pub cities: BTreeMap<SiteCode, CityShare>,
     /// What is counted for everybody.
@@ -60,55 +64,109 @@ pub struct Read {
 pub struct Table {
     /// Which kind.
     pub kind: &'static Kind,
-    /// Of all its batches.
-    pub schema: SchemaRef,
+    /// The columns of all roles: what two of them read is made once.
+    columns: Vec<Column>,
     sites: BTreeMap<SiteCode, Vec<Cells>>,
-    role: Role,
-    /// How many rows.
-    pub rows: u64,
 }
 
+/// What a role reads of a table: a batch for each city.
+pub struct Part {
+    /// Who.
+    pub role: Role,
+    /// Of all batches.
+    pub schema: SchemaRef,
+    /// The rows.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// Who reads records.
+const READERS: [Role; 2] = [Role::Registrar, Role::Analyst];
+
 impl Table {
-    fn new(kind: &'static Kind, role: Role) -> Table {
-        let schema = Arc::new(columns::schema(&columns(kind, role)));
-        Table { kind, schema, sites: BTreeMap::new(), role, rows: 0 }
+    fn new(kind: &'static Kind) -> Table {
+        let mut all: Vec<Column> = Vec::new();
+        for column in READERS.into_iter().flat_map(|role| columns(kind, role)) {
+            if !all.contains(&column) {
+                all.push(column);
+            }
+        }
+        Table { kind, columns: all, sites: BTreeMap::new() }
     }
 
     fn push(&mut self, row: &Row<'_>) {
-        let new = || columns(self.kind, self.role).into_iter().map(Cells::new).collect();
+        let new = || self.columns.iter().copied().map(Cells::new).collect();
         let cells = self.sites.entry(row.state.home).or_insert_with(new);
         cells.iter_mut().for_each(|cells| cells.append(row));
-        self.rows += 1;
     }
 
-    /// Its rows, a batch for each city; none are left.
-    pub fn take(&mut self) -> Vec<RecordBatch> {
-        let batch = |mut cells: Vec<Cells>| {
-            let arrays: Vec<ArrayRef> = cells.iter_mut().map(Cells::finish).collect();
-            RecordBatch::try_new(Arc::clone(&self.schema), arrays).expect("as the schema says")
+    /// What each role reads of it; no rows are left.
+    pub fn take(&mut self) -> Vec<Part> {
+        let cells = |mut cells: Vec<Cells>| cells.iter_mut().map(Cells::finish).collect();
+        let cities: Vec<Vec<ArrayRef>> = std::mem::take(&mut self.sites).into_values().map(cells).collect();
+        let part = |role| {
+            let mine = columns(self.kind, role);
+            let place = |column| self.columns.iter().position(|it| it == column).expect("among all");
+            let places: Vec<usize> = mine.iter().map(place).collect();
+            let schema = Arc::new(columns::schema(&mine));
+            let batch = |cells: &Vec<ArrayRef>| {
+                let cells = places.iter().map(|at| Arc::clone(&cells[*at])).collect();
+                RecordBatch::try_new(Arc::clone(&schema), cells).expect("as the schema says")
+            };
+            Part { role, batches: cities.iter().map(batch).collect(), schema }
         };
-        std::mem::take(&mut self.sites).into_values().map(batch).collect()
+        READERS.map(part).into()
     }
 }
 
-/// Reads the index. All rows are as of one moment: a scan is, and the writer stages each commit as a whole.
+/// A record that is in the release.
+struct Shown {
+    kind: u32,
+    record: RecordId,
+    person: Option<RecordId>,
+    state: RecordState,
+}
+
+/// Records that go from one thread to the other at once, and how many times that may wait there.
+const GROUP: usize = 1_024;
+const GROUPS: usize = 4;
+
+/// Reads the index. All rows are as of one moment: a scan is, and the writer stages each commit as a whole. One thread
+/// reads records, another puts them into columns.
 ///
 /// # Errors
 /// [`SiteError`].
 pub fn read(index: &Index, progress: OnProgress<'_>) -> Result<Read, SiteError> {
+    let (sender, receiver) = mpsc::sync_channel::<Vec<Shown>>(GROUPS);
+    thread::scope(|scope| {
+        let tables = scope.spawn(move || {
+            let mut tables: BTreeMap<u32, Table> =
+                schema::kinds().iter().map(|kind| (kind.number, Table::new(kind))).collect();
+            for Shown { kind, record, person, state } in receiver.into_iter().flatten() {
+                if let Some(table) = tables.get_mut(&kind) {
+                    table.push(&Row { record, person, state: &state });
+                }
+            }
+            tables
+        });
+        let read = scan(index, &sender, progress);
+        drop(sender);
+        let tables = tables.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok(Read { tables, ..read? })
+    })
+}
+
+fn scan(index: &Index, sender: &SyncSender<Vec<Shown>>, progress: OnProgress<'_>) -> Result<Read, SiteError> {
     let mut read = Read {
         row: pb::SiteRow::default(),
         tables: BTreeMap::new(),
         cities: liandong_proto::city::cities().iter().map(|city| (city.code, CityShare::default())).collect(),
         counts: Counts::default(),
     };
-    for kind in schema::kinds() {
-        for role in [Role::Registrar, Role::Analyst] {
-            read.tables.insert((role, kind.number), Table::new(kind, role));
-        }
-    }
     let mut persons = Persons::default();
-    let mut done = 0;
+    let (mut done, mut group) = (0, Vec::with_capacity(GROUP));
+    // Where the other thread has ended, its panic is what is told.
+    let send =
+        |group: &mut Vec<Shown>| drop(sender.send(std::mem::replace(group, Vec::with_capacity(GROUP))));
     for item in index.scan(rows::SITE, Some(&rows::after_prefix(rows::RECORDS))) {
         let (key, value) = item?;
         if key.as_ref() == rows::SITE {
@@ -122,28 +180,34 @@ pub fn read(index: &Index, progress: OnProgress<'_>) -> Result<Read, SiteError> 
                 (city.last_seq, city.last_received_ms) = (row.seq, row.last_received_ms);
             });
         } else if let Some((kind, record)) = rows::parse_record(&key) {
-            let kind = schema::kind(kind);
-            kind.into_iter().try_for_each(|kind| read.record(kind, record, &value, &mut persons))?;
+            if let Some(kind) = schema::kind(kind) {
+                group.extend(read.record(kind, record, &value, &mut persons)?);
+            }
+            if group.len() == GROUP {
+                send(&mut group);
+            }
             done += 1;
             if done % 4_096 == 0 {
                 progress(Progress { what: "release", done, total: 0 });
             }
         }
     }
+    send(&mut group);
     Ok(read)
 }
 
 impl Read {
+    /// Counts a record, and answers it if it is in the release.
     fn record(
         &mut self,
         kind: &'static Kind,
         record: RecordId,
         value: &Bytes,
         persons: &mut Persons,
-    ) -> Result<(), SiteError> {
+    ) -> Result<Option<Shown>, SiteError> {
         let state = RecordState::decode(value)?;
         if state.deleted() {
-            return Ok(());
+            return Ok(None);
         }
         // A draft has no status here, and one that is nobody's yet is nothing yet.
         let is_draft = kind.status.is_some_and(|status| state.fields.get(status).is_none());
@@ -151,7 +215,7 @@ impl Read {
         if is_incomplete || is_draft || state.unclaimed() {
             let city = self.cities.get_mut(&state.home).filter(|_| is_incomplete);
             city.into_iter().for_each(|city| city.incomplete += 1);
-            return Ok(());
+            return Ok(None);
         }
         self.cities.entry(state.home).or_default().records += 1;
         if kind.number == FINDING && state.fields.number(FINDING_STATUS) == FINDING_OPEN {
@@ -160,29 +224,26 @@ impl Read {
             }
         }
         self.counts.add(kind.number, &state);
-        let row = Row { record, person: persons.of(kind.number, record, &state), state: &state };
-        for role in [Role::Registrar, Role::Analyst] {
-            if let Some(table) = self.tables.get_mut(&(role, kind.number)) {
-                table.push(&row);
-            }
-        }
-        Ok(())
+        let person = persons.of(kind.number, record, &state);
+        Ok(Some(Shown { kind: kind.number, record, person, state }))
     }
 }
 
 /// The persons behind records: whoever has the same document number. Each is named by the oldest record of a member, so
 /// that a person's id outlives the tokens. Members come before whatever else names them, and the oldest first.
+///
+/// By the hash of the number's token: 128 bits, of which no two of all people's are the same.
 #[derive(Default)]
-struct Persons(HashMap<String, RecordId>);
+struct Persons(HashMap<u128, RecordId>);
 
 impl Persons {
     fn of(&mut self, kind: u32, record: RecordId, state: &RecordState) -> Option<RecordId> {
         match kind {
             MEMBER => match state.fields.str(MEMBER_TOKEN).filter(|token| !token.is_empty()) {
-                Some(token) => Some(*self.0.entry(token.to_owned()).or_insert(record)),
+                Some(token) => Some(*self.0.entry(xxh3_128(token.as_bytes())).or_insert(record)),
                 None => Some(record),
             },
-            SANCTION => self.0.get(state.fields.str(SANCTION_TOKEN)?).copied(),
+            SANCTION => self.0.get(&xxh3_128(state.fields.str(SANCTION_TOKEN)?.as_bytes())).copied(),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! What whoever reads releases relies on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use arrow::array::RecordBatch;
@@ -112,7 +112,7 @@ fn cells(batch: &RecordBatch) -> Vec<Vec<String>> {
 /// All cells of a table, by the first column that is not the change.
 fn table_cells(releases: &Releases, release: u64, role: Role, name: &str) -> Vec<Vec<String>> {
     let path = releases.path(release).join(role.name()).join(format!("{name}.parquet"));
-    changes::read(&path).expect("readable").1.iter().flat_map(cells).collect()
+    read::Rows::open(&path).expect("a table").flat_map(|batch| cells(&batch.expect("readable"))).collect()
 }
 
 #[test]
@@ -237,6 +237,51 @@ fn a_withdrawn_release_stays_known_and_its_number_is_not_given_again() {
 }
 
 #[test]
+fn an_arrow_file_has_the_rows_of_the_table_and_one_dictionary_for_each_column_of_codes() {
+    let mut shown = Shown::new();
+    for n in 0..30 {
+        let status = [2, 2, 77, 20_000][usize::from(n) % 4];
+        let member = record::Member { status, ..member(["甲", "乙", "丙"][usize::from(n) % 3]) };
+        shown.put(id(n), SITES[usize::from(n) % 3], &member);
+    }
+    let manifest = shown.publish();
+    let releases = shown.releases();
+    for role in [Role::Registrar, Role::Analyst] {
+        let reader = match role {
+            Role::Registrar => Reader::Registrar,
+            _ => Reader::Analyst(Box::new(Pseudonyms::new(&[1; 32], "a study"))),
+        };
+        for table in manifest.tables.iter().filter(|table| table.role == role) {
+            let file =
+                |form| releases.form(&manifest, &reader, &table.name, form).expect("made").expect("there");
+            let (parquet, arrow) = (file(Form::Parquet), file(Form::Arrow));
+            let read = read::Rows::open(&parquet).expect("a table");
+            let expected: Vec<_> = read.flat_map(|batch| cells(&batch.expect("readable"))).collect();
+            let open = fs::File::open(&arrow).expect("a file");
+            let batches = arrow_ipc::reader::FileReader::try_new(open, None).expect("Arrow");
+            let given: Vec<_> = batches.flat_map(|batch| cells(&batch.expect("readable"))).collect();
+            assert_eq!(given, expected, "{}", table.name);
+            let messages = Messages::open(&arrow).expect("Arrow");
+            let rows: u64 = (0..messages.count()).map(|at| messages.read(at).expect("readable").rows).sum();
+            assert_eq!(rows, table.rows, "{}", table.name);
+        }
+        let status: BTreeSet<String> = {
+            let path =
+                releases.form(&manifest, &reader, "members", Form::Parquet).expect("made").expect("there");
+            let rows = read::Rows::open(&path).expect("a table");
+            let at = rows.schema.index_of("status").expect("a column");
+            rows.flat_map(|batch| cells(&batch.expect("readable")))
+                .map(|mut row| row.swap_remove(at))
+                .collect()
+        };
+        // What only a newer program knows is its number; what none can know is nothing.
+        assert_eq!(status, ["", "77", "APPLIED"].map(String::from).into(), "{status:?}");
+    }
+    fs::write(shown.dir.path().join("bent"), b"ARROW1").expect("written");
+    assert!(Messages::open(&shown.dir.path().join("bent")).is_err());
+}
+
+#[test]
 fn what_is_made_of_a_release_goes_when_it_is_withdrawn_meanwhile() {
     let shown = Shown::new();
     let releases = shown.releases();
@@ -311,8 +356,8 @@ fn follow(seed: u64) {
         shown.publish();
         let path = |release: u64| releases.path(release).join("registrar/members.parquet");
         let older = (release > 1).then(|| path(release - 1));
-        let found = changes(older.as_deref(), &path(release)).expect("compared");
-        for mut row in found.batches.iter().flat_map(cells) {
+        let found = Changes::between(older.as_deref(), &path(release)).expect("compared");
+        for mut row in found.flat_map(|batch| cells(&batch.expect("readable"))) {
             let change = row.remove(0);
             if change == "removed" {
                 mine.remove(&row[0]);

@@ -8,12 +8,13 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use liandong_proto::id::hex;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::SortingColumn;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 use sha2::{Digest as _, Sha256};
 
 use super::ReleaseError;
@@ -121,7 +122,13 @@ fn properties(schema: &SchemaRef) -> WriterProperties {
             .map(|at| SortingColumn { column_idx: at as i32, descending: false, nulls_first: false })
             .to_vec()
     });
-    WriterProperties::builder()
+    // Each of them stands there once: a dictionary of them would be made in vain.
+    let ids =
+        schema.fields().iter().filter(|field| field.name().ends_with("_id") || field.name() == "hub_seq");
+    let plain = |properties: WriterPropertiesBuilder, id: &FieldRef| {
+        properties.set_column_dictionary_enabled(ColumnPath::from(id.name().as_str()), false)
+    };
+    ids.fold(WriterProperties::builder(), plain)
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by("liandong".into())
         .set_max_row_group_row_count(Some(ROW_GROUP))

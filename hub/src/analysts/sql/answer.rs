@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
 use crate::analysts::{Analyst, Desk};
-use crate::release::Batch;
+use crate::release::Message;
 
 /// The longest that an answer may take.
 pub const LONGEST: Duration = Duration::from_secs(300);
@@ -31,7 +31,7 @@ impl Rows for RecordBatch {
     }
 }
 
-impl Rows for Batch {
+impl Rows for Message {
     fn rows(&self) -> u64 {
         self.rows
     }

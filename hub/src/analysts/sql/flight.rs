@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::decode::FlightRecordBatchStream;
-use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
@@ -114,10 +114,10 @@ impl Releases {
         let (plan, run) = self.planned(&asker, statement).await?;
         let schema = plan.schema();
         if let Some((of, table)) = &run.whole
-            && let Some(batches) = whole::batches(&run.shelf, of, table).await?
+            && let Some(messages) = whole::messages(&run.shelf, of, table).await?
         {
-            let batches = self.watched(asker, run.tables, batches);
-            return Ok(Response::new(whole::sent(&schema, batches)));
+            let messages = self.watched(asker, run.tables, messages);
+            return Ok(Response::new(whole::sent(messages)));
         }
         let rows = execute_stream(plan, run.context.task_ctx()).map_err(|error| status(&error))?;
         let rows = self.watched(asker, run.tables, rows.map_err(|error| status(&error)));
@@ -142,7 +142,10 @@ fn sent(
     schema: SchemaRef,
     rows: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
 ) -> Response<<Releases as FlightService>::DoGetStream> {
-    let data = FlightDataEncoderBuilder::new().with_schema(schema).build(rows);
+    let data = FlightDataEncoderBuilder::new()
+        .with_schema(schema)
+        .with_dictionary_handling(DictionaryHandling::Resend)
+        .build(rows);
     Response::new(Box::pin(data.map_err(Status::from)))
 }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_flight::{FlightData, SchemaAsIpc};
-use arrow_ipc::writer::IpcWriteOptions;
+use arrow_flight::FlightData;
 use datafusion::logical_expr::LogicalPlan;
 use futures_util::stream::{BoxStream, iter};
 use futures_util::{Stream, StreamExt as _, TryFutureExt as _};
@@ -11,9 +10,9 @@ use tonic::Status;
 
 use super::shelf::{CATALOG, LATEST, Shelf, blocking};
 use super::told::status;
-use crate::release::{Batch, Batches, Form};
+use crate::release::{Form, Message, Messages};
 
-/// Batches that are read ahead of the one that is sent.
+/// Messages that are read ahead of the one that is sent.
 const AHEAD: usize = 2;
 
 /// The table of which an optimised plan gives all rows and columns: name of its schema, and its own.
@@ -32,21 +31,21 @@ pub fn whole(plan: &LogicalPlan) -> Option<(String, String)> {
     }
 }
 
-/// The batches of a table, whose file is made when it is asked for first; `None` when it is none of a release.
+/// The messages of a table, whose file is made when it is asked for first; `None` when it is none of a release.
 ///
 /// # Errors
-/// When the file cannot be made or opened; a batch that cannot be read is an error in its place.
-pub async fn batches(
+/// When the file cannot be made or opened; one that cannot be read is an error in its place.
+pub async fn messages(
     shelf: &Arc<Shelf>,
     schema: &str,
     table: &str,
-) -> Result<Option<BoxStream<'static, Result<Batch, Status>>>, Status> {
+) -> Result<Option<BoxStream<'static, Result<Message, Status>>>, Status> {
     let Some(manifest) = shelf.manifest(schema) else { return Ok(None) };
     let (at, table) = (Arc::clone(shelf), table.to_owned());
     let opened = blocking(move || {
         let releases = at.desk.hub.releases();
         let path = releases.form(&manifest, &at.analyst.reader, &table, Form::Arrow)?;
-        path.map(|path| Batches::open(&path)).transpose()
+        path.map(|path| Messages::open(&path)).transpose()
     });
     let Some(file) = opened.await.map_err(|error| status(&error))?.map(Arc::new) else { return Ok(None) };
     let count = file.count();
@@ -57,13 +56,14 @@ pub async fn batches(
     Ok(Some(iter(0..count).map(read).buffered(AHEAD).boxed()))
 }
 
-/// A table as the protocol has it: its schema, then its batches.
+/// A table as the protocol has it.
 pub fn sent(
-    schema: &arrow::datatypes::Schema,
-    batches: impl Stream<Item = Result<Batch, Status>> + Send + 'static,
+    messages: impl Stream<Item = Result<Message, Status>> + Send + 'static,
 ) -> BoxStream<'static, Result<FlightData, Status>> {
-    let first: FlightData = SchemaAsIpc::new(schema, &IpcWriteOptions::default()).into();
-    let data =
-        |batch: Batch| FlightData { data_header: batch.head, data_body: batch.body, ..FlightData::default() };
-    iter([Ok(first)]).chain(batches.map(move |batch| batch.map(data))).boxed()
+    let data = |Message { head, body, .. }: Message| FlightData {
+        data_header: head,
+        data_body: body,
+        ..FlightData::default()
+    };
+    messages.map(move |message| message.map(data)).boxed()
 }

@@ -16,7 +16,7 @@ use tower_http::services::ServeFile;
 
 use super::{No, admit};
 use crate::analysts::{Analyst, Desk};
-use crate::release::{self, Form, Manifest, ReleaseError, Role, Standing, write_changes};
+use crate::release::{Changes, Form, Manifest, ReleaseError, Role, Standing};
 
 /// The releases there are and were.
 pub async fn list(State(desk): State<Desk>, headers: HeaderMap) -> Result<Json<Value>, No> {
@@ -116,11 +116,9 @@ fn delta(
     let releases = desk.hub.releases();
     let Some(to) = releases.file(newer, &analyst.reader, name)? else { return Ok(None) };
     let from = releases.file(older, &analyst.reader, name)?;
-    let found = release::changes(from.as_deref(), &to)?;
-    let rows = found.tally.added + found.tally.changed + found.tally.removed;
     let out = releases.scratch()?;
-    write_changes(&out, found)?;
-    Ok(Some((out, rows)))
+    let tally = Changes::between(from.as_deref(), &to)?.write(&out)?;
+    Ok(Some((out, tally.rows())))
 }
 
 async fn manifest(desk: &Desk, release: &str) -> Result<Manifest, No> {
