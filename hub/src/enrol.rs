@@ -57,7 +57,7 @@ impl Shared {
 }
 
 impl Hub {
-    /// The same.
+    /// See [`Shared::register`].
     pub(crate) fn register(&self, site: SiteCode, author: &str, change: Change) -> Result<(), SiteError> {
         self.shared.register(site, author, change)
     }

@@ -15,6 +15,7 @@ connection = adbc_driver_flightsql.dbapi.connect(
     db_kwargs={
         DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {token}",
         DatabaseOptions.TLS_ROOT_CERTS.value: ca,
+        DatabaseOptions.RPC_CALL_HEADER_PREFIX.value + "arrow-compression": "lz4",
     },
     autocommit=True,
 )
@@ -60,7 +61,8 @@ def command(sql):
 
 
 client = flight.FlightClient(f"grpc+tls://{address}", tls_root_certs=ca)
-shown = flight.FlightCallOptions(headers=[(b"authorization", f"Bearer {token}".encode())])
+authorization = (b"authorization", f"Bearer {token}".encode())
+shown = flight.FlightCallOptions(headers=[authorization, (b"arrow-compression", b"lz4")])
 descriptor = flight.FlightDescriptor.for_command(command("SELECT * FROM members"))
 info = client.get_flight_info(descriptor, shown)
 members = client.do_get(info.endpoints[0].ticket, shown).read_all()

@@ -2,8 +2,7 @@
 
 use liandong_node::api::access::Tokens;
 use liandong_node::api::access::token::Kept;
-use liandong_node::audit::What;
-use liandong_node::cli::api_token::{revoke, standing, standing_text};
+use liandong_node::cli::api_token::{make, revoke, standing, standing_text};
 use liandong_node::cli::audit::Book;
 use liandong_node::cli::exit::{Exit, Failure};
 use liandong_node::cli::screen::Screen;
@@ -66,28 +65,28 @@ pub struct RevokeArgs {
 /// Carries out a command about tokens.
 ///
 /// # Errors
-/// [`Failure`]; nothing is changed then.
+/// [`Failure`].
 pub async fn run(command: &TokenCommand, setup: &Setup) -> Result<Exit, Failure> {
     let paths = Paths::new(&setup.data_dir);
     if !paths.log().exists() {
         return Err(SiteError::NoSite(setup.data_dir.clone()).into());
     }
     let tokens = tokens(&paths);
-    let local = local(setup);
-    let book = Book { data_dir: &setup.data_dir, local: &local, caller: &setup.caller };
+    let book = || async { Book::find(&setup.data_dir, &local(setup), &setup.caller).await };
     match command {
-        TokenCommand::Create(args) => {
-            let name = create(&tokens, args, &setup.screen)?;
-            book.record(What::TokenMade, &name).await?;
-        }
+        TokenCommand::Create(args) => create(&tokens, args, &mut book().await?, &setup.screen).await?,
         TokenCommand::List => list(&tokens, &setup.screen)?,
-        TokenCommand::Revoke(args) => revoke(&tokens, &args.name, &book, &setup.screen).await?,
+        TokenCommand::Revoke(args) => revoke(&tokens, &args.name, book, &setup.screen).await?,
     }
     Ok(Exit::Done)
 }
 
-/// Gives out a token, and answers its name.
-fn create(tokens: &Tokens<Grant>, args: &CreateArgs, screen: &Screen) -> Result<String, Failure> {
+async fn create(
+    tokens: &Tokens<Grant>,
+    args: &CreateArgs,
+    book: &mut Book,
+    screen: &Screen,
+) -> Result<(), Failure> {
     let now_ms = now_ms();
     let until_ms = ends(&args.expires, now_ms)?;
     let role = Role::named(&args.role).expect("one of those that are allowed");
@@ -102,7 +101,7 @@ fn create(tokens: &Tokens<Grant>, args: &CreateArgs, screen: &Screen) -> Result<
     let name = args.name.clone().unwrap_or_else(free);
     let project = args.project.clone().unwrap_or_else(|| name.clone());
     let grant = Grant { role, purpose: args.purpose.clone(), project };
-    let token = tokens.make(&name, grant.clone(), now_ms, until_ms)?.text();
+    let token = make(tokens, &name, grant.clone(), now_ms..until_ms, book).await?;
     let until = moment(until_ms);
     let json = json!({
         "name": name,
@@ -118,8 +117,7 @@ fn create(tokens: &Tokens<Grant>, args: &CreateArgs, screen: &Screen) -> Result<
             "the token of {name}, good until {until}; it is shown this once, hand it over in a way you trust:\n{token}"
         );
         said.in_lang(screen.lang).to_owned()
-    })?;
-    Ok(name)
+    })
 }
 
 /// When a token ends: the end of a day in China, or so many days from now.

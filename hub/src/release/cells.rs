@@ -20,7 +20,7 @@ use serde_json::{Map, Value as Json, json};
 use super::columns::{Column, Source, is_nested};
 
 /// Codes from here on are none: each would be another text in a column of few.
-const CODES: u64 = 10_000;
+const CODES: u64 = 1_000;
 /// The number of the day 1970-01-01.
 const EPOCH_DAY: i32 = 719_468;
 

@@ -11,11 +11,12 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::columns::{Role, table};
-use super::{Manifest, ReleaseError, Releases};
+use super::{Manifest, ReleaseError, Releases, Standing};
 use crate::hub::locked;
 
 impl Releases {
-    /// Withdraws every release that holds one of these records: which. One that is being published is waited for.
+    /// Withdraws every release that holds one of these records: which. One that is being published is waited for, and what
+    /// an earlier call, or a publication that was cut short, has left is removed first.
     ///
     /// # Errors
     /// [`ReleaseError`]; it is to be called again then.
@@ -25,10 +26,14 @@ impl Releases {
         now_ms: u64,
     ) -> Result<Vec<u64>, ReleaseError> {
         let _publishing = locked(&self.publishing);
+        self.discard_parts()?;
         let mut withdrawn = Vec::new();
-        for release in self.numbers()? {
-            let manifest = self.manifest(release)?;
-            if self.holds(&manifest, records.clone())? {
+        for release in self.taken()? {
+            let must_go = match self.standing(release)? {
+                Standing::Withdrawn(_) => self.path(release).exists() || self.projects(release).exists(),
+                Standing::Published(manifest) => self.holds(&manifest, records.clone())?,
+            };
+            if must_go {
                 self.withdraw(release, now_ms)?;
                 withdrawn.push(release);
             }

@@ -101,6 +101,7 @@ impl Releases {
             }
             Ok(())
         }
+        self.discard_parts()?;
         let folder = self.dir().join("projects");
         match parts(&folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(ReleaseError::file(&folder)(error)),
@@ -108,14 +109,31 @@ impl Releases {
         }
     }
 
-    /// A file for what is sent once.
+    /// A place for what is sent once.
     ///
     /// # Errors
     /// [`ReleaseError`].
-    pub fn scratch(&self) -> Result<PathBuf, ReleaseError> {
+    pub fn scratch(&self) -> Result<Scratch, ReleaseError> {
         let folder = self.dir().join("projects");
         fs::create_dir_all(&folder).map_err(ReleaseError::file(&folder))?;
-        Ok(unused_name(&folder, "once"))
+        Ok(Scratch(unused_name(&folder, "once")))
+    }
+}
+
+/// A file that is there for as long as somebody keeps this, whether it came to anything or not. What is open stays readable.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now goes when the hub starts.
+        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, DictionaryArray, Int16Array, RecordBatch, StringArray,
 };
-use arrow::datatypes::Int16Type;
+use arrow::datatypes::{DataType, FieldRef, Int16Type};
 use arrow::error::ArrowError;
 use arrow_ipc::reader::read_footer_length;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
@@ -37,7 +37,7 @@ const PREFIX: usize = 8;
 /// # Errors
 /// [`ReleaseError`].
 pub(super) fn write(from: &Path, to: &Path) -> Result<(), ReleaseError> {
-    let (codes, rows) = (Codes::of(from)?, Rows::open(from)?);
+    let (dictionaries, rows) = (Dictionaries::of(from)?, Rows::open(from)?);
     let file = BufWriter::with_capacity(1 << 20, File::create_new(to).map_err(ReleaseError::file(to))?);
     let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)
         .and_then(|options| options.try_with_compression(Some(CompressionType::LZ4_FRAME)))
@@ -45,7 +45,7 @@ pub(super) fn write(from: &Path, to: &Path) -> Result<(), ReleaseError> {
     let out = FileWriter::try_new_with_options(file, &rows.schema, options);
     let mut out = out.map_err(arrow_error(from))?;
     for batch in rows {
-        let batch = codes.shared(&batch?).map_err(arrow_error(from))?;
+        let batch = dictionaries.shared(&batch?).map_err(arrow_error(from))?;
         let rows = rows_of_a_batch(&batch);
         for at in (0..batch.num_rows()).step_by(rows) {
             let part = batch.slice(at, rows.min(batch.num_rows() - at));
@@ -66,13 +66,13 @@ fn rows_of_a_batch(batch: &RecordBatch) -> usize {
 
 /// The codes of each column that has any, all that the file holds: a file has one dictionary for a column, and Parquet one
 /// for each piece of it.
-struct Codes(Vec<(usize, Arc<StringArray>)>);
+struct Dictionaries(Vec<(usize, Arc<StringArray>)>);
 
-impl Codes {
-    fn of(path: &Path) -> Result<Codes, ReleaseError> {
+impl Dictionaries {
+    fn of(path: &Path) -> Result<Dictionaries, ReleaseError> {
         let rows = Rows::open(path)?;
-        let is_coded = |(at, field): (usize, &arrow::datatypes::FieldRef)| {
-            matches!(field.data_type(), arrow::datatypes::DataType::Dictionary(..)).then_some(at)
+        let is_coded = |(at, field): (usize, &FieldRef)| {
+            matches!(field.data_type(), DataType::Dictionary(..)).then_some(at)
         };
         let coded: Vec<usize> = rows.schema.fields().iter().enumerate().filter_map(is_coded).collect();
         let mut found = vec![BTreeSet::new(); coded.len()];
@@ -88,7 +88,7 @@ impl Codes {
             }
         }
         let shared = |found: BTreeSet<String>| Arc::new(found.into_iter().map(Some).collect::<StringArray>());
-        Ok(Codes(coded.into_iter().zip(found.into_iter().map(shared)).collect()))
+        Ok(Dictionaries(coded.into_iter().zip(found.into_iter().map(shared)).collect()))
     }
 
     /// A batch with these dictionaries.
@@ -96,7 +96,8 @@ impl Codes {
         let mut columns = batch.columns().to_vec();
         for (at, codes) in &self.0 {
             let column = columns[*at].as_dictionary::<Int16Type>();
-            let place = |value: Option<&str>| codes.iter().position(|code| code == value).map(|at| at as i16);
+            let all: Vec<&str> = codes.iter().flatten().collect();
+            let place = |value: Option<&str>| all.binary_search(&value?).ok().map(|at| at as i16);
             let places: Vec<Option<i16>> = column.values().as_string::<i32>().iter().map(place).collect();
             let keys: Int16Array = column.keys().iter().map(|key| places[key? as usize]).collect();
             columns[*at] = Arc::new(DictionaryArray::try_new(keys, Arc::clone(codes) as ArrayRef)?);

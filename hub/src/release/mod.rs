@@ -34,7 +34,7 @@ mod write;
 
 pub use changes::{CHANGE, Changes, Tally};
 pub use columns::{Column, Role, Source, columns, table};
-pub use form::Form;
+pub use form::{Form, Scratch};
 pub use ipc::{Message, Messages};
 pub use manifest::{City, Counted, FORMAT, Manifest, Table};
 pub use project::{Pseudonyms, Reader};

@@ -1,4 +1,4 @@
-//! Reading a table of a release, batch by batch: none is ever in memory as a whole.
+//! Reading a table of a release, batch by batch or city by city.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use super::ReleaseError;
 
 /// Rows that are read at once.
-const ROWS: usize = 16_384;
+const ROWS: usize = if cfg!(test) { 8 } else { 16_384 };
 
 /// What Arrow says of a file.
 pub(super) fn arrow_error(path: &Path) -> impl FnOnce(ArrowError) -> ReleaseError + use<> {

@@ -15,6 +15,11 @@ use super::manifest::Manifest;
 use super::publish::{Published, build};
 use super::write::sync_dir;
 
+/// The ending of a directory in which a release is being made.
+const PART: &str = ".part";
+/// How often a directory is removed into which somebody else is just putting something.
+const TRIES: usize = 100;
+
 /// Whether a release can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -111,7 +116,7 @@ impl Releases {
     }
 
     /// Their numbers.
-    fn taken(&self) -> Result<Vec<u64>, ReleaseError> {
+    pub(super) fn taken(&self) -> Result<Vec<u64>, ReleaseError> {
         let mut numbers = Vec::new();
         let entries = match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -168,7 +173,14 @@ impl Releases {
     /// # Errors
     /// [`ReleaseError`].
     pub fn latest(&self) -> Result<Option<Manifest>, ReleaseError> {
-        self.numbers()?.last().map(|release| self.manifest(*release)).transpose()
+        for release in self.numbers()?.into_iter().rev() {
+            match self.manifest(release) {
+                // Withdrawn since: the one before is the newest.
+                Err(ReleaseError::Withdrawn(_) | ReleaseError::None(_)) => {}
+                manifest => return manifest.map(Some),
+            }
+        }
+        Ok(None)
     }
 
     /// Publishes the next release from an index: all of it or nothing is there in the end, also when the power fails.
@@ -186,8 +198,9 @@ impl Releases {
         fs::set_permissions(&self.dir, Permissions::from_mode(0o700))
             .map_err(ReleaseError::file(&self.dir))?;
         let release = self.taken()?.last().map_or(issue.used, |last| issue.used.max(*last)) + 1;
-        let part = self.dir.join(format!(".{release:06}.part"));
-        discard(&part)?;
+        // Its number was used if the hub ended just before it was put in its place.
+        self.discard_parts()?;
+        let part = self.dir.join(format!(".{release:06}{PART}"));
         fs::create_dir(&part).map_err(ReleaseError::file(&part))?;
         let published = Published { release, published_ms: issue.now_ms, note: issue.note.to_owned() };
         let made = build(index, &part, &published, progress).and_then(|manifest| {
@@ -197,8 +210,23 @@ impl Releases {
             sync_dir(&self.dir)?;
             Ok(manifest)
         });
-        // A part that cannot be removed now is removed before the next release.
+        // A part that cannot be removed now is removed before the next release, or the next erasure.
         made.inspect_err(|_| drop(discard(&part)))
+    }
+
+    /// Removes what publications that were cut short have left. Nobody may be publishing.
+    pub(super) fn discard_parts(&self) -> Result<(), ReleaseError> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(ReleaseError::file(&self.dir))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(ReleaseError::file(&self.dir))?.path();
+            if path.is_dir() && path.to_string_lossy().ends_with(PART) {
+                discard(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes a release back: that it was there stays known, its files go.
@@ -235,7 +263,7 @@ fn close(dir: &Path) -> Result<(), ReleaseError> {
     fs::set_permissions(dir, Permissions::from_mode(0o500)).map_err(ReleaseError::file(dir))
 }
 
-/// Removes a directory, read-only or not, if it is there.
+/// Removes a directory, read-only or not, if it is there. Others may be removing it as well, or making files in it.
 pub(super) fn discard(dir: &Path) -> Result<(), ReleaseError> {
     fn open(dir: &Path) -> std::io::Result<()> {
         fs::set_permissions(dir, Permissions::from_mode(0o700))?;
@@ -247,8 +275,18 @@ pub(super) fn discard(dir: &Path) -> Result<(), ReleaseError> {
         }
         Ok(())
     }
-    match open(dir).and_then(|()| fs::remove_dir_all(dir)) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(ReleaseError::file(dir)(error)),
-        _ => Ok(()),
+    let mut tries = 0;
+    loop {
+        match open(dir).and_then(|()| fs::remove_dir_all(dir)) {
+            Ok(()) => return Ok(()),
+            Err(_) if !dir.exists() => return Ok(()),
+            Err(error) if is_passing(&error) && tries < TRIES => tries += 1,
+            Err(error) => return Err(ReleaseError::file(dir)(error)),
+        }
     }
+}
+
+/// Whether somebody else was just at work in a directory.
+fn is_passing(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty)
 }

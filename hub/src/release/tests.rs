@@ -239,10 +239,11 @@ fn a_withdrawn_release_stays_known_and_its_number_is_not_given_again() {
 #[test]
 fn an_arrow_file_has_the_rows_of_the_table_and_one_dictionary_for_each_column_of_codes() {
     let mut shown = Shown::new();
-    for n in 0..30 {
-        let status = [2, 2, 77, 20_000][usize::from(n) % 4];
+    for n in 0..60 {
+        // Other codes in each piece of the file; what only a newer program knows is its number, what none can know nothing.
+        let status = [[2, 3], [77, 2], [4, 20_000]][usize::from(n / 20)][usize::from(n % 2)];
         let member = record::Member { status, ..member(["甲", "乙", "丙"][usize::from(n) % 3]) };
-        shown.put(id(n), SITES[usize::from(n) % 3], &member);
+        shown.put(id(n), SITES[usize::from(n / 20)], &member);
     }
     let manifest = shown.publish();
     let releases = shown.releases();
@@ -274,8 +275,11 @@ fn an_arrow_file_has_the_rows_of_the_table_and_one_dictionary_for_each_column_of
                 .map(|mut row| row.swap_remove(at))
                 .collect()
         };
-        // What only a newer program knows is its number; what none can know is nothing.
-        assert_eq!(status, ["", "77", "APPLIED"].map(String::from).into(), "{status:?}");
+        assert_eq!(
+            status,
+            ["", "77", "ACTIVE", "APPLIED", "RETURNED"].map(String::from).into(),
+            "{status:?}"
+        );
     }
     fs::write(shown.dir.path().join("bent"), b"ARROW1").expect("written");
     assert!(Messages::open(&shown.dir.path().join("bent")).is_err());
@@ -296,6 +300,29 @@ fn what_is_made_of_a_release_goes_when_it_is_withdrawn_meanwhile() {
     let made = releases.made(1, "some", "members.csv", make);
     assert!(matches!(made, Err(ReleaseError::Withdrawn(1))), "{made:?}");
     assert!(!releases.projects(1).exists());
+}
+
+#[test]
+fn what_was_left_of_a_release_is_no_longer_there_after_an_erasure() {
+    let mut shown = Shown::new();
+    let releases = shown.releases();
+    shown.put(id(1), SITES[0], &member("王芳"));
+    shown.publish();
+    // One that was cut short after its number was used, and one that is withdrawn but for its files.
+    let part = releases.dir().join(".000002.part");
+    fs::create_dir(&part).expect("made");
+    fs::create_dir_all(releases.dir().join("projects")).expect("made");
+    fs::write(releases.projects(1), "no folder").expect("written");
+    releases.forget([(MEMBER, id(1))].iter(), 2_000).expect_err("it cannot be removed");
+    assert!(!part.exists() && releases.path(1).exists());
+    fs::remove_file(releases.projects(1)).expect("removed");
+    assert_eq!(releases.forget([(MEMBER, id(1))].iter(), 2_000).expect("looked"), [1]);
+    assert!(!releases.path(1).exists());
+    assert_eq!(releases.forget([(MEMBER, id(1))].iter(), 2_000).expect("looked"), [0; 0]);
+    fs::create_dir(&part).expect("made");
+    shown.used = 2;
+    assert_eq!(shown.publish().release, 3);
+    assert!(!part.exists());
 }
 
 #[test]

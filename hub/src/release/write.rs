@@ -23,7 +23,7 @@ use super::manifest::Table;
 use crate::hub::locked;
 
 /// Rows of a row group: what a reader skips or reads as one.
-const ROW_GROUP: usize = 128 << 10;
+const ROW_GROUP: usize = if cfg!(test) { 16 } else { 128 << 10 };
 
 /// A table to be written.
 pub struct Sheet {

@@ -87,18 +87,19 @@ pub fn verify(audit: &Audit, asked: &pb::VerifyRequest, who: String, peer: Strin
     }
 }
 
-/// Records what a command has done; anything but what is about tokens is refused: the rest is recorded where it happens.
+/// Records what a command does with a token, durably: no log but this one has it. Anything else is refused, since it is
+/// recorded where it happens.
 ///
 /// # Errors
-/// What is refused.
-pub fn record(audit: &Arc<Audit>, asked: pb::RecordRequest, who: String, peer: String) -> Result<(), Status> {
+/// What is refused, and what cannot be written.
+pub fn record(audit: &Audit, asked: pb::RecordRequest, who: String, peer: String) -> Result<(), Status> {
     let what = asked.what();
     if !matches!(what, What::TokenMade | What::TokenRevoked) {
         return Err(Status::invalid_argument("only what is done with tokens is recorded by a command"));
     }
     let (purpose, detail) = (asked.purpose, asked.detail);
-    audit.note_behind(Note { what, who, peer, purpose, detail, count: 1, ..Note::default() });
-    Ok(())
+    let noted = audit.note(Note { what, who, peer, purpose, detail, count: 1, ..Note::default() });
+    noted.map_err(|error| Status::unavailable(error.to_string()))
 }
 
 #[tonic::async_trait]
@@ -116,7 +117,9 @@ impl AuditLogRpc for Service {
         request: Request<pb::RecordRequest>,
     ) -> Result<Response<pb::RecordResponse>, Status> {
         let (who, peer) = who(&request.get_ref().author, &request);
-        record(&self.audit, request.into_inner(), who, peer)?;
+        let (audit, asked) = (Arc::clone(&self.audit), request.into_inner());
+        let recorded = tokio::task::spawn_blocking(move || record(&audit, asked, who, peer)).await;
+        recorded.map_err(|_| Status::internal("the recording was cut short"))??;
         Ok(Response::new(pb::RecordResponse {}))
     }
 

@@ -1,5 +1,7 @@
 //! `api-token …`: tokens for the city's other systems. A running site minds them from its next call on.
 
+use std::ops::Range;
+
 use serde_json::{Value, json};
 
 use super::audit::Book;
@@ -51,32 +53,29 @@ pub struct RevokeArgs {
 /// Carries out a command about tokens.
 ///
 /// # Errors
-/// [`Failure`]; nothing is changed then.
+/// [`Failure`].
 pub async fn run(command: &TokenCommand, setup: &Setup) -> Result<Exit, Failure> {
     let paths = Paths::new(&setup.data_dir);
     if !paths.log().exists() {
         return Err(SiteError::NoSite(setup.data_dir.clone()).into());
     }
     let tokens = Tokens::new(&paths);
-    let local = run::local(setup);
-    let book = Book { data_dir: &setup.data_dir, local: &local, caller: &setup.caller };
+    let book = || async { Book::find(&setup.data_dir, &run::local(setup), &setup.caller).await };
     match command {
-        TokenCommand::New(args) => {
-            new(&tokens, args, &setup.screen)?;
-            book.record(What::TokenMade, &args.name).await?;
-        }
+        TokenCommand::New(args) => new(&tokens, args, &mut book().await?, &setup.screen).await?,
         TokenCommand::List => list(&tokens, &setup.screen)?,
-        TokenCommand::Revoke(args) => revoke(&tokens, &args.name, &book, &setup.screen).await?,
+        TokenCommand::Revoke(args) => revoke(&tokens, &args.name, book, &setup.screen).await?,
     }
     Ok(Exit::Done)
 }
 
-fn new(tokens: &Tokens, args: &NewArgs, screen: &Screen) -> Result<(), Failure> {
+async fn new(tokens: &Tokens, args: &NewArgs, book: &mut Book, screen: &Screen) -> Result<(), Failure> {
     let scopes = args.scopes.iter().map(|text| text.parse()).collect::<Result<Vec<Scope>, _>>();
     let scopes = scopes.map_err(Failure::usage)?;
     let now_ms = now_ms();
     let until_ms = now_ms + args.days * DAY_MS;
-    let token = tokens.make(&args.name, Scopes { scopes: scopes.clone() }, now_ms, until_ms)?.text();
+    let grant = Scopes { scopes: scopes.clone() };
+    let token = make(tokens, &args.name, grant, now_ms..until_ms, book).await?;
     let (name, until) = (&args.name, moment(until_ms));
     let json = json!({ "name": name, "token": token, "scopes": scopes, "until_ms": until_ms });
     screen.answer(&json, || {
@@ -135,20 +134,36 @@ fn kept_json(kept: &Kept, now_ms: u64) -> Value {
     })
 }
 
-/// Revokes a token, and says so.
+/// Makes a token for a time, and records it: its text, which nobody has seen before that.
 ///
 /// # Errors
-/// [`Failure`] when there is none of that name.
+/// [`Failure`]; no token is good then.
+pub async fn make<G: Grant>(
+    tokens: &Tokens<G>,
+    name: &str,
+    grant: G,
+    good: Range<u64>,
+    book: &mut Book,
+) -> Result<String, Failure> {
+    let token = tokens.make(name, grant, good.start, good.end)?;
+    if let Err(failure) = book.record(What::TokenMade, name).await {
+        tokens.revoke(name, now_ms())?;
+        return Err(failure);
+    }
+    Ok(token.text())
+}
+
+/// Revokes a token, and says so: what cannot be recorded is void all the same.
+///
+/// # Errors
+/// [`Failure`] when there is none of that name, or it could not be recorded.
 pub async fn revoke<G: Grant>(
     tokens: &Tokens<G>,
     name: &str,
-    book: &Book<'_>,
+    book: impl AsyncFnOnce() -> Result<Book, Failure>,
     screen: &Screen,
 ) -> Result<(), Failure> {
     let is_new = tokens.revoke(name, now_ms())?;
-    if is_new {
-        book.record(What::TokenRevoked, name).await?;
-    }
     screen.answer(&json!({ "name": name, "revoked": true, "was_revoked": !is_new }), || {
         let said = if is_new {
             say!("令牌 {name} 已吊销，下一次调用起无效", "the token {name} is void from the next call on")
@@ -156,7 +171,8 @@ pub async fn revoke<G: Grant>(
             say!("令牌 {name} 此前已吊销", "the token {name} was void already")
         };
         said.in_lang(screen.lang).to_owned()
-    })
+    })?;
+    book().await?.record(What::TokenRevoked, name).await
 }
 
 impl From<TokenError> for Failure {

@@ -193,31 +193,34 @@ impl Way {
     }
 }
 
-/// Where a site's audit log is found, and who writes into it.
-#[derive(Clone, Copy)]
-pub struct Book<'a> {
-    /// The site's directory.
-    pub data_dir: &'a Path,
-    /// Where it is served, if it is.
-    pub local: &'a Local,
-    /// Who.
-    pub caller: &'a Caller,
+/// A site's audit log, open for what a command does with tokens.
+pub struct Book {
+    way: Way,
+    caller: Caller,
 }
 
-impl Book<'_> {
-    /// Records what was done with a token. What cannot be written stands in `status`, as everywhere.
+impl Book {
+    /// Finds it, whether the site runs or not.
     ///
     /// # Errors
-    /// [`Failure`] when the log can neither be reached nor opened.
-    pub async fn record(&self, what: What, token: &str) -> Result<(), Failure> {
+    /// [`Failure`] when it can neither be reached nor opened.
+    pub async fn find(data_dir: &Path, local: &Local, caller: &Caller) -> Result<Book, Failure> {
+        Ok(Book { way: Way::find(data_dir, local).await?, caller: caller.clone() })
+    }
+
+    /// Records what is done with a token; durable before this returns.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be written.
+    pub async fn record(&mut self, what: What, token: &str) -> Result<(), Failure> {
         let Caller { author, purpose } = self.caller.clone();
         let asked = pb::RecordRequest { what: what.into(), author, purpose, detail: token.to_owned() };
-        match Way::find(self.data_dir, self.local).await? {
+        match &mut self.way {
             Way::Here { audit, .. } => {
-                let who = asked.author.clone();
+                let (audit, who) = (Arc::clone(audit), asked.author.clone());
                 blocking(move || audit::record(&audit, asked, who, peer())).await??;
             }
-            Way::Elsewhere(mut client) => drop(client.record(asked).await?),
+            Way::Elsewhere(client) => drop(client.record(asked).await?),
         }
         Ok(())
     }

@@ -47,7 +47,8 @@ const PYARROW: &str = "
 import sys, time, pyarrow.flight as fl
 address, ca, token, sql = sys.argv[1:5]
 client = fl.FlightClient(address, tls_root_certs=open(ca, 'rb').read())
-options = fl.FlightCallOptions(headers=[client.authenticate_basic_token('token', token)])
+shown = client.authenticate_basic_token('token', token)
+options = fl.FlightCallOptions(headers=[shown, (b'arrow-compression', b'lz4')])
 from pyarrow._flight import FlightDescriptor
 def any_of(name, query):
     body = b'\\x0a' + varint(len(query)) + query
@@ -238,6 +239,7 @@ async fn pull(cluster: &Cluster, figures: &mut Figures) -> Result<(), ClusterErr
 async fn all(cluster: &Cluster, role: &str, rows: u64) -> Result<Pulled, ClusterError> {
     let token = analysts::token(cluster, role).await?;
     let mut client = analysts::client(cluster, &token).await?;
+    client.set_header("arrow-compression", "lz4");
     let mut pulls = Vec::new();
     for _ in 0..6 {
         let (came, took) = timed(&mut client, ALL).await?;

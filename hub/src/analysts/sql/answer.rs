@@ -20,18 +20,18 @@ pub const LONGEST: Duration = Duration::from_secs(300);
 const LOOK_EVERY_MS: u64 = 10_000;
 
 /// What an answer consists of.
-pub trait Rows {
+pub trait Counted {
     /// How many rows.
     fn rows(&self) -> u64;
 }
 
-impl Rows for RecordBatch {
+impl Counted for RecordBatch {
     fn rows(&self) -> u64 {
         self.num_rows() as u64
     }
 }
 
-impl Rows for Message {
+impl Counted for Message {
     fn rows(&self) -> u64 {
         self.rows
     }
@@ -72,7 +72,7 @@ impl<S> Answer<S> {
     }
 }
 
-impl<T: Rows, S: Stream<Item = Result<T, Status>> + Unpin> Stream for Answer<S> {
+impl<T: Counted, S: Stream<Item = Result<T, Status>> + Unpin> Stream for Answer<S> {
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

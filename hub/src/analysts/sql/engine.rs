@@ -18,6 +18,7 @@ use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::shelf::{CATALOG, LATEST, Shelf};
+use super::table::Table;
 use crate::analysts::{Analyst, Desk};
 
 /// Where tables are found. No path of the machine is in any plan, and no other file can be named.
@@ -94,8 +95,11 @@ impl Engine {
         let mut tables = BTreeSet::new();
         let _ = plan.apply_with_subqueries(|node| {
             if let LogicalPlan::TableScan(scan) = node {
-                let name = |part: Option<&str>| part.map(|part| format!("{part}.")).unwrap_or_default();
-                tables.insert(format!("{}{}", name(scan.table_name.schema()), scan.table_name.table()));
+                tables.insert(match Table::of(scan) {
+                    Some(place) if place.schema == LATEST => place.name.clone(),
+                    Some(place) => format!("{}.{}", place.schema, place.name),
+                    None => scan.table_name.to_string(),
+                });
             }
             Ok(TreeNodeRecursion::Continue)
         });
@@ -123,8 +127,13 @@ impl Engine {
     pub fn parameters(plan: &LogicalPlan) -> Result<Schema> {
         let mut types: Vec<(String, Option<DataType>)> = plan.get_parameter_types()?.into_iter().collect();
         types.sort_by_key(|(name, _)| name.trim_start_matches('$').parse::<u32>().unwrap_or(u32::MAX));
-        let field =
-            |(name, ty): (String, Option<DataType>)| Field::new(name, ty.unwrap_or(DataType::Utf8), true);
+        let field = |(name, ty): (String, Option<DataType>)| {
+            let ty = match ty.unwrap_or(DataType::Utf8) {
+                DataType::Dictionary(_, text) => *text,
+                ty => ty,
+            };
+            Field::new(name, ty, true)
+        };
         Ok(Schema::new(types.into_iter().map(field).collect::<Vec<_>>()))
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
@@ -21,6 +20,8 @@ use arrow_flight::sql::{
 use arrow_flight::{
     FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse, SchemaAsIpc, Ticket,
 };
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::IpcWriteOptions;
 use bytes::Bytes;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures_util::{Stream, TryStreamExt as _};
@@ -32,12 +33,16 @@ use super::answer::Answer;
 use super::engine::Engine;
 use super::shelf::{CATALOG, Shelf};
 use super::statement::Statement;
+use super::table::Place;
 use super::told::{self, status};
 use super::whole::{self, whole};
 use crate::analysts::{Analyst, Desk};
 
 type Sent<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Got = Result<Response<<Releases as FlightService>::DoGetStream>, Status>;
+
+/// The header by which a client says that it can read answers compressed so: `lz4`.
+const COMPRESSION: &str = "arrow-compression";
 
 /// The service.
 ///
@@ -58,13 +63,17 @@ pub struct Releases {
 struct Asker {
     analyst: Arc<Analyst>,
     token: String,
+    /// How answers may be compressed: not every client can read every compression, and the protocol has no word for it.
+    compression: Option<CompressionType>,
 }
 
 impl Releases {
     fn admit<T>(&self, request: &Request<T>) -> Result<Asker, Status> {
         let shown = request.metadata().get("authorization").and_then(|shown| shown.to_str().ok());
         let (analyst, token) = self.desk.admit_with(shown, now_ms()).map_err(Status::unauthenticated)?;
-        Ok(Asker { analyst, token })
+        let takes = request.metadata().get(COMPRESSION);
+        let compression = takes.filter(|takes| *takes == "lz4").map(|_| CompressionType::LZ4_FRAME);
+        Ok(Asker { analyst, token, compression })
     }
 
     fn shelf(&self, asker: &Asker, latest: Option<u64>) -> Result<Arc<Shelf>, Status> {
@@ -88,10 +97,11 @@ impl Releases {
             None => plan,
         };
         let tables = Engine::tables(&plan);
-        let plan = context.state().optimize(&plan).map_err(|error| status(&error))?;
+        let state = context.state();
+        let plan = state.optimize(&plan).map_err(|error| status(&error))?;
         let whole = whole(&plan);
-        let plan = context.state().create_physical_plan(&plan).await.map_err(|error| status(&error))?;
-        Ok((plan, Run { context, shelf, tables, whole }))
+        let plan = state.query_planner().create_physical_plan(&plan, &state).await;
+        Ok((plan.map_err(|error| status(&error))?, Run { context, shelf, tables, whole }))
     }
 
     async fn info(&self, asker: &Asker, statement: &Statement, ticket: Bytes) -> Result<FlightInfo, Status> {
@@ -113,15 +123,16 @@ impl Releases {
     async fn answer(&self, asker: Asker, statement: &Statement) -> Got {
         let (plan, run) = self.planned(&asker, statement).await?;
         let schema = plan.schema();
-        if let Some((of, table)) = &run.whole
-            && let Some(messages) = whole::messages(&run.shelf, of, table).await?
+        let compression = asker.compression;
+        if let Some(place) = run.whole.as_ref().filter(|_| compression.is_some())
+            && let Some(messages) = whole::messages(&run.shelf, place).await?
         {
             let messages = self.watched(asker, run.tables, messages);
             return Ok(Response::new(whole::sent(messages)));
         }
         let rows = execute_stream(plan, run.context.task_ctx()).map_err(|error| status(&error))?;
         let rows = self.watched(asker, run.tables, rows.map_err(|error| status(&error)));
-        Ok(sent(schema, rows.map_err(|status| FlightError::Tonic(Box::new(status)))))
+        sent(schema, compression, rows.map_err(|status| FlightError::Tonic(Box::new(status))))
     }
 }
 
@@ -130,8 +141,8 @@ struct Run {
     context: datafusion::prelude::SessionContext,
     shelf: Arc<Shelf>,
     tables: String,
-    /// The table that it is all of: name of its schema, and its own.
-    whole: Option<(String, String)>,
+    /// The table that it is all of.
+    whole: Option<Arc<Place>>,
 }
 
 fn internal(error: impl std::fmt::Display) -> Status {
@@ -140,17 +151,20 @@ fn internal(error: impl std::fmt::Display) -> Status {
 
 fn sent(
     schema: SchemaRef,
+    compression: Option<CompressionType>,
     rows: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
-) -> Response<<Releases as FlightService>::DoGetStream> {
+) -> Got {
+    let options = IpcWriteOptions::default().try_with_compression(compression).map_err(internal)?;
     let data = FlightDataEncoderBuilder::new()
         .with_schema(schema)
+        .with_options(options)
         .with_dictionary_handling(DictionaryHandling::Resend)
         .build(rows);
-    Response::new(Box::pin(data.map_err(Status::from)))
+    Ok(Response::new(Box::pin(data.map_err(Status::from))))
 }
 
 fn once(batch: RecordBatch) -> Got {
-    Ok(sent(batch.schema(), futures_util::stream::iter([Ok(batch)])))
+    sent(batch.schema(), None, futures_util::stream::iter([Ok(batch)]))
 }
 
 /// What there will be to a question about the releases themselves.

@@ -5,6 +5,7 @@
 //! | `engine` | sessions, and the bounds of what a query may use |
 //! | `shelf` | releases as schemas, files and views as tables |
 //! | `flight` | the protocol |
+//! | `table`, `whole` | a table as the engine reads it, and as it is sent when all of it is asked for |
 //! | `statement` | a statement between two calls |
 //! | `told` | answers about catalogs, schemas, tables, keys |
 //! | `answer` | rows on their way, with the end of the token and of the time in sight |
@@ -14,6 +15,7 @@ mod engine;
 mod flight;
 mod shelf;
 mod statement;
+mod table;
 #[cfg(test)]
 mod tests;
 mod told;

@@ -1,24 +1,17 @@
 //! The releases as a catalog: a schema for each, and `latest`. What a reader may not see is in no file behind it.
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::view::ViewTable;
-use datafusion::catalog::{CatalogProvider, SchemaProvider, Session};
-use datafusion::datasource::file_format::parquet::ParquetFormat;
-use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
-use datafusion::datasource::{TableProvider, TableType};
-use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_plan::ExecutionPlan;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use datafusion::catalog::{CatalogProvider, SchemaProvider};
+use datafusion::datasource::TableProvider;
+use datafusion::error::Result;
 
-use super::engine::{Engine, STORE};
+use super::engine::Engine;
+use super::table::{Place, Table};
 use crate::analysts::{Analyst, Desk};
-use crate::release::{Manifest, ReleaseError, Role, VIEWS, View};
+use crate::release::{Manifest, Role, VIEWS, View};
 
 /// Name of the catalog.
 pub const CATALOG: &str = "liandong";
@@ -47,17 +40,6 @@ pub fn schema_name(release: u64) -> String {
     format!("r{release:06}")
 }
 
-impl Shelf {
-    /// What the release says of itself that a schema stands for.
-    pub fn manifest(&self, schema: &str) -> Option<Manifest> {
-        let release = match schema {
-            LATEST => self.latest,
-            name => name.strip_prefix('r').filter(|digits| digits.len() == 6)?.parse().ok()?,
-        };
-        self.desk.hub.releases().manifest(release).ok()
-    }
-}
-
 impl CatalogProvider for Shelf {
     fn schema_names(&self) -> Vec<String> {
         let all = self.desk.hub.releases().numbers().unwrap_or_default();
@@ -66,7 +48,11 @@ impl CatalogProvider for Shelf {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        let manifest = self.manifest(name)?;
+        let release = match name {
+            LATEST => self.latest,
+            name => name.strip_prefix('r').filter(|digits| digits.len() == 6)?.parse().ok()?,
+        };
+        let manifest = self.desk.hub.releases().manifest(release).ok()?;
         let shelf = self.me.upgrade()?;
         Some(Arc::new(Release { name: name.to_owned(), manifest, shelf }))
     }
@@ -111,83 +97,9 @@ impl SchemaProvider for Release {
             return Ok(Some(Arc::new(ViewTable::new(plan, Some(view.sql.into())))));
         }
         let Some(listed) = self.manifest.table(self.role(), name) else { return Ok(None) };
-        let releases = self.shelf.desk.hub.releases();
-        let path = releases.path(self.manifest.release).join(listed.path());
-        let (within, shelf, manifest) =
-            (releases.within(&path), Arc::clone(&self.shelf), self.manifest.clone());
-        let schema = blocking(move || columns(&path)).await?;
-        let published = listing(&within, schema)?;
-        Ok(Some(Arc::new(Table { name: name.to_owned(), manifest, shelf, published, within })))
+        let path = self.shelf.desk.hub.releases().path(self.manifest.release).join(listed.path());
+        let place =
+            Place { schema: self.name.clone(), name: name.to_owned(), manifest: self.manifest.clone() };
+        Ok(Some(Arc::new(Table::open(Arc::clone(&self.shelf), place, path).await?)))
     }
-}
-
-/// A table of a release. Where a project reads a file of its own, that is made when its rows are asked for, and not before:
-/// its columns are those of the file that was published.
-#[derive(Debug)]
-struct Table {
-    name: String,
-    manifest: Manifest,
-    shelf: Arc<Shelf>,
-    published: ListingTable,
-    /// Where that is.
-    within: String,
-}
-
-#[async_trait]
-impl TableProvider for Table {
-    fn schema(&self) -> SchemaRef {
-        self.published.schema()
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        self.published.supports_filters_pushdown(filters)
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (shelf, manifest, name) = (Arc::clone(&self.shelf), self.manifest.clone(), self.name.clone());
-        let within = blocking(move || {
-            let releases = shelf.desk.hub.releases();
-            let path = releases.file(&manifest, &shelf.analyst.reader, &name)?;
-            Ok(path.map(|path| releases.within(&path)))
-        });
-        match within.await? {
-            Some(within) if within != self.within => {
-                listing(&within, self.schema())?.scan(state, projection, filters, limit).await
-            }
-            _ => self.published.scan(state, projection, filters, limit).await,
-        }
-    }
-}
-
-fn columns(path: &Path) -> Result<SchemaRef, ReleaseError> {
-    let file = File::open(path).map_err(ReleaseError::file(path))?;
-    let read = ParquetRecordBatchReaderBuilder::try_new(file);
-    let read = read.map_err(|source| ReleaseError::Parquet { path: path.to_path_buf(), source })?;
-    Ok(Arc::clone(read.schema()))
-}
-
-/// Runs work beside the runtime.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ReleaseError> + Send + 'static,
-) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    let done = done.map_err(|error| DataFusionError::External(Box::new(error)))?;
-    done.map_err(|error| DataFusionError::External(Box::new(error)))
-}
-
-fn listing(within: &str, schema: SchemaRef) -> Result<ListingTable> {
-    let url = ListingTableUrl::parse(format!("{STORE}{within}"))?;
-    let format = ParquetFormat::default().with_skip_metadata(true);
-    let options = ListingOptions::new(Arc::new(format));
-    ListingTable::try_new(ListingTableConfig::new(url).with_listing_options(options).with_schema(schema))
 }

@@ -8,43 +8,40 @@ use futures_util::stream::{BoxStream, iter};
 use futures_util::{Stream, StreamExt as _, TryFutureExt as _};
 use tonic::Status;
 
-use super::shelf::{CATALOG, LATEST, Shelf, blocking};
+use super::shelf::Shelf;
+use super::table::{Place, Table, blocking};
 use super::told::status;
 use crate::release::{Form, Message, Messages};
 
 /// Messages that are read ahead of the one that is sent.
 const AHEAD: usize = 2;
 
-/// The table of which an optimised plan gives all rows and columns: name of its schema, and its own.
-pub fn whole(plan: &LogicalPlan) -> Option<(String, String)> {
+/// The table of which an optimised plan gives all rows and columns.
+pub fn whole(plan: &LogicalPlan) -> Option<Arc<Place>> {
     match plan {
         LogicalPlan::SubqueryAlias(alias) => whole(&alias.input),
         LogicalPlan::TableScan(scan) => {
             let columns = 0..scan.source.schema().fields().len();
             let has_all = scan.projection.as_ref().is_none_or(|shown| shown.iter().copied().eq(columns));
-            let name = &scan.table_name;
-            let is_ours = name.catalog().is_none_or(|catalog| catalog == CATALOG);
-            let is_whole = is_ours && has_all && scan.filters.is_empty() && scan.fetch.is_none();
-            is_whole.then(|| (name.schema().unwrap_or(LATEST).to_owned(), name.table().to_owned()))
+            let is_whole = has_all && scan.filters.is_empty() && scan.fetch.is_none();
+            is_whole.then(|| Table::of(scan)).flatten()
         }
         _ => None,
     }
 }
 
-/// The messages of a table, whose file is made when it is asked for first; `None` when it is none of a release.
+/// The messages of a table, whose file is made when it is asked for first; `None` when the reader has no such table.
 ///
 /// # Errors
 /// When the file cannot be made or opened; one that cannot be read is an error in its place.
 pub async fn messages(
     shelf: &Arc<Shelf>,
-    schema: &str,
-    table: &str,
+    place: &Arc<Place>,
 ) -> Result<Option<BoxStream<'static, Result<Message, Status>>>, Status> {
-    let Some(manifest) = shelf.manifest(schema) else { return Ok(None) };
-    let (at, table) = (Arc::clone(shelf), table.to_owned());
+    let (shelf, place) = (Arc::clone(shelf), Arc::clone(place));
     let opened = blocking(move || {
-        let releases = at.desk.hub.releases();
-        let path = releases.form(&manifest, &at.analyst.reader, &table, Form::Arrow)?;
+        let releases = shelf.desk.hub.releases();
+        let path = releases.form(&place.manifest, &shelf.analyst.reader, &place.name, Form::Arrow)?;
         path.map(|path| Messages::open(&path)).transpose()
     });
     let Some(file) = opened.await.map_err(|error| status(&error))?.map(Arc::new) else { return Ok(None) };

@@ -16,7 +16,7 @@ use tower_http::services::ServeFile;
 
 use super::{No, admit};
 use crate::analysts::{Analyst, Desk};
-use crate::release::{Changes, Form, Manifest, ReleaseError, Role, Standing};
+use crate::release::{Changes, Form, Manifest, ReleaseError, Role, Scratch, Standing};
 
 /// The releases there are and were.
 pub async fn list(State(desk): State<Desk>, headers: HeaderMap) -> Result<Json<Value>, No> {
@@ -96,14 +96,11 @@ pub async fn changes(
     }
     let (reader, name) = (Arc::clone(&analyst), name.to_owned());
     let (at, asked) = (desk.clone(), name.clone());
-    let (path, rows) = blocking(move || delta(&at, &reader, &older, &newer, &asked))
+    let (scratch, rows) = blocking(move || delta(&at, &reader, &older, &newer, &asked))
         .await?
         .ok_or_else(|| No::Nothing(format!("there is no table {name}; see manifest.json")))?;
     desk.note_read(&analyst, &format!("changes of {name}"), rows);
-    let sent = send(path.clone(), form, &file, None, request).await;
-    // What is open stays readable.
-    let _ = std::fs::remove_file(path);
-    sent
+    send(scratch.path().to_path_buf(), form, &file, None, request).await
 }
 
 fn delta(
@@ -112,12 +109,12 @@ fn delta(
     older: &Manifest,
     newer: &Manifest,
     name: &str,
-) -> Result<Option<(PathBuf, u64)>, ReleaseError> {
+) -> Result<Option<(Scratch, u64)>, ReleaseError> {
     let releases = desk.hub.releases();
     let Some(to) = releases.file(newer, &analyst.reader, name)? else { return Ok(None) };
     let from = releases.file(older, &analyst.reader, name)?;
     let out = releases.scratch()?;
-    let tally = Changes::between(from.as_deref(), &to)?.write(&out)?;
+    let tally = Changes::between(from.as_deref(), &to)?.write(out.path())?;
     Ok(Some((out, tally.rows())))
 }
 
