@@ -66,7 +66,7 @@ impl Changes {
                 }
                 again = Some(Keyed::open(path)?);
             } else {
-                while let Some(batch) = older.rows.next() {
+                for batch in older.rows {
                     tally.removed += batch?.num_rows() as u64;
                 }
             }
