@@ -58,7 +58,9 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
 async fn metrics_are_as_openmetrics_has_them() {
     let study = Study::published().await;
     let https = study.https(&study.token("analyst", "prometheus").await);
-    let answer = https.get("/metrics").await;
+    // As Prometheus asks.
+    let takes = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5";
+    let answer = https.ask("GET", "/metrics", &[("accept", takes)]).await;
     assert!(answer.header("content-type").starts_with("application/openmetrics-text; version=1.0.0"));
     let text = answer.text();
     let found = samples(&text);
@@ -69,6 +71,23 @@ async fn metrics_are_as_openmetrics_has_them() {
     assert!(found["liandong_city_open_findings{site=\"440100\"}"] >= 1.0);
     assert!(found["liandong_city_last_received_seconds{site=\"440300\"}"] > 1.7e9);
     assert_eq!(found.keys().filter(|name| name.starts_with("liandong_city_connected")).count(), 21);
+    study.forbidden("public").check(text.as_bytes(), "the metrics");
+
+    // As anything else asks: the same, in the format of before.
+    let answer = https.get("/metrics").await;
+    assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
+    let text = answer.text();
+    let comments: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+    assert!(comments.contains(&"# TYPE liandong_commits_total counter"), "{comments:?}");
+    assert!(
+        comments.iter().all(|line| line.starts_with("# HELP ") || line.starts_with("# TYPE ")),
+        "{comments:?}"
+    );
+    let names = |text: &str| -> BTreeSet<String> {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        lines.filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
+    };
+    assert_eq!(names(&text), found.keys().cloned().collect());
     study.forbidden("public").check(text.as_bytes(), "the metrics");
 
     let checked = tokio::process::Command::new("promtool")

@@ -1,5 +1,7 @@
-//! How the hub is, for monitoring: OpenMetrics. Labels name cities and roles, never a person, a record or a value.
+//! How the hub is, for monitoring: OpenMetrics, and Prometheus' older text format for whoever does not ask for that. Labels name cities and roles, never a person, a record or a value.
 
+use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -20,6 +22,9 @@ use crate::analysts::Desk;
 use crate::hub::{Hub, locked};
 use crate::release::{ReleaseError, Role};
 
+/// As HTTP names it.
+const OPEN_METRICS: &str = "application/openmetrics-text";
+
 /// Whether the hub takes writes.
 pub async fn ready(State(desk): State<Desk>) -> Response {
     match desk.hub.alive() {
@@ -39,8 +44,31 @@ pub async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Result<Res
     let hub = Arc::clone(&desk.hub);
     let text = tokio::task::spawn_blocking(move || text(&hub)).await;
     let text = text.map_err(|_| No::Asked("the request was cut short; try again".into()))??;
-    let kind = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    Ok((kind, text).into_response())
+    let takes = headers.get(header::ACCEPT).and_then(|takes| takes.to_str().ok()).unwrap_or_default();
+    Ok(if takes.contains(OPEN_METRICS) {
+        let kind = format!("{OPEN_METRICS}; version=1.0.0; charset=utf-8");
+        ([(header::CONTENT_TYPE, kind)], text).into_response()
+    } else {
+        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], older(&text)).into_response()
+    })
+}
+
+/// OpenMetrics in the text format of before (<https://prometheus.io/docs/instrumenting/exposition_formats/>): it has no units
+/// and no end, and a counter's family has the name of its samples.
+fn older(text: &str) -> String {
+    let type_of = |line: &'_ str| Some(line.strip_prefix("# TYPE ")?.strip_suffix(" counter")?.to_owned());
+    let counters: HashSet<String> = text.lines().filter_map(type_of).collect();
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(what), Some(family), Some(rest)) if counters.contains(family) => {
+                let _ = writeln!(out, "# {what} {family}_total {rest}");
+            }
+            _ => out.extend([line, "\n"]),
+        }
+    }
+    out
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
