@@ -20,7 +20,6 @@ use crate::fold::Key;
 use crate::hub::{Hub, Shared, locked};
 use crate::mirror::half_erased;
 use crate::queue::{Job, Proved, Prover};
-use crate::release::ReleaseError;
 
 /// After a failure, such as a full disk, it is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -81,7 +80,7 @@ impl Shared {
             return Err(stopping());
         }
         self.index.scrub()?;
-        let withdrawn = self.releases.forget(keys.iter(), now_ms()).map_err(unforgotten)?;
+        let withdrawn = self.releases.forget(keys.iter(), now_ms())?;
         // Whoever waits may be told so, should the mirror fail.
         (*locked(&self.stripped)).clone_from(&keys);
         if let Some(mirror) = &self.mirror {
@@ -138,14 +137,6 @@ impl Shared {
         });
         self.queue.put(Job::Proved(Proved { by, answer }));
         receiver.recv().map_err(|_| stopping())
-    }
-}
-
-fn unforgotten(error: ReleaseError) -> SiteError {
-    match error {
-        ReleaseError::Site(error) => error,
-        ReleaseError::File { path, source } => SiteError::File { path, source },
-        other => SiteError::corrupt("a release", other),
     }
 }
 

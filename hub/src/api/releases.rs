@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use liandong_node::audit::{self, Note, What};
 use liandong_node::now::now_ms;
-use liandong_node::site::{Progress, Records as _, SiteError};
+use liandong_node::site::{Progress, Records as _};
 use liandong_proto::pb::hub::v1 as pb;
 use pb::releases_server::Releases;
 use tokio::sync::mpsc;
@@ -66,18 +66,17 @@ fn steps(
                 sender.try_send(Ok(pb::ReleaseProgress { done, total, ..pb::ReleaseProgress::default() }));
         });
         let ended = ended.map(|last| pb::ReleaseProgress { finished: true, ..last });
-        let _ = sender.blocking_send(ended.map_err(|error| status(&error)));
+        let _ = sender.blocking_send(ended.map_err(status));
     });
     Box::pin(ReceiverStream::new(receiver))
 }
 
-fn status(error: &ReleaseError) -> Status {
+fn status(error: ReleaseError) -> Status {
     match error {
-        ReleaseError::Site(error) => liandong_node::api::status(error),
         ReleaseError::None(_) => Status::not_found(error.to_string()),
         ReleaseError::Withdrawn(_) | ReleaseError::Busy | ReleaseError::TooLong { .. } => {
             Status::failed_precondition(error.to_string())
         }
-        other => liandong_node::api::status(&SiteError::corrupt("a release", other)),
+        other => liandong_node::api::status(&other.into()),
     }
 }

@@ -46,6 +46,7 @@ pub use views::{VIEWS, View};
 use std::path::PathBuf;
 
 use liandong_node::site::SiteError;
+use parquet::errors::ParquetError;
 
 /// Why a release cannot be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +68,7 @@ pub enum ReleaseError {
         /// Which.
         path: PathBuf,
         /// Why.
-        source: parquet::errors::ParquetError,
+        source: ParquetError,
     },
     /// A manifest that cannot be read.
     #[error("{path}: {source}")]
@@ -94,6 +95,23 @@ pub enum ReleaseError {
     /// Another is being published.
     #[error("another release is being published; wait until it is done")]
     Busy,
+}
+
+impl From<ReleaseError> for SiteError {
+    /// What the disk says of a file is no damage to a release: a full one above all.
+    fn from(error: ReleaseError) -> SiteError {
+        match error {
+            ReleaseError::Site(error) => error,
+            ReleaseError::File { path, source } => SiteError::File { path, source },
+            ReleaseError::Parquet { path, source: ParquetError::External(source) } => {
+                match source.downcast::<std::io::Error>() {
+                    Ok(source) => SiteError::File { path, source: *source },
+                    Err(source) => SiteError::corrupt(path.display().to_string(), source),
+                }
+            }
+            other => SiteError::corrupt("a release", other),
+        }
+    }
 }
 
 impl ReleaseError {

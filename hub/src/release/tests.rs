@@ -326,6 +326,20 @@ fn what_was_left_of_a_release_is_no_longer_there_after_an_erasure() {
 }
 
 #[test]
+fn a_full_disk_is_no_damage() {
+    use std::io::{Error, ErrorKind};
+    let full = || Error::from(ErrorKind::StorageFull);
+    let (path, source) = (std::path::PathBuf::from("x"), full().into());
+    let parquet = ReleaseError::Parquet { path: path.clone(), source };
+    for error in [ReleaseError::File { path: path.clone(), source: full() }, parquet] {
+        assert_eq!(SiteError::from(error).class(), liandong_node::site::Class::Full);
+    }
+    let damaged =
+        ReleaseError::Parquet { path, source: parquet::errors::ParquetError::General("bent".into()) };
+    assert_eq!(SiteError::from(damaged).class(), liandong_node::site::Class::Damaged);
+}
+
+#[test]
 fn a_number_that_was_used_is_not_given_again_without_the_directory() {
     let mut shown = Shown::new();
     shown.publish();

@@ -1,5 +1,6 @@
 //! What can go wrong at a site, sorted by what the caller can do about it.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::index::IndexError;
@@ -113,6 +114,11 @@ impl SiteError {
             SiteError::Index(IndexError::AheadOfLog) => Class::Damaged,
             SiteError::Index(error) if error.is_damage() => Class::Damaged,
             SiteError::Index(error) if error.is_full() => Class::Full,
+            SiteError::File { source, .. }
+                if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+            {
+                Class::Full
+            }
             SiteError::Stopped { class, .. } => *class,
             SiteError::Log(_) | SiteError::Index(_) | SiteError::File { .. } => Class::Internal,
             SiteError::NoSite(_)
