@@ -2,6 +2,8 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 /// An open file that is locked for this process. Given back when dropped, and by the kernel when the process dies.
 ///
@@ -16,8 +18,9 @@ impl Exclusive {
         file.try_lock().map(|()| Exclusive(file))
     }
 
-    /// Locks a file once nobody else has.
-    pub fn of(file: File) -> io::Result<Exclusive> {
+    /// Locks a file once nobody else has; it is made if it is missing, and stays.
+    pub fn at(path: &Path) -> io::Result<Exclusive> {
+        let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
         file.lock().map(|()| Exclusive(file))
     }
 

@@ -32,7 +32,7 @@ impl Releases for Service {
         let (who, peer) = audit::who(&request.get_ref().author, &request);
         let (hub, asked) = (Arc::clone(&self.hub), request.into_inner());
         Ok(Response::new(steps(move |progress| {
-            let made = hub.publish_release(&who, &asked.note, now_ms(), progress)?;
+            let made = hub.shared.publish_release(&who, &asked.note, now_ms(), progress)?;
             let (count, detail) =
                 (made.tables.iter().map(|table| table.rows).sum(), format!("release {}", made.release));
             let (what, purpose) = (What::Exported, asked.purpose);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -59,10 +60,10 @@ impl Changes {
         fields.extend(columns.iter().map(|field| field.as_ref().clone()));
         let (mut left, mut tally, mut again) = (HashMap::new(), Tally::default(), None);
         if let Some(path) = older {
-            let mut older = Keyed::open(path)?;
+            let older = Keyed::open(path)?;
             if older.rows.schema.fields() == columns {
-                while let Some(keyed) = older.next() {
-                    left.extend(keyed?.1);
+                for batch in older {
+                    left.extend(batch?.keys);
                 }
                 again = Some(Keyed::open(path)?);
             } else {
@@ -97,9 +98,43 @@ impl Changes {
         Ok(self.tally)
     }
 
+    /// The next batch in which something has changed.
+    fn step(&mut self) -> Result<Option<RecordBatch>, ReleaseError> {
+        while let Some(batch) = self.newer.next() {
+            let batch = batch?;
+            let is_what = |(key, row): &(u128, u128)| match self.left.remove(key) {
+                None => Some("added"),
+                Some(old) => (old != *row).then_some("changed"),
+            };
+            let become_: Vec<Option<&str>> = batch.keys.iter().map(is_what).collect();
+            let changed = self.changed(&batch.rows, &become_).map_err(arrow_error(&self.newer.rows.path))?;
+            if changed.is_some() {
+                return Ok(changed);
+            }
+        }
+        while let Some(batch) = self.older.as_mut().and_then(Iterator::next) {
+            let batch = batch?;
+            let is_left = |(key, _): &(u128, u128)| self.left.contains_key(key).then_some("removed");
+            let become_: Vec<Option<&str>> = batch.keys.iter().map(is_left).collect();
+            let removed = self.changed(&batch.rows, &become_).map_err(arrow_error(&self.newer.rows.path))?;
+            if removed.is_some() {
+                return Ok(removed);
+            }
+        }
+        Ok(None)
+    }
+
     /// The rows of a batch that have become something.
-    fn changed(&mut self, batch: &RecordBatch, become_: &[Option<&str>], path: &Path) -> Option<Batch> {
+    fn changed(
+        &mut self,
+        batch: &RecordBatch,
+        become_: &[Option<&str>],
+    ) -> Result<Option<RecordBatch>, ArrowError> {
         let mask: BooleanArray = become_.iter().map(|it| Some(it.is_some())).collect();
+        let rows = filter_record_batch(batch, &mask)?;
+        if rows.num_rows() == 0 {
+            return Ok(None);
+        }
         for it in become_.iter().flatten() {
             match *it {
                 "added" => self.tally.added += 1,
@@ -107,60 +142,30 @@ impl Changes {
                 _ => self.tally.removed += 1,
             }
         }
-        let rows = match filter_record_batch(batch, &mask) {
-            Ok(rows) if rows.num_rows() == 0 => return None,
-            rows => rows.map_err(arrow_error(path)),
-        };
         let first: ArrayRef = Arc::new(become_.iter().flatten().map(Some).collect::<StringArray>());
-        let whole = |rows: RecordBatch| {
-            let columns = [&[first], rows.columns()].concat();
-            RecordBatch::try_new(self.schema(), columns).map_err(arrow_error(path))
-        };
-        Some(rows.and_then(whole))
+        RecordBatch::try_new(self.schema(), [&[first], rows.columns()].concat()).map(Some)
     }
 }
-
-type Batch = Result<RecordBatch, ReleaseError>;
 
 impl Iterator for Changes {
-    type Item = Batch;
+    type Item = Result<RecordBatch, ReleaseError>;
 
-    fn next(&mut self) -> Option<Batch> {
-        while let Some(keyed) = self.newer.next() {
-            let (batch, keys) = match keyed {
-                Ok(keyed) => keyed,
-                Err(error) => return Some(Err(error)),
-            };
-            let is_what = |(key, row): &(u128, u128)| match self.left.remove(key) {
-                None => Some("added"),
-                Some(old) => (old != *row).then_some("changed"),
-            };
-            let become_: Vec<Option<&str>> = keys.iter().map(is_what).collect();
-            let path = self.newer.rows.path.clone();
-            if let Some(changed) = self.changed(&batch, &become_, &path) {
-                return Some(changed);
-            }
-        }
-        while let Some(keyed) = self.older.as_mut()?.next() {
-            let (batch, keys) = match keyed {
-                Ok(keyed) => keyed,
-                Err(error) => return Some(Err(error)),
-            };
-            let is_left = |(key, _): &(u128, u128)| self.left.contains_key(key).then_some("removed");
-            let become_: Vec<Option<&str>> = keys.iter().map(is_left).collect();
-            let path = self.older.as_ref()?.rows.path.clone();
-            if let Some(removed) = self.changed(&batch, &become_, &path) {
-                return Some(removed);
-            }
-        }
-        None
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
     }
 }
 
-/// Rows with what names them, the hash of their record's id or of all cells, and the hash of the cells.
+/// The rows of a file, with what names them.
 struct Keyed {
     rows: Rows,
     converter: RowConverter,
+}
+
+/// A batch of them.
+struct KeyedBatch {
+    rows: RecordBatch,
+    /// Of each row the hash of its record's id, or of all cells, and the hash of the cells.
+    keys: Vec<(u128, u128)>,
 }
 
 impl Keyed {
@@ -171,23 +176,23 @@ impl Keyed {
         Ok(Keyed { rows, converter })
     }
 
-    #[allow(clippy::type_complexity, reason = "a batch, and a key and a hash for each of its rows")]
-    fn next(&mut self) -> Option<Result<(RecordBatch, Vec<(u128, u128)>), ReleaseError>> {
-        let batch = match self.rows.next()? {
-            Ok(batch) => batch,
-            Err(error) => return Some(Err(error)),
-        };
-        let rows = match self.converter.convert_columns(batch.columns()) {
-            Ok(rows) => rows,
-            Err(error) => return Some(Err(arrow_error(&self.rows.path)(error))),
-        };
-        let ids =
-            batch.column_by_name("record_id").and_then(|ids| ids.as_any().downcast_ref::<StringArray>());
-        let key = |(at, row): (usize, arrow::row::Row<'_>)| {
-            let hash = xxh3_128(row.as_ref());
+    fn keyed(&self, rows: RecordBatch) -> Result<KeyedBatch, ReleaseError> {
+        let cells = self.converter.convert_columns(rows.columns()).map_err(arrow_error(&self.rows.path))?;
+        let ids = rows.column_by_name("record_id").and_then(|ids| ids.as_any().downcast_ref::<StringArray>());
+        let key = |(at, cells): (usize, arrow::row::Row<'_>)| {
+            let hash = xxh3_128(cells.as_ref());
             (ids.map_or(hash, |ids| xxh3_128(ids.value(at).as_bytes())), hash)
         };
-        let keys = rows.iter().enumerate().map(key).collect();
-        Some(Ok((batch, keys)))
+        let keys = cells.iter().enumerate().map(key).collect();
+        Ok(KeyedBatch { rows, keys })
+    }
+}
+
+impl Iterator for Keyed {
+    type Item = Result<KeyedBatch, ReleaseError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = self.rows.next()?;
+        Some(rows.and_then(|rows| self.keyed(rows)))
     }
 }

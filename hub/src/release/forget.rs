@@ -1,16 +1,15 @@
 //! Records that are erased: every release that holds one is taken back, before the hub proves that it holds it no more.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::Path;
 
 use arrow::array::AsArray as _;
 use liandong_proto::id::RecordId;
 use liandong_proto::schema;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::columns::{Role, table};
+use super::read::open;
 use super::{Manifest, ReleaseError, Releases, Standing};
 use crate::hub::locked;
 
@@ -63,8 +62,7 @@ impl Releases {
 /// Whether a table has a row of one of these records.
 fn names(path: &Path, ids: &HashSet<String>) -> Result<bool, ReleaseError> {
     let failed = |source| ReleaseError::Parquet { path: path.to_path_buf(), source };
-    let file = File::open(path).map_err(ReleaseError::file(path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+    let builder = open(path)?;
     let only_ids = ProjectionMask::columns(builder.parquet_schema(), ["record_id"]);
     for batch in builder.with_projection(only_ids).build().map_err(failed)? {
         let batch = batch.map_err(|error| failed(error.into()))?;

@@ -80,11 +80,7 @@ impl Dictionaries {
             let batch = batch?;
             for (at, found) in coded.iter().zip(&mut found) {
                 let values = batch.column(*at).as_dictionary::<Int16Type>().values().as_string::<i32>();
-                for value in
-                    values.iter().flatten().filter(|value| !found.contains(*value)).collect::<Vec<_>>()
-                {
-                    found.insert(value.to_owned());
-                }
+                found.extend(values.iter().flatten().map(str::to_owned));
             }
         }
         let shared = |found: BTreeSet<String>| Arc::new(found.into_iter().map(Some).collect::<StringArray>());

@@ -39,6 +39,8 @@ pub use ipc::{Message, Messages};
 pub use manifest::{City, Counted, FORMAT, Manifest, Table};
 pub use project::{Pseudonyms, Reader};
 pub use publish::{Published, build};
+#[cfg(feature = "sql")]
+pub(crate) use read::open;
 pub use shelf::{Issue, Listed, Releases, Standing, Withdrawn};
 pub use verify::{Fault, again};
 pub use views::{VIEWS, View};

@@ -20,6 +20,16 @@ pub(super) fn arrow_error(path: &Path) -> impl FnOnce(ArrowError) -> ReleaseErro
     move |error| ReleaseError::Parquet { path, source: error.into() }
 }
 
+/// A table's file, open.
+///
+/// # Errors
+/// [`ReleaseError`].
+pub(crate) fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ReleaseError> {
+    let file = File::open(path).map_err(ReleaseError::file(path))?;
+    let opened = ParquetRecordBatchReaderBuilder::try_new(file);
+    opened.map_err(|source| ReleaseError::Parquet { path: path.to_path_buf(), source })
+}
+
 /// The rows of a file, in its order.
 pub(super) struct Rows {
     /// Which.
@@ -35,11 +45,10 @@ impl Rows {
     /// # Errors
     /// [`ReleaseError`].
     pub fn open(path: &Path) -> Result<Rows, ReleaseError> {
-        let failed = |source| ReleaseError::Parquet { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(ReleaseError::file(path))?;
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
+        let builder = open(path)?;
         let schema = SchemaRef::clone(builder.schema());
-        let reader = builder.with_batch_size(ROWS).build().map_err(failed)?;
+        let reader = builder.with_batch_size(ROWS).build();
+        let reader = reader.map_err(|source| ReleaseError::Parquet { path: path.to_path_buf(), source })?;
         Ok(Rows { path: path.to_path_buf(), schema, reader })
     }
 

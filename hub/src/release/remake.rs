@@ -41,20 +41,6 @@ impl Hub {
         &self.shared.releases
     }
 
-    /// Publishes the next release of what is durable now.
-    ///
-    /// # Errors
-    /// [`ReleaseError`]; nothing is published then.
-    pub fn publish_release(
-        &self,
-        author: &str,
-        note: &str,
-        now_ms: u64,
-        progress: OnProgress<'_>,
-    ) -> Result<Manifest, ReleaseError> {
-        self.shared.publish_release(author, note, now_ms, progress)
-    }
-
     /// Makes a release again from the log up to where it ended, and names the files that come out otherwise. What was erased
     /// since is in none; releases that held it are withdrawn.
     ///

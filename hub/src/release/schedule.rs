@@ -43,5 +43,5 @@ fn due(hub: &Hub, hours: u64, now_ms: u64) -> Result<Option<u64>, ReleaseError> 
     if !is_due {
         return Ok(None);
     }
-    Ok(Some(hub.publish_release("", "", now_ms, &mut |_| {})?.release))
+    Ok(Some(hub.shared.publish_release("", "", now_ms, &mut |_| {})?.release))
 }

@@ -153,8 +153,7 @@ fn lock(paths: &Paths) -> Result<Exclusive, SiteError> {
     let path = paths.membership().with_extension("lock");
     let locked = || {
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-        Exclusive::of(file)
+        Exclusive::at(&path)
     };
     locked().map_err(|source| SiteError::File { path: path.clone(), source })
 }

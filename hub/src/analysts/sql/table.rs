@@ -1,8 +1,7 @@
 //! A table of a release, as the engine reads it.
 
 use std::any::Any;
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -14,11 +13,10 @@ use datafusion::datasource::{TableProvider, TableType, source_as_provider};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableScan};
 use datafusion::physical_plan::ExecutionPlan;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::engine::STORE;
 use super::shelf::Shelf;
-use crate::release::{Manifest, ReleaseError};
+use crate::release::{Manifest, ReleaseError, open};
 
 /// Which table it is.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ impl Table {
     /// When that cannot be read.
     pub async fn open(shelf: Arc<Shelf>, place: Place, path: PathBuf) -> Result<Table> {
         let within = shelf.desk.hub.releases().within(&path);
-        let schema = blocking(move || columns(&path)).await?;
+        let schema = blocking(move || Ok(Arc::clone(open(&path)?.schema()))).await?;
         let published = listing(&within, schema)?;
         Ok(Table { place: Arc::new(place), shelf, published, within })
     }
@@ -95,13 +93,6 @@ impl TableProvider for Table {
             _ => self.published.scan(state, projection, filters, limit).await,
         }
     }
-}
-
-fn columns(path: &Path) -> Result<SchemaRef, ReleaseError> {
-    let file = File::open(path).map_err(ReleaseError::file(path))?;
-    let read = ParquetRecordBatchReaderBuilder::try_new(file);
-    let read = read.map_err(|source| ReleaseError::Parquet { path: path.to_path_buf(), source })?;
-    Ok(Arc::clone(read.schema()))
 }
 
 /// Runs work beside the runtime.

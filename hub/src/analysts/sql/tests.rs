@@ -23,7 +23,7 @@ impl Desked {
         let dir = tempfile::tempdir().expect("a directory");
         Hub::init(dir.path(), None).expect("a hub is made");
         let hub = Hub::open(&HubOptions::new(dir.path()), &mut |_| {}).expect("it opens");
-        hub.publish_release("", "", 1_000, &mut |_| {}).expect("published");
+        hub.shared.publish_release("", "", 1_000, &mut |_| {}).expect("published");
         let desk = Desk::open(hub).expect("a desk");
         let engine = Arc::new(Engine::new(&desk).expect("an engine"));
         Desked { desk, engine, dir }

@@ -10,7 +10,7 @@
 use std::fs;
 use std::io;
 use std::marker::PhantomData;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::scope::{Scope, Scopes};
+use crate::exclusive::Exclusive;
 use crate::now::random;
 use crate::say;
 use crate::site::{Paths, SiteError, make_private_dir};
@@ -299,10 +300,7 @@ impl<G: Grant> Tokens<G> {
         if let Some(dir) = path.parent().filter(|dir| !dir.exists()) {
             make_private_dir(dir)?;
         }
-        let lock = path.with_extension("lock");
-        let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(lock);
-        let lock = lock.map_err(failed)?;
-        lock.lock().map_err(failed)?;
+        let _lock = Exclusive::at(&path.with_extension("lock")).map_err(failed)?;
         let mut kept = self.list()?;
         let changed = change(&mut kept)?;
         let text =
